@@ -1,0 +1,168 @@
+//! A frame: one UMEM chunk that this process owns, with a head and a tail that move.
+//!
+//! Headers are removed with [`Frame::pull`] and put in front with [`Frame::push`], without copying
+//! the payload: a chunk has headroom before the received octets. A [`Frame`] is the only handle to
+//! its chunk; it comes from a ring or a free list and goes back to one by [`Frame::into_chunk`].
+//!
+//! Invariant of every `unsafe` block here: `chunk` lies wholly inside a region that lives as long
+//! as the process's rings and workers, no two frames share a chunk, and `head <= tail <= size`.
+
+use std::ptr::NonNull;
+use std::slice;
+
+use crate::port::PortId;
+
+/// Octets of one chunk. Two fit a page, as AF_XDP wants.
+pub const CHUNK_BYTES: usize = 2048;
+
+/// Octets that AF_XDP leaves free at the start of a chunk before a received frame.
+pub const HEADROOM_BYTES: usize = 256;
+
+/// The largest frame that fits a chunk behind its headroom, octets.
+pub const FRAME_BYTES_MAX: usize = CHUNK_BYTES - HEADROOM_BYTES;
+
+/// A region cut into chunks, shared by all rings. Made by the port that maps it.
+#[derive(Debug)]
+pub struct Region {
+    base: NonNull<u8>,
+    chunks: u32,
+}
+
+// SAFETY: a region is only an address and a length; the octets are reached through frames, which
+// are exclusive.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Describes `chunks` chunks of [`CHUNK_BYTES`] from `base` on.
+    ///
+    /// # Safety
+    /// The memory is valid for reads and writes until the last frame and ring over it is gone, and
+    /// nothing else in this process touches it.
+    pub unsafe fn new(base: NonNull<u8>, chunks: u32) -> Self {
+        Self { base, chunks }
+    }
+
+    /// Number of chunks.
+    pub fn chunks(&self) -> u32 {
+        self.chunks
+    }
+
+    /// Takes the frame that a descriptor names: `address` octets into the region, `length` long.
+    /// `None` where the descriptor leads outside of a chunk.
+    ///
+    /// # Safety
+    /// The chunk at `address` is owned by the caller: handed over by a ring or a free list, once.
+    #[inline]
+    pub unsafe fn frame(&self, address: u64, length: u32, port: PortId) -> Option<Frame> {
+        let chunk = (address as usize) / CHUNK_BYTES;
+        let head = (address as usize) % CHUNK_BYTES;
+        let tail = head + length as usize;
+        if chunk >= self.chunks as usize || tail > CHUNK_BYTES {
+            return None;
+        }
+        // SAFETY: the chunk lies inside of the region, by the check above.
+        let start = unsafe { self.base.add(chunk * CHUNK_BYTES) };
+        Some(Frame { start, chunk: chunk as u32, head: head as u16, tail: tail as u16, port })
+    }
+}
+
+/// An owned frame. 24 octets.
+#[derive(Debug)]
+pub struct Frame {
+    start: NonNull<u8>,
+    chunk: u32,
+    head: u16,
+    tail: u16,
+    port: PortId,
+}
+
+// SAFETY: a frame is the only handle to its chunk.
+unsafe impl Send for Frame {}
+
+impl Frame {
+    /// Where it was received.
+    #[inline]
+    pub fn port(&self) -> PortId {
+        self.port
+    }
+
+    /// Length, octets.
+    #[inline]
+    #[expect(clippy::len_without_is_empty, reason = "no caller asks")]
+    pub fn len(&self) -> usize {
+        usize::from(self.tail - self.head)
+    }
+
+    /// The octets between head and tail.
+    #[inline]
+    pub fn octets(&self) -> &[u8] {
+        // SAFETY: the module's invariant.
+        unsafe { slice::from_raw_parts(self.start.add(self.head.into()).as_ptr(), self.len()) }
+    }
+
+    /// The octets between head and tail.
+    #[inline]
+    pub fn octets_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the module's invariant, and the frame is borrowed mutably.
+        unsafe { slice::from_raw_parts_mut(self.start.add(self.head.into()).as_ptr(), self.len()) }
+    }
+
+    /// Removes `count` octets at the front. Returns whether there were that many.
+    #[inline]
+    #[must_use]
+    pub fn pull(&mut self, count: usize) -> bool {
+        if count > self.len() {
+            return false;
+        }
+        self.head += count as u16;
+        true
+    }
+
+    /// Puts `count` octets in front, whose content is whatever was there. Returns whether the
+    /// headroom sufficed.
+    #[inline]
+    #[must_use]
+    pub fn push(&mut self, count: usize) -> bool {
+        if count > usize::from(self.head) {
+            return false;
+        }
+        self.head -= count as u16;
+        true
+    }
+
+    /// Cuts or grows the frame to `length` octets. Returns whether the chunk holds that many.
+    #[inline]
+    #[must_use]
+    pub fn set_len(&mut self, length: usize) -> bool {
+        if usize::from(self.head) + length > CHUNK_BYTES {
+            return false;
+        }
+        self.tail = self.head + length as u16;
+        true
+    }
+
+    /// Asks the CPU for the first cache line of the frame.
+    #[inline]
+    pub fn prefetch(&self) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch has no effect that the language sees; the address is inside the chunk.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch(self.start.add(self.head.into()).as_ptr().cast(), _MM_HINT_T0);
+        }
+    }
+
+    /// The frame's place in the region, for a transmit descriptor: octets from the region's start.
+    #[inline]
+    pub fn address(&self) -> u64 {
+        u64::from(self.chunk) * CHUNK_BYTES as u64 + u64::from(self.head)
+    }
+
+    /// Gives the chunk up: its number in the region.
+    #[inline]
+    pub fn into_chunk(self) -> u32 {
+        self.chunk
+    }
+}
