@@ -6,10 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use xlns_dataplane::api;
 
-use crate::l2tp::result::{CallResult, ErrorCode};
 use crate::l2tp::{SessionId, TunnelId};
 use crate::pool::Lease;
-use crate::ppp::{DownCause, Link};
+use crate::ppp::{Agreed, Link};
 use crate::time::Time;
 
 /// PPP frames that came before the call was connected, as frames overtake control messages
@@ -55,13 +54,20 @@ pub struct Call {
     pub user: Option<Box<str>>,
     /// The address, from authentication until the call's last packet was counted.
     pub lease: Option<Lease>,
+    /// Calling Number AVP, where the LAC sent one.
+    pub calling_number: Option<Box<str>>,
     /// When the LAC asked for it.
     pub started: Time,
 }
 
 impl Call {
     /// A call that was just accepted.
-    pub fn new(tunnel: TunnelId, session: SessionId, now: Time) -> Self {
+    pub fn new(
+        tunnel: TunnelId,
+        session: SessionId,
+        calling_number: Option<Box<str>>,
+        now: Time,
+    ) -> Self {
         Self {
             tunnel,
             session,
@@ -69,6 +75,7 @@ impl Call {
             forwarding: Forwarding::Absent,
             user: None,
             lease: None,
+            calling_number,
             started: now,
         }
     }
@@ -91,6 +98,14 @@ impl Call {
         match &self.phase {
             Phase::Connecting { .. } => None,
             Phase::Link(link) => Some(link),
+        }
+    }
+
+    /// What LCP agreed on, once it is up.
+    pub fn agreed(&self) -> Option<Agreed> {
+        match self.forwarding {
+            Forwarding::Absent => None,
+            Forwarding::Echo | Forwarding::Packets => self.link().map(Link::agreed),
         }
     }
 
@@ -127,7 +142,7 @@ impl Call {
                 self.lease.iter().map(|lease| IpNet::from(IpAddr::V4(lease.address()))).collect()
             }
         };
-        let agreed = link.agreed()?;
+        let agreed = link.agreed();
         Some(api::Session {
             key: self.key(),
             peer_tunnel_id: ends.peer_tunnel_id.0,

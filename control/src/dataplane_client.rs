@@ -67,13 +67,8 @@ pub enum Event {
     },
     /// Answer to [`Client::request_counters`].
     Counters(Box<Counters>),
-    /// Answer to [`Client::request_session_counters`].
-    SessionCounters {
-        /// One page.
-        sessions: Vec<(SessionKey, SessionCounters)>,
-        /// Where to go on, `None` at the end.
-        next_cursor: Option<u32>,
-    },
+    /// Answer to [`Client::request_session_counters`]; sessions that are not there are left out.
+    SessionCounters(Vec<(SessionKey, SessionCounters)>),
     /// The connection ended, or could not be used; it is tried again.
     Disconnected {
         /// Why.
@@ -183,6 +178,11 @@ impl Client {
             && self.batches_in_flight() < BATCHES_IN_FLIGHT_MAX
     }
 
+    /// How many commands the next batch still takes.
+    pub fn room(&self) -> usize {
+        BATCH_COMMANDS_MAX.saturating_sub(self.pending.len())
+    }
+
     /// Adds a command to the next batch. Only while [`Client::wants_commands`].
     pub fn push_command(&mut self, command: Command) {
         debug_assert!(self.wants_commands());
@@ -201,9 +201,10 @@ impl Client {
         self.query(RequestBody::Counters)
     }
 
-    /// Asks for one page of session counters. Returns whether the request was taken.
-    pub fn request_session_counters(&mut self, cursor: u32) -> bool {
-        self.query(RequestBody::SessionCounters { cursor })
+    /// Asks for the counters of at most [`BATCH_COMMANDS_MAX`] sessions. Returns whether the request
+    /// was taken.
+    pub fn request_session_counters(&mut self, keys: Vec<SessionKey>) -> bool {
+        self.query(RequestBody::SessionCountersOf(keys))
     }
 
     /// Sends what is pending, as far as the socket takes it.
@@ -375,9 +376,9 @@ impl Client {
                 self.take_in_flight(number)?;
                 self.events.push_back(Event::Counters(counters));
             }
-            Reply::SessionCounters { number, sessions, next_cursor } => {
+            Reply::SessionCounters { number, sessions, .. } => {
                 self.take_in_flight(number)?;
-                self.events.push_back(Event::SessionCounters { sessions, next_cursor });
+                self.events.push_back(Event::SessionCounters(sessions));
             }
             Reply::Refused { number, error } => {
                 self.take_in_flight(number)?;
