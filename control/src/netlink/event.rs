@@ -203,9 +203,7 @@ pub(super) fn decode(
 ) -> Result<Option<Change>, DecodeError> {
     Ok(match message_type {
         RTM_NEWLINK => decode_link(payload)?.map(Change::Link),
-        RTM_DELLINK => {
-            decode_link(payload)?.map(|link| Change::LinkRemoved { index: link.index })
-        }
+        RTM_DELLINK => decode_link(payload)?.map(|link| Change::LinkRemoved { index: link.index }),
         RTM_NEWADDR => decode_address(payload)?.map(Change::Address),
         RTM_DELADDR => decode_address(payload)?.map(Change::AddressRemoved),
         RTM_NEWROUTE => decode_route(flags, payload)?.map(Change::Route),

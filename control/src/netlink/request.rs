@@ -74,7 +74,9 @@ pub enum KernelRequest {
 impl fmt::Display for KernelRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddRoute { prefix, link } => write!(formatter, "add route {prefix} to link {link}"),
+            Self::AddRoute { prefix, link } => {
+                write!(formatter, "add route {prefix} to link {link}")
+            }
             Self::RemoveRoute { prefix, link } => {
                 write!(formatter, "remove route {prefix} to link {link}")
             }
