@@ -128,8 +128,8 @@ impl<P: Policy> Machine<P> {
         self.apply(context, event, Received { packet: Some(packet), reply: None })
     }
 
-    /// The peer does not want the request that was just sent repeated at the sight of its own: it
-    /// sent its own before ours left.
+    /// Our request has just gone out, and what comes next was received before that: it says nothing
+    /// about a loss, and nothing needs repeating.
     pub fn suppress_repeat(&mut self) {
         self.repeated = true;
     }
@@ -234,7 +234,8 @@ impl<P: Policy> Machine<P> {
             let options =
                 Options::parse(packet.data).map_err(|_| Stop::Discard(Discard::Content))?;
             self.count_refusal(config)?;
-            for option in options.iter() {
+            // Of several values for one option a single one is to be selected (section 5.3).
+            for option in options.first_of_each() {
                 self.policy.on_nak(config, option, rng)?;
             }
         }
@@ -391,3 +392,6 @@ fn is_part_of(rejected: &Options<'_>, request: &OptionList) -> bool {
     let Ok(request) = Options::parse(request.octets()) else { return false };
     rejected.iter().all(|option| request.iter().any(|asked| asked == option))
 }
+
+#[cfg(test)]
+mod tests;

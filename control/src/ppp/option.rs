@@ -63,6 +63,12 @@ impl<'a> Options<'a> {
         })
     }
 
+    /// The first option of each type, in order.
+    pub fn first_of_each(&self) -> impl Iterator<Item = RawOption<'a>> + use<'a> {
+        let mut seen = Seen::default();
+        self.iter().filter(move |option| seen.insert(option.kind))
+    }
+
     /// The list as it is on the wire.
     pub fn octets(&self) -> &'a [u8] {
         self.octets

@@ -250,6 +250,14 @@ fn a_nak_that_names_what_we_lack_falls_back_to_the_next() {
 }
 
 #[test]
+fn of_several_named_authentications_one_is_taken() {
+    let mut pair = Pair::opened(config());
+    pair.next();
+    pair.send("ff03 c021 03 01 000d 03 04 c023 03 05 c223 81");
+    assert_eq!(pair.next()[12..16], hex("03 04 c023"));
+}
+
+#[test]
 fn authentication_cannot_be_rejected() {
     let mut pair = Pair::opened(config());
     pair.next();

@@ -15,8 +15,10 @@ use std::time::Duration;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::receive::HELD_OCTETS_MAX;
 use super::*;
-use crate::ppp::Proof;
+use crate::ppp::frame::{Frame, Packet, protocol};
+use crate::ppp::{Authentication, Proof};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 const PEERS: Ipv4Addr = Ipv4Addr::new(100, 64, 7, 9);
