@@ -38,7 +38,8 @@ impl Shared {
         let mut object = MaybeUninit::uninit();
         let mut open = SteerSkelBuilder::default().open(&mut object)?;
         open.progs.steer.set_autoload(false);
-        let maps = open.load()?.maps;
+        let loaded = open.load()?;
+        let maps = &loaded.maps;
         Ok(Self {
             host_ipv4: MapHandle::try_from(&maps.host_ipv4)?,
             host_ipv6: MapHandle::try_from(&maps.host_ipv6)?,
