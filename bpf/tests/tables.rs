@@ -46,6 +46,16 @@ fn an_address_becomes_an_endpoint_a_host_address_and_nothing() {
 }
 
 #[test]
+fn tunnels_may_end_at_a_link_local_address() {
+    let mut stage = Stage::new(UNLIMITED);
+    for text in ["169.254.7.1", "fe80::7"] {
+        assert_eq!(stage.decide(ACCESS, &data_to(text)), PassNotUnicast);
+        stage.steer.set_host_address(address(text), true).expect("set");
+        assert_eq!(stage.decide(ACCESS, &data_to(text)), XskL2tpIpv4);
+    }
+}
+
+#[test]
 fn the_l2tp_port_is_configured() {
     require_root();
     let ports = vec![port("test", 1, false)];
