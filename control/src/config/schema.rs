@@ -37,7 +37,7 @@ const fn number(
 /// The MTU of a link may be what a frame holds behind its Ethernet header with two tags.
 const TUN_MTU_MAX: i64 = xlns_dataplane::frame::FRAME_BYTES_MAX as i64 - 22;
 
-/// The largest IPv4 packet that every host takes (RFC 791 section 3.1); PPP is not run below it.
+/// The size that every IPv4 host takes; a link that carries less is no use to a subscriber.
 const MRU_LEAST: i64 = 576;
 
 /// Cores are numbered below this (CPU_SETSIZE of Linux).
@@ -52,7 +52,7 @@ pub const KEYS: &[Key] = &[
     number("lns", "port", 1..=65_535, "UDP port"),
     key("lns", "gateway"),
     key("lns", "allow_gateway_on_listen_address"),
-    // RFC 2661 section 5.8: half the sequence space may not be outstanding; 1024 is ample.
+    // What may be held for one peer before it is in order; carriers' LACs offer up to 800.
     number("l2tp", "receive_window", 1..=1024, "messages"),
     number("l2tp", "retransmit_initial_ms", 100..=60_000, "milliseconds"),
     number("l2tp", "retransmit_max_ms", 100..=60_000, "milliseconds"),
