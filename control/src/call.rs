@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use xlns_dataplane::api;
 
 use crate::l2tp::{SessionId, TunnelId};
-use crate::pool::Lease;
+use crate::lns::Lease;
 use crate::ppp::{Agreed, Link};
 use crate::time::Time;
 

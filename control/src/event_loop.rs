@@ -106,7 +106,7 @@ impl EventLoop {
         let dataplane =
             Client::new(config.dataplane.socket.clone(), configuration, TOKEN_DATAPLANE);
         let admin = admin::Server::bind(&config.admin.socket, registry, TOKEN_ADMIN)?;
-        let lns = Lns::new(Arc::clone(&config), seed, Time::ZERO).map_err(io::Error::other)?;
+        let lns = Lns::new(Arc::clone(&config), seed).map_err(io::Error::other)?;
         Ok(Self {
             unread: vec![true; listen.len()],
             routing: Routing::new(routing_config(&config)),

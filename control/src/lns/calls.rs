@@ -7,13 +7,12 @@ use zeroize::Zeroizing;
 use xlns_dataplane::api::{Command, Session, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
-use super::{Ending, Lns, LnsCounter, TimerKey};
+use super::{CALLS_MAX, Ending, Lns, LnsCounter, TimerKey};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
 use crate::config::{AuthenticationProtocol, Config};
 use crate::l2tp::message::Icrq;
 use crate::l2tp::result::{CallResult, ErrorCode};
 use crate::l2tp::{SessionId, TunnelId, header};
-use crate::pool::Pools;
 use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Link, Refusal};
 use crate::time::Time;
 use crate::udp::Transmit;
@@ -37,17 +36,8 @@ pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
         server_name: config.lns.host_name.clone(),
         local_address: config.lns.gateway,
         dns: ppp.dns.clone(),
+        nbns: Vec::new(),
     })
-}
-
-/// The address pools, with what is spoken for taken out.
-///
-/// # Errors
-/// Names the pool that cannot be built.
-pub fn pools(config: &Config) -> Result<Pools, crate::pool::Error> {
-    let fixed = config.user.iter().filter_map(|user| user.address);
-    let reserved = fixed.chain([config.lns.gateway]).collect::<Vec<_>>();
-    Pools::new(config.pool.iter().map(|pool| (pool.name.clone(), pool.prefixes.clone())), &reserved)
 }
 
 impl Lns {
@@ -59,7 +49,8 @@ impl Lns {
         icrq: &Icrq,
     ) {
         self.counters.add(LnsCounter::CallsOffered);
-        let full = self.calls.len() >= self.config.l2tp.sessions_max as usize;
+        let most = (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
+        let full = self.calls.len() >= most;
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         if full {
             self.counters.add(LnsCounter::CallsRefused);
@@ -68,9 +59,10 @@ impl Lns {
             entry.tunnel.refuse_call(now, session, result, ErrorCode::TryAnother, text);
             return;
         }
-        tracing::debug!(tunnel = tunnel.0, session = session.0, calling = ?icrq.calling_number, "call");
+        let calling = icrq.calling_number.as_deref().map(Box::from);
+        tracing::debug!(tunnel = tunnel.0, session = session.0, ?calling, "call");
         entry.tunnel.accept_call(now, session);
-        let index = self.calls.insert(Call::new(tunnel, session, now));
+        let index = self.calls.insert(Call::new(tunnel, session, calling, now));
         entry.calls.insert(session, index);
     }
 
@@ -105,7 +97,7 @@ impl Lns {
 
     fn handle_link_event(&mut self, now: Time, index: usize, event: ppp::Event) {
         match event {
-            ppp::Event::LcpUp => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::LcpUp { .. } => self.set_forwarding(index, Forwarding::Echo),
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
             ppp::Event::NetworkUp { address } => {
                 self.set_forwarding(index, Forwarding::Packets);
@@ -121,7 +113,6 @@ impl Lns {
                 }
             }
             ppp::Event::NetworkDown => self.set_forwarding(index, Forwarding::Echo),
-            ppp::Event::LcpDown => self.set_forwarding(index, Forwarding::Absent),
             ppp::Event::Down { cause } => self.handle_link_down(now, index, &cause),
         }
     }
@@ -144,7 +135,7 @@ impl Lns {
         };
         call.user = Some(user);
         if let Some(link) = call.link_mut() {
-            link.authenticated(now, answer, &mut self.rng);
+            link.authenticated(now, answer);
         }
     }
 
@@ -166,15 +157,11 @@ impl Lns {
         {
             return Ok(lease.address());
         }
-        let lease = match account.address {
-            Some(address) => self.pools.lease_fixed(address),
-            None => self.pools.lease(account.pool.as_deref()),
-        };
-        match lease {
+        match self.addresses.lease(account) {
             Some(lease) => {
                 let address = lease.address();
                 if let Some(old) = call.lease.replace(lease) {
-                    self.pools.release(old);
+                    self.addresses.release(old);
                 }
                 Ok(address)
             }
@@ -268,7 +255,7 @@ impl Lns {
         let Some(call) = self.calls.get_mut(index) else { return false };
         match &mut call.phase {
             Phase::Link(link) => {
-                link.close(now);
+                link.close(now, DownCause::Closed);
                 self.drive_call(now, index);
             }
             Phase::Connecting { .. } => {
@@ -301,7 +288,7 @@ impl Lns {
     pub(super) fn end_call(&mut self, now: Time, tunnel: TunnelId, session: SessionId, why: &str) {
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         let Some(index) = entry.calls.remove(&session) else { return };
-        self.timers.cancel(TimerKey::Call(index).into());
+        self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };
         self.counters.add(LnsCounter::CallsEnded);
         tracing::info!(
@@ -315,7 +302,7 @@ impl Lns {
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
             if let Some(lease) = lease {
-                self.pools.release(lease);
+                self.addresses.release(lease);
             }
             return;
         }
@@ -342,7 +329,7 @@ impl Lns {
             );
         }
         if let Some(lease) = ending.lease {
-            self.pools.release(lease);
+            self.addresses.release(lease);
         }
     }
 }

@@ -318,7 +318,7 @@ impl Lns {
             self.end_call(now, id, session, why);
         }
         self.mark_opened(id);
-        self.timers.cancel(TimerKey::Tunnel(id).into());
+        self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
         let key = (entry.peer, entry.tunnel.peer_tunnel_id());
         if self.tunnels_by_peer.get(&key) == Some(&id) {

@@ -5,6 +5,7 @@
 //! `handle_*`. Invariants: a call is in `calls` exactly while its tunnel knows its session; an
 //! address is free again only after the data plane said that the session's last packet is counted.
 
+mod addresses;
 mod calls;
 mod control_plane;
 mod counters;
@@ -28,14 +29,16 @@ use crate::l2tp::header::{self, Header};
 use crate::l2tp::tunnel::{self, Tunnel};
 use crate::l2tp::{SessionId, TunnelId};
 use crate::limits::SetupLimiter;
-use crate::pool::{Lease, Pools};
 use crate::ppp;
 use crate::time::Time;
-use crate::timers::Timers;
+use crate::timers::{self, Timers};
 use crate::udp::Transmit;
 use crate::users::Users;
 
+pub use addresses::{AddressesError, Lease};
 pub use counters::LnsCounter;
+
+use addresses::Addresses;
 
 /// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
 const COMMANDS_MAX: usize = 1 << 20;
@@ -72,32 +75,35 @@ struct Ending {
     before_resync: bool,
 }
 
-/// Timer keys: what a timer is for.
+/// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TimerKey {
     Tunnel(TunnelId),
     Call(usize),
 }
 
-/// Calls have even keys, tunnels odd ones.
-impl From<TimerKey> for u64 {
-    fn from(key: TimerKey) -> Self {
-        match key {
-            TimerKey::Tunnel(id) => (u64::from(id.0) << 1) | 1,
-            TimerKey::Call(index) => (index as u64) << 1,
+impl TimerKey {
+    /// The timer's token: Tunnel IDs first, calls behind them.
+    fn token(self) -> u32 {
+        match self {
+            Self::Tunnel(id) => id.0.into(),
+            Self::Call(index) => (TUNNEL_TOKENS + index) as u32,
+        }
+    }
+
+    fn of_token(token: u32) -> Self {
+        match u16::try_from(token) {
+            Ok(id) => Self::Tunnel(TunnelId(id)),
+            Err(_) => Self::Call(token as usize - TUNNEL_TOKENS),
         }
     }
 }
 
-impl TimerKey {
-    fn decode(key: u64) -> Self {
-        if key & 1 == 1 {
-            Self::Tunnel(TunnelId((key >> 1) as u16))
-        } else {
-            Self::Call((key >> 1) as usize)
-        }
-    }
-}
+/// Timer tokens that belong to tunnels: one for each Tunnel ID.
+const TUNNEL_TOKENS: usize = 1 << 16;
+
+/// Calls that timer tokens leave room for.
+pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS;
 
 /// The L2TP network server.
 pub struct Lns {
@@ -108,7 +114,7 @@ pub struct Lns {
     hasher: hashbrown::DefaultHashBuilder,
     limiter: SetupLimiter<hashbrown::DefaultHashBuilder>,
     users: Users,
-    pools: Pools,
+    addresses: Addresses,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address and Tunnel ID: finds what a retransmitted SCCRQ belongs to.
     tunnels_by_peer: HashMap<(SocketAddr, TunnelId), TunnelId>,
@@ -132,7 +138,7 @@ impl Lns {
     ///
     /// # Errors
     /// A pool that the configuration names cannot be built; says which.
-    pub fn new(config: Arc<Config>, seed: [u8; 32], now: Time) -> Result<Self, crate::pool::Error> {
+    pub fn new(config: Arc<Config>, seed: [u8; 32]) -> Result<Self, AddressesError> {
         let hasher = hashbrown::DefaultHashBuilder::default();
         let limiter = SetupLimiter::new(
             config.l2tp.sccrq_per_second_max,
@@ -146,14 +152,14 @@ impl Lns {
             limiter,
             hasher,
             users: Users::new(&config.user),
-            pools: calls::pools(&config)?,
+            addresses: Addresses::new(&config)?,
             tunnels: BTreeMap::new(),
             tunnels_by_peer: HashMap::new(),
             tunnels_per_address: HashMap::new(),
             tunnels_half_open: 0,
             calls: Slab::new(),
             ending: BTreeMap::new(),
-            timers: Timers::new(now),
+            timers: Timers::new(),
             transmissions: VecDeque::new(),
             commands: VecDeque::new(),
             commands_lost: false,
@@ -163,11 +169,6 @@ impl Lns {
             ended_totals: SessionCounters::default(),
             config,
         })
-    }
-
-    /// Prefixes that subscribers get addresses from.
-    pub fn subscriber_prefixes(config: &Config) -> Vec<IpNet> {
-        config.pool.iter().flat_map(|pool| pool.prefixes.iter().copied()).collect()
     }
 
     /// Takes a datagram that came to `local` from `peer`.
@@ -197,10 +198,8 @@ impl Lns {
 
     /// Lets everything happen whose time has come.
     pub fn handle_timeout(&mut self, now: Time) {
-        let mut expired = Vec::new();
-        self.timers.advance(now, &mut expired);
-        for key in expired {
-            match TimerKey::decode(key) {
+        while let Some(token) = self.timers.poll_expired(now) {
+            match TimerKey::of_token(token) {
                 TimerKey::Tunnel(id) => {
                     if let Some(entry) = self.tunnels.get_mut(&id) {
                         entry.tunnel.handle_timeout(now);
@@ -346,8 +345,10 @@ impl Lns {
 
     fn reschedule(&mut self, key: TimerKey, at: Option<Time>) {
         match at {
-            Some(at) => self.timers.schedule(key.into(), at),
-            None => self.timers.cancel(key.into()),
+            Some(at) => self.timers.set(key.token(), at),
+            None => {
+                self.timers.cancel(key.token());
+            }
         }
     }
 }

@@ -84,7 +84,7 @@ impl Lns {
         rows.push(level("tunnels", self.tunnels.len(), "Tunnels now, closing ones among them."));
         rows.push(level("calls", self.calls.len(), "Calls now, from ICRQ on."));
         rows.push(level("calls_ending", self.ending.len(), "Ended calls whose last packets are still counted."));
-        rows.push(level("addresses_free", self.pools.free(), "Addresses free in all pools."));
+        rows.push(level("addresses_free", self.addresses.free(), "Addresses free in all pools."));
         rows
     }
 
