@@ -69,6 +69,8 @@ pub struct Netlink {
     dump: Option<Dump>,
     dump_again: bool,
     announce_dump: bool,
+    /// Changes were lost, and the queue was not empty since.
+    lost: bool,
 }
 
 impl Netlink {
@@ -111,6 +113,7 @@ impl Netlink {
             dump: None,
             dump_again: true,
             announce_dump: false,
+            lost: false,
         };
         netlink.send_waiting()?;
         Ok(netlink)
@@ -171,7 +174,10 @@ impl Netlink {
     ) -> io::Result<bool> {
         for _ in 0..DATAGRAMS_PER_TURN {
             match read(&self.changes, datagram)? {
-                Read::Nothing => return Ok(false),
+                Read::Nothing => {
+                    self.dump_again |= std::mem::take(&mut self.lost);
+                    return Ok(false);
+                }
                 Read::Datagram => {
                     for message in Messages(datagram) {
                         push_change(Origin::Live, &message, events);
@@ -179,7 +185,9 @@ impl Netlink {
                 }
                 Read::Lost => {
                     info!("routing changes were lost: reading everything again");
-                    self.dump_again = true;
+                    // The kernel says so in front of what it had queued, and goes on losing changes,
+                    // silently, until the queue is empty: a dump before that would miss them.
+                    self.lost = true;
                     if let Some(dump) = &mut self.dump {
                         dump.complete = false;
                     }
@@ -280,7 +288,7 @@ impl Netlink {
                 sequence: 0,
                 interrupted: false,
                 retries: 0,
-                complete: true,
+                complete: !self.lost,
             });
             self.send_dump_part(DumpPart::FIRST)?;
         }

@@ -13,8 +13,8 @@
 //! - a route by a router on a port becomes `Neighbor`, a prefix on a port `Glean`, a route to any other
 //!   interface `Local` (the kernel forwards), blackhole, unreachable and prohibit `Unreachable`; only
 //!   the main table counts; the lowest metric with a usable next hop wins;
-//! - a neighbour found on the prefix of a port is a route of its own (RFC 1122 section 2.3.2 is the
-//!   kernel's work, we only read the result);
+//! - a neighbour found on the prefix of a port is a route of its own, with the port's link-layer
+//!   address behind it;
 //! - routes to `xlns0` are ours and are not mirrored; the subscriber prefixes are installed there.
 
 mod apply;
