@@ -349,7 +349,7 @@ impl EventLoop {
             Event::Synchronised => {
                 self.lns.handle_synchronised();
                 tracing::info!("data plane synchronised");
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
             }
             Event::SessionEnded { key, counters } => self.lns.handle_session_ended(key, counters),
             Event::CommandRefused { command, error } => {
@@ -374,7 +374,7 @@ impl EventLoop {
             return;
         }
         tracing::info!(why, "stopping");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
         self.stopping = Stopping::Until(now + STOP_WAIT);
         for id in self.lns.tunnel_ids() {
             self.lns.close_tunnel(now, id, "shutting down");

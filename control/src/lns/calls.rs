@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
 use xlns_dataplane::api::{Command, Session, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
@@ -11,11 +10,22 @@ use super::{CALLS_MAX, Ending, Lns, LnsCounter, TimerKey};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
 use crate::config::{AuthenticationProtocol, Config};
 use crate::l2tp::message::Icrq;
-use crate::l2tp::result::{CallResult, ErrorCode};
+use crate::l2tp::result::{
+    CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, ResultCode, printable,
+};
 use crate::l2tp::{SessionId, TunnelId, header};
 use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Link, Refusal};
 use crate::time::Time;
 use crate::udp::Transmit;
+
+/// Protocol of a PPP disconnect cause: LCP, or no single one (RFC 3145 section 2.1).
+const LCP: u16 = 0xc021;
+const NONE: u16 = 0;
+
+/// Direction of a PPP disconnect cause (RFC 3145 section 2.1).
+const NEITHER: u8 = 0;
+const AT_PEER: u8 = 1;
+const AT_SENDER: u8 = 2;
 
 /// The PPP side of the configuration.
 pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
@@ -55,11 +65,11 @@ impl Lns {
         if full {
             self.counters.add(LnsCounter::CallsRefused);
             let text = "no more sessions on this LNS";
-            let result = CallResult::NoFacilitiesTemporary;
-            entry.tunnel.refuse_call(now, session, result, ErrorCode::TryAnother, text);
+            entry.tunnel.refuse_call(now, session, no_room(text));
             return;
         }
-        let calling = icrq.calling_number.as_deref().map(Box::from);
+        let calling = icrq.calling_number.as_deref().map(|number| printable(number).into());
+        let calling: Option<Box<str>> = calling;
         tracing::debug!(tunnel = tunnel.0, session = session.0, ?calling, "call");
         entry.tunnel.accept_call(now, session);
         let index = self.calls.insert(Call::new(tunnel, session, calling, now));
@@ -209,7 +219,9 @@ impl Lns {
         let (peer_tunnel, peer_session) = (entry.tunnel.peer_tunnel_id(), session.peer_session_id());
         let Some(link) = call.link_mut() else { return };
         while let Some(frame) = link.poll_transmit() {
-            let payload = header::emit_data(peer_tunnel, peer_session, &frame);
+            let mut payload = Vec::with_capacity(header::DATA_HEADER_BYTES + frame.len());
+            header::emit_data(&mut payload, peer_tunnel, peer_session, None, false);
+            payload.extend_from_slice(&frame);
             self.transmissions.push_back(Transmit { local, peer, payload });
         }
     }
@@ -219,14 +231,10 @@ impl Lns {
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
         let (tunnel, session) = (call.tunnel, call.session);
-        let (result, error) = match cause {
-            DownCause::PeerTerminated => (CallResult::LossOfCarrier, ErrorCode::None),
-            DownCause::Closed => (CallResult::Administrative, ErrorCode::None),
-            _ => (CallResult::GeneralError, ErrorCode::VendorSpecific),
-        };
         let text = cause.to_string();
         if let Some(entry) = self.tunnels.get_mut(&tunnel) {
-            entry.tunnel.disconnect_call(now, session, result, error, &text);
+            let (result, ppp_cause) = disconnect_reason(*cause);
+            entry.tunnel.disconnect_call(now, session, result, Some(ppp_cause));
         }
         self.end_call(now, tunnel, session, &text);
         self.drive_tunnel(now, tunnel);
@@ -241,8 +249,7 @@ impl Lns {
     ) {
         let text = "no room in the data plane";
         if let Some(entry) = self.tunnels.get_mut(&tunnel) {
-            let result = CallResult::NoFacilitiesTemporary;
-            entry.tunnel.disconnect_call(now, session, result, ErrorCode::TryAnother, text);
+            entry.tunnel.disconnect_call(now, session, no_room(text), None);
         }
         self.end_call(now, tunnel, session, text);
         self.drive_tunnel(now, tunnel);
@@ -259,25 +266,16 @@ impl Lns {
                 self.drive_call(now, index);
             }
             Phase::Connecting { .. } => {
+                let text = "cleared by the operator";
                 if let Some(entry) = self.tunnels.get_mut(&tunnel) {
-                    let result = CallResult::Administrative;
-                    let text = "cleared by the operator";
-                    entry.tunnel.disconnect_call(now, session, result, ErrorCode::None, text);
+                    let result = ResultCode::call(CallResult::Administrative, None, text);
+                    entry.tunnel.disconnect_call(now, session, result, None);
                 }
-                self.end_call(now, tunnel, session, "cleared by the operator");
+                self.end_call(now, tunnel, session, text);
                 self.drive_tunnel(now, tunnel);
             }
         }
         true
-    }
-
-    /// The calls of the user, or of the tunnel, or all: their keys.
-    pub fn call_keys(&self, matches: impl Fn(&Call) -> bool) -> Vec<(TunnelId, SessionId)> {
-        self.calls
-            .iter()
-            .filter(|(_, call)| matches(call))
-            .map(|(_, call)| (call.tunnel, call.session))
-            .collect()
     }
 
     fn call_index(&self, tunnel: TunnelId, session: SessionId) -> Option<usize> {
@@ -332,4 +330,36 @@ impl Lns {
             self.addresses.release(lease);
         }
     }
+}
+
+fn no_room(text: &str) -> ResultCode {
+    let error = Some(ErrorCode::TryAnother);
+    ResultCode { error, ..ResultCode::call(CallResult::NoFacilitiesTemporary, None, text) }
+}
+
+/// What CDN says when PPP is over: the result (RFC 2661 section 4.4.2) and the PPP cause (RFC 3145
+/// section 3).
+fn disconnect_reason(cause: DownCause) -> (ResultCode, PppDisconnectCause) {
+    use PppDisconnectCode as Code;
+    let (result, code, protocol, direction) = match cause {
+        DownCause::PeerTerminated => (CallResult::LossOfCarrier, Code::Normal, LCP, AT_PEER),
+        DownCause::Closed => (CallResult::Administrative, Code::Administrative, LCP, AT_SENDER),
+        DownCause::AuthenticationFailed => {
+            (CallResult::Error, Code::AuthenticationFailed, NONE, AT_PEER)
+        }
+        DownCause::AuthenticationTimeout => {
+            (CallResult::Error, Code::AuthenticationTimeout, NONE, AT_PEER)
+        }
+        DownCause::LcpTimeout => (CallResult::Error, Code::LcpSilent, LCP, AT_PEER),
+        DownCause::NegotiationFailed(_) => (CallResult::Error, Code::LcpNotConverged, LCP, NEITHER),
+        DownCause::Looped => (CallResult::Error, Code::LcpLooped, LCP, NEITHER),
+        DownCause::NetworkProtocolsFailed => (CallResult::Error, Code::NetworkTimeout, NONE, NEITHER),
+    };
+    let message = cause.to_string();
+    // Beside "general error" a peer expects a code: this end's own reasons are the vendor's.
+    let error = (result == CallResult::Error).then_some(ErrorCode::Vendor);
+    (
+        ResultCode::call(result, error, &message),
+        PppDisconnectCause { code, protocol, direction, message },
+    )
 }

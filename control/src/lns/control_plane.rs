@@ -13,8 +13,8 @@ use zeroize::Zeroizing;
 use super::{Lns, LnsCounter, PeerChange, TimerKey, TunnelEntry};
 use crate::config::{Config, LacConfig};
 use crate::l2tp::header::Header;
-use crate::l2tp::message::{self, Sccrq, WithoutTunnel};
-use crate::l2tp::result::{ErrorCode, TunnelResult};
+use crate::l2tp::message::{self, Sccrq, Unassigned};
+use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult, printable};
 use crate::l2tp::tunnel::{self, Tunnel};
 use crate::l2tp::TunnelId;
 use crate::time::Time;
@@ -54,13 +54,6 @@ pub fn tunnel_configs(config: &Config) -> Vec<Arc<tunnel::Config>> {
     }
 }
 
-/// Why an SCCRQ is refused.
-struct Refusal {
-    result: TunnelResult,
-    error: ErrorCode,
-    text: &'static str,
-}
-
 impl Lns {
     /// Takes one control message.
     pub(super) fn handle_control(
@@ -69,19 +62,18 @@ impl Lns {
         local: SocketAddr,
         peer: SocketAddr,
         header: &Header,
-        body: &[u8],
+        datagram: &[u8],
     ) {
-        if header.tunnel_id.0 == 0 {
-            return self.handle_without_tunnel(now, local, peer, header, body);
+        if header.tunnel_id == TunnelId::UNASSIGNED {
+            return self.handle_without_tunnel(now, local, peer, header, datagram);
         }
-        let Some(entry) = self.tunnels.get_mut(&header.tunnel_id) else {
+        let Some(entry) = self.tunnels.get(&header.tunnel_id) else {
             return self.counters.add(LnsCounter::ControlNoSuchTunnel);
         };
         if entry.peer != peer {
             return self.counters.add(LnsCounter::ControlOuterAddress);
         }
-        entry.tunnel.handle(now, header, body, &mut self.rng);
-        self.drive_tunnel(now, header.tunnel_id);
+        self.handle_in_tunnel(now, header.tunnel_id, header, datagram);
     }
 
     /// A message with Tunnel ID 0: the peer does not know ours yet (RFC 2661 section 3.1).
@@ -91,48 +83,62 @@ impl Lns {
         local: SocketAddr,
         peer: SocketAddr,
         header: &Header,
-        body: &[u8],
+        datagram: &[u8],
     ) {
-        match message::decode_without_tunnel(body) {
-            Ok(WithoutTunnel::Sccrq(sccrq)) => {
-                self.handle_sccrq(now, local, peer, header, body, &sccrq);
+        let secret = self.secret_of(peer.ip());
+        match message::decode_unassigned(header, datagram, secret) {
+            Ok(Unassigned::Sccrq(sccrq)) => {
+                self.handle_sccrq(now, (local, peer), header, datagram, &sccrq);
             }
-            Ok(WithoutTunnel::StopCcn { assigned_tunnel_id }) => {
-                let key = (peer, assigned_tunnel_id);
-                let Some(&id) = self.tunnels_by_peer.get(&key) else {
-                    return self.counters.add(LnsCounter::ControlWithoutTunnel);
-                };
-                if let Some(entry) = self.tunnels.get_mut(&id) {
-                    entry.tunnel.handle(now, header, body, &mut self.rng);
-                    self.drive_tunnel(now, id);
+            Ok(Unassigned::StopCcn(stop)) => {
+                let id = stop.assigned_tunnel_id.map(|id| (peer, id));
+                match id.and_then(|key| self.tunnels_by_peer.get(&key)) {
+                    Some(&id) => self.handle_in_tunnel(now, id, header, datagram),
+                    None => self.counters.add(LnsCounter::ControlWithoutTunnel),
                 }
             }
-            Ok(WithoutTunnel::Other) => self.counters.add(LnsCounter::ControlWithoutTunnel),
+            // A HELLO before our SCCRP arrived asks for nothing that its retransmission would not.
+            Ok(Unassigned::Hello | Unassigned::Zlb | Unassigned::Other) => {
+                self.counters.add(LnsCounter::ControlWithoutTunnel);
+            }
             Err(reject) => {
-                tracing::debug!(%peer, ?reject, "malformed message with tunnel ID 0");
                 self.counters.add(LnsCounter::SetupMalformed);
+                if !self.limiter.admit(now, peer.ip()) {
+                    return self.counters.add(LnsCounter::SetupRateLimited);
+                }
+                tracing::info!(%peer, reason = reject.result.message, "malformed SCCRQ refused");
+                let payload = Tunnel::refuse(header, reject.assigned_tunnel_id, &reject.result);
+                self.transmissions.push_back(Transmit { local, peer, payload });
             }
         }
+    }
+
+    fn handle_in_tunnel(&mut self, now: Time, id: TunnelId, header: &Header, datagram: &[u8]) {
+        let Some(entry) = self.tunnels.get_mut(&id) else { return };
+        entry.tunnel.handle(now, header, header.payload(datagram), &mut self.rng);
+        self.drive_tunnel(now, id);
+    }
+
+    /// The secret for hidden AVPs of a peer whose host name is not known yet: that of the first
+    /// profile for its address.
+    fn secret_of(&self, peer: IpAddr) -> Option<&[u8]> {
+        let profile = self.config.lac.iter().find(|lac| covers(lac, peer))?;
+        profile.secret.as_ref().map(|secret| secret.expose().as_bytes())
     }
 
     fn handle_sccrq(
         &mut self,
         now: Time,
-        local: SocketAddr,
-        peer: SocketAddr,
+        (local, peer): (SocketAddr, SocketAddr),
         header: &Header,
-        body: &[u8],
+        datagram: &[u8],
         sccrq: &Sccrq,
     ) {
-        let hash = self.hasher.hash_one(body);
+        let hash = self.hasher.hash_one(header.payload(datagram));
         if let Some(&id) = self.tunnels_by_peer.get(&(peer, sccrq.assigned_tunnel_id)) {
             if !self.started_anew(now, id, hash) {
                 self.counters.add(LnsCounter::SetupDuplicate);
-                if let Some(entry) = self.tunnels.get_mut(&id) {
-                    entry.tunnel.handle(now, header, body, &mut self.rng);
-                    self.drive_tunnel(now, id);
-                }
-                return;
+                return self.handle_in_tunnel(now, id, header, datagram);
             }
             self.counters.add(LnsCounter::SetupReplaced);
             tracing::info!(tunnel = id.0, %peer, "the peer started anew, its old tunnel ends");
@@ -144,10 +150,10 @@ impl Lns {
         match self.admit(peer.ip(), sccrq) {
             Ok((id, profile)) => self.open_tunnel(now, (local, peer), id, profile, sccrq, hash),
             Err(refusal) => {
-                tracing::info!(%peer, host_name = %sccrq.host_name, reason = refusal.text, "tunnel refused");
+                let host_name = printable(&sccrq.host_name);
+                tracing::info!(%peer, host_name, reason = refusal.message, "tunnel refused");
                 self.counters.add(LnsCounter::SetupRefused);
-                let payload =
-                    Tunnel::refuse(header, sccrq, refusal.result, refusal.error, refusal.text);
+                let payload = Tunnel::refuse(header, Some(sccrq.assigned_tunnel_id), &refusal);
                 self.transmissions.push_back(Transmit { local, peer, payload });
             }
         }
@@ -164,15 +170,11 @@ impl Lns {
     }
 
     /// Whether this peer may open a tunnel: its new Tunnel ID and its profile.
-    fn admit(&mut self, peer: IpAddr, sccrq: &Sccrq) -> Result<(TunnelId, Option<usize>), Refusal> {
-        let refuse = |result, error, text| Err(Refusal { result, error, text });
+    fn admit(&mut self, peer: IpAddr, sccrq: &Sccrq) -> Result<(TunnelId, Option<usize>), ResultCode> {
         let l2tp = &self.config.l2tp;
         let Some(profile) = self.profile_of(peer, &sccrq.host_name) else {
-            return refuse(
-                TunnelResult::NotAuthorized,
-                ErrorCode::None,
-                "no LAC profile matches this address and host name",
-            );
+            let text = "no LAC profile matches this address and host name";
+            return Err(ResultCode::tunnel(TunnelResult::NotAuthorized, None, text));
         };
         let of_peer = self.tunnels_per_address.get(&peer).copied().unwrap_or(0);
         let text = if self.tunnels.len() >= l2tp.tunnels_max.min(TUNNELS_MAX) as usize {
@@ -186,18 +188,18 @@ impl Lns {
         } else {
             "no tunnel ID is free"
         };
-        refuse(TunnelResult::GeneralError, ErrorCode::TryAnother, text)
+        Err(ResultCode::tunnel(TunnelResult::Error, Some(ErrorCode::TryAnother), text))
     }
 
     /// The first profile that matches; `Some(None)` where none is configured, `None` where none
     /// matches.
-    fn profile_of(&self, peer: IpAddr, host_name: &str) -> Option<Option<usize>> {
+    fn profile_of(&self, peer: IpAddr, host_name: &[u8]) -> Option<Option<usize>> {
         if self.config.lac.is_empty() {
             return Some(None);
         }
         let matches = |lac: &LacConfig| {
-            (lac.peers.is_empty() || lac.peers.iter().any(|net| net.contains(&peer)))
-                && (lac.host_names.is_empty() || lac.host_names.iter().any(|name| name == host_name))
+            let named = |name: &String| name.as_bytes() == host_name;
+            covers(lac, peer) && (lac.host_names.is_empty() || lac.host_names.iter().any(named))
         };
         self.config.lac.iter().position(matches).map(Some)
     }
@@ -338,7 +340,7 @@ impl Lns {
     /// was one.
     pub fn close_tunnel(&mut self, now: Time, id: TunnelId, text: &str) -> bool {
         let Some(entry) = self.tunnels.get_mut(&id) else { return false };
-        entry.tunnel.close(now, TunnelResult::ShuttingDown, ErrorCode::None, text);
+        entry.tunnel.close(now, ResultCode::tunnel(TunnelResult::ShuttingDown, None, text));
         self.drive_tunnel(now, id);
         true
     }
@@ -347,6 +349,11 @@ impl Lns {
     pub fn tunnel_ids(&self) -> Vec<TunnelId> {
         self.tunnels.keys().copied().collect()
     }
+}
+
+/// Whether a profile is for peers with this address.
+fn covers(lac: &LacConfig, peer: IpAddr) -> bool {
+    lac.peers.is_empty() || lac.peers.iter().any(|prefix| prefix.contains(&peer))
 }
 
 /// The longest that a message can be on its way by retransmission (RFC 2661 section 5.7 asks to

@@ -16,7 +16,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use ipnet::IpNet;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
@@ -186,13 +185,10 @@ impl Lns {
                 return self.counters.add(LnsCounter::HeaderMalformed);
             }
         };
-        let Some(body) = octets.get(header.payload.clone()) else {
-            return self.counters.add(LnsCounter::HeaderMalformed);
-        };
         if header.control {
-            self.handle_control(now, local, peer, &header, body);
+            self.handle_control(now, local, peer, &header, octets);
         } else {
-            self.handle_data(now, peer, &header, body);
+            self.handle_data(now, peer, &header, header.payload(octets));
         }
     }
 
@@ -236,6 +232,12 @@ impl Lns {
     /// The next change of the peers in use.
     pub fn poll_peer_change(&mut self) -> Option<PeerChange> {
         self.peer_changes.pop_front()
+    }
+
+    /// Whether every message to the peers is acknowledged.
+    pub fn is_quiet(&self) -> bool {
+        self.transmissions.is_empty()
+            && self.tunnels.values().all(|entry| entry.tunnel.unacknowledged() == 0)
     }
 
     /// Whether commands were lost because the data plane fell behind; asked once. It has to be
@@ -320,14 +322,15 @@ impl Lns {
             return self.counters.add(LnsCounter::DataNoSuchSession);
         };
         let Some(call) = self.calls.get_mut(index) else { return };
-        match call.link_mut() {
-            Some(link) => {
-                link.handle_frame(now, frame, &mut self.rng);
-                self.drive_call(now, index);
+        if let Some(link) = call.link_mut() {
+            if let Some(discard) = link.handle_frame(now, frame, &mut self.rng) {
+                tracing::trace!(index, %discard, "PPP frame without effect");
+                self.counters.add(LnsCounter::PppWithoutEffect);
             }
-            None if call.hold_early(frame) => self.counters.add(LnsCounter::DataHeldEarly),
-            None => self.counters.add(LnsCounter::DataTooEarly),
+            return self.drive_call(now, index);
         }
+        let held = call.hold_early(frame);
+        self.counters.add(if held { LnsCounter::DataHeldEarly } else { LnsCounter::DataTooEarly });
     }
 
     /// Queues a command while the data plane listens.
