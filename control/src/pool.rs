@@ -1,14 +1,14 @@
 //! Pools of IPv4 addresses for subscribers.
 //!
-//! Taking, reserving and giving back an address costs the same however many there are. A free address
-//! waits behind all that were free before it, so that packets meant for its last owner do not reach
-//! the next one. Memory: eight octets an address, allocated at once.
+//! Taking, reserving and giving back an address costs the same however many there are. A free
+//! address waits behind all that were free before it, so that packets meant for its last owner do
+//! not reach the next one. Memory: eight octets an address, allocated at once.
 //!
 //! A pool hands out every address of a prefix but the first and the last one: subscribers' systems
 //! take these for the network and for a broadcast address. A /31 and a /32 have neither.
 //!
-//! Not here: who may have which address, and blocks that nodes of a cluster own; a block will be one
-//! more prefix.
+//! Not here: who may have which address, and blocks that nodes of a cluster own; a block will be
+//! one more prefix.
 
 use std::net::Ipv4Addr;
 
@@ -68,7 +68,8 @@ struct Range {
     offset: u32,
 }
 
-/// Neighbours of a free address in the queue of free ones; [`IN_USE`] in `next` where it is not free.
+/// Neighbours of a free address in the queue of free ones; [`IN_USE`] in `next` where it is not
+/// free.
 #[derive(Debug, Clone, Copy)]
 struct Link {
     previous: u32,

@@ -1,10 +1,10 @@
 //! A hierarchical timer wheel: a million timers that cost nothing while they wait.
 //!
-//! Seven levels of 64 slots: a slot of level 0 is one tick of [`TICK`], a slot of level n holds what is
-//! 64^n ticks wide. A timer lies in the level of the highest group of six bits in which its deadline
-//! differs from the present, and moves down when the present reaches its slot, so that setting,
-//! cancelling and expiring take constant time and a timer moves at most six times. Seven levels cover
-//! all of [`Time`].
+//! Seven levels of 64 slots: a slot of level 0 is one tick of [`TICK`], a slot of level n holds
+//! what is 64^n ticks wide. A timer lies in the level of the highest group of six bits in which its
+//! deadline differs from the present, and moves down when the present reaches its slot, so that
+//! setting, cancelling and expiring take constant time and a timer moves at most six times. Seven
+//! levels cover all of [`Time`].
 //!
 //! Timers are named by tokens of the owner's: small numbers, an index of a slab. Each token has one
 //! timer, which takes 16 octets; so memory follows the largest token ever used.
@@ -102,9 +102,9 @@ impl Timers {
         }
     }
 
-    /// Sets the timer of `token`, in place of where it was set to before. A deadline that has passed
-    /// expires with the next tick, so that whoever sets a timer again while it expires, gets other
-    /// work done in between.
+    /// Sets the timer of `token`, in place of where it was set to before. A deadline that has
+    /// passed expires with the next tick, so that whoever sets a timer again while it expires, gets
+    /// other work done in between.
     ///
     /// # Panics
     /// Where `token` is not below [`TOKENS_MAX`]: our mistake.
@@ -163,15 +163,15 @@ impl Timers {
         Some(token)
     }
 
-    /// When to call [`Self::poll_expired`]: no timer expires before. While the next timer is far off
-    /// this is earlier, at most six times for a timer.
+    /// When to call [`Self::poll_expired`]: no timer expires before. While the next timer is far
+    /// off this is earlier, at most six times for a timer.
     pub fn next_deadline(&self) -> Option<Time> {
         let tick = if self.expired.first == NONE { self.next_slot()?.2 } else { self.elapsed };
         Some(Time::ZERO + Duration::from_nanos(tick.saturating_mul(TICK_NANOS)))
     }
 
-    /// The slot that is reached first, and when. Lower levels come first: what lies in a higher one is
-    /// behind the end of the slot that the present is in.
+    /// The slot that is reached first, and when. Lower levels come first: what lies in a higher one
+    /// is behind the end of the slot that the present is in.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
         let (level, found) =
             self.levels.iter().enumerate().find(|(_, level)| level.occupied != 0)?;

@@ -1,5 +1,5 @@
-//! [`Netlink`] and [`Routing`] together against the kernel, in network namespaces of their own: what
-//! the `ip` command changes arrives as commands, and what we ask of the kernel happens.
+//! [`Netlink`] and [`Routing`] together against the kernel, in network namespaces of their own:
+//! what the `ip` command changes arrives as commands, and what we ask of the kernel happens.
 //!
 //! Needs root; says so and passes without.
 

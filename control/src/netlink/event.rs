@@ -49,8 +49,8 @@ const NEXT_HOP_HEADER_BYTES: usize = 8;
 pub enum Event {
     /// A dump of everything starts.
     DumpBegun,
-    /// It ended; `complete` says whether it was consistent and no change was lost meanwhile, so that
-    /// what it did not name does not exist.
+    /// It ended; `complete` says whether it was consistent and no change was lost meanwhile, so
+    /// that what it did not name does not exist.
     DumpEnded {
         /// See above.
         complete: bool,
