@@ -187,7 +187,7 @@ pub struct UserConfig {
 pub struct DataplaneConfig {
     /// Unix socket of `xlns-dataplane`.
     pub socket: PathBuf,
-    /// Worker threads; 0: as many as the port with the most queues has.
+    /// Worker threads; 0: one per queue of the port with the fewest, but not more than cores.
     pub workers: u16,
     /// Core of each worker, in order; empty: the first ones that the process may use.
     pub cores: Vec<u16>,
