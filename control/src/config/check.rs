@@ -64,9 +64,9 @@ const GATEWAY_HELP: &str = "take another address, one of a pool's or any that on
      set allow_gateway_on_listen_address = true";
 
 impl Config {
-    /// Whether subscribers would find the gateway address at a tunnel endpoint. `host_addresses` are
-    /// the addresses of this host's interfaces, without those of `dataplane.tun_name`; they count
-    /// where `lns.listen` names an unspecified address.
+    /// Whether the gateway is an address that tunnels end at. `host_addresses` are the addresses of
+    /// this host's interfaces, without those of `dataplane.tun_name`; they count where `lns.listen`
+    /// names an unspecified address.
     pub fn gateway_conflict(&self, host_addresses: &[IpAddr]) -> Option<GatewayConflict> {
         let gateway = IpAddr::V4(self.lns.gateway);
         let any = self.lns.listen.contains(&IpAddr::V4(Ipv4Addr::UNSPECIFIED));

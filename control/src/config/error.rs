@@ -78,8 +78,8 @@ impl fmt::Display for Problem {
 
 /// A configuration that cannot be used.
 ///
-/// `Display` has one line for each mistake, fit for a log; [`ConfigError::report`] shows the lines of
-/// the file as well, with secrets masked.
+/// `Display` has one line for each mistake, fit for a log; [`ConfigError::report`] shows the lines
+/// of the file as well, with secrets masked.
 #[derive(Debug)]
 pub enum ConfigError {
     /// The file could not be read.

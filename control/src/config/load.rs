@@ -236,4 +236,30 @@ mod tests {
         assert!(error.starts_with("cannot read /nonexistent/xlns.toml: "), "{error}");
         assert!(error.contains("--config"), "{error}");
     }
+
+    const EXAMPLE: &str = include_str!("../../../xlns.example.toml");
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_ends_the_process(text in ".{0,200}") {
+            let _ = Config::parse("x.toml", &text).map_err(|error| error.report());
+        }
+
+        #[test]
+        fn no_damage_to_a_good_file_ends_the_process_or_shows_a_secret(
+            at in 0..EXAMPLE.len(),
+            length in 0..40_usize,
+            put in "[\"'\\[\\]{}=#.,a0\n]{0,8}",
+        ) {
+            let end = (at + length).min(EXAMPLE.len());
+            let text = format!("{}{put}{}", &EXAMPLE[..at], &EXAMPLE[end..]);
+            // Where the damage joins lines or cuts the key itself, no word tells a secret.
+            let is_key_whole = text.matches("password = \"change me").count() == 2
+                && text.matches("secret = \"change me").count() == 1;
+            if let Err(error) = Config::parse("x.toml", &text) {
+                let report = error.report();
+                proptest::prop_assert!(!is_key_whole || !report.contains("change me"), "{}", report);
+            }
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! The configuration: one TOML file, read at start. `xlns.example.toml` documents every key.
 //!
-//! Loading proves, in this order: the text is TOML; every number is in its range ([`schema`]); every
-//! key is known; every value has its type; and the values fit one another ([`check`]). What is wrong
-//! is reported all at once, each mistake at its line ([`ConfigError`]). A [`Config`] that exists has
-//! passed all of that. Secrets ([`Secret`]) are wiped after use and never printed, in errors neither.
+//! Loading proves, in this order: the text is TOML; every number is in its range (`schema`); every
+//! key is known; every value has its type; and the values fit one another (`check`). What is wrong
+//! is reported all at once, each mistake at its line ([`ConfigError`]). A [`Config`] from a file
+//! has passed all of that. Secrets ([`Secret`]) are wiped after use and never printed, in errors
+//! neither.
 
 mod check;
 mod convert;

@@ -41,7 +41,8 @@ enum Command {
     /// Both end with this command, at Ctrl-C, and when one of them cannot go on. For service, use
     /// the systemd units instead.
     Run {
-        /// What both log, instead of the variable RUST_LOG: `info`, `debug`, `xlns_control::l2tp=trace`.
+        /// What both log, instead of the variable RUST_LOG: `info`, `debug`, or a filter such as
+        /// `xlns_control::l2tp=trace`.
         #[arg(long, value_name = "FILTER")]
         log: Option<String>,
     },
