@@ -100,7 +100,11 @@ impl<'a> Dialer<'a> {
             COMMAND_WAIT,
         )?;
         let xl2tpd = guest
-            .start(&format!("exec xl2tpd -D -c {config} -p /run/xl2tpd.pid -C {CONTROL} 2>&1"))?;
+            .start(&format!(
+                "sysctl -q -w vm.mmap_min_addr=0
+                 exec setarch --mmap-page-zero \
+                     xl2tpd -D -c {config} -p /run/xl2tpd.pid -C {CONTROL} 2>&1"
+            ))?;
         let dialer = Self { guest, xl2tpd };
         // The pipe is made before this line, the socket after it.
         dialer.wait_line(0, COMMAND_WAIT, "Listening on IP address")?;
