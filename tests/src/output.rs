@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::deadline::Deadline;
 
 /// Lines of one program, shared by the thread that reads and those that wait.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Output {
     shared: Arc<(Mutex<Lines>, Condvar)>,
 }
@@ -15,6 +15,12 @@ pub struct Output {
 struct Lines {
     lines: Vec<String>,
     closed: bool,
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "Output({} lines)", self.mark())
+    }
 }
 
 impl Output {

@@ -1,4 +1,9 @@
 //! The peer: stock xl2tpd and pppd in a guest, as LAC and subscriber in one.
+//!
+//! xl2tpd opens a tunnel for each of its `lac` sections; the command with a tunnel's ID instead of
+//! a section's name makes a further call in that tunnel. Such a call has no section, and xl2tpd
+//! reads one option of it by way of a null pointer: with zeros mapped at address 0, as old systems
+//! had them, it finds the option off and goes on.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -283,12 +288,22 @@ impl Session<'_> {
             .ok_or_else(|| self.guest.error(format!("ping said: {}", job.output().text())))
     }
 
-    /// Waits for the end of pppd; yields what it said.
+    /// Waits for the end of the link; yields what pppd said.
     ///
     /// # Errors
     /// Where it goes on.
     pub fn wait_down(&self, wait: Duration) -> Result<String> {
-        self.wait_line(0, wait, "Exit.")?;
+        let ended = |line: &str| {
+            ["Connection terminated", "Modem hangup"].iter().any(|end| line.contains(end)).then_some(())
+        };
+        self.log.output().wait_map(0, wait, ended).ok_or_else(|| {
+            self.guest.error(format!(
+                "pppd ({}) goes on after {} s; it said:\n{}",
+                self.login.name,
+                wait.as_secs_f32(),
+                self.log.output().text()
+            ))
+        })?;
         Ok(self.log.output().text())
     }
 }

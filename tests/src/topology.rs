@@ -54,7 +54,6 @@ impl Topology {
         lac.set("net/ipv6/conf/all/disable_ipv6", "1")?;
         lns.ip(&format!("addr add {LNS_ADDRESS}/24 dev {ACCESS_PORT}"))?;
         lns.ip(&format!("addr add {CORE_GATEWAY}/24 dev {CORE_PORT}"))?;
-        lns.ip(&format!("addr add {GATEWAY}/32 dev lo"))?;
         lns.set("net/ipv4/ip_forward", "1")?;
         lns.set("net/ipv4/conf/all/rp_filter", "0")?;
         core.ip(&format!("addr add {CORE_ADDRESS}/24 dev lns0"))?;

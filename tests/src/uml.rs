@@ -261,7 +261,7 @@ while read -r number; do
     [ "$number" = halt ] && break
     job "$number" &
 done
-halt -f -p
+halt -f -p || echo o > /proc/sysrq-trigger
 "#
     )
 }
