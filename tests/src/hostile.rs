@@ -63,14 +63,14 @@ impl Wire {
         })
     }
 
-    /// Sends a frame; a full queue loses it, as a wire would.
+    /// Sends a frame; waits while the socket's buffer is full.
     pub fn send(&self, frame: &[u8]) {
         let octets = [IoSlice::new(frame)];
         let _ = sendmsg::<LinkAddr>(
             self.socket.as_raw_fd(),
             &octets,
             &[],
-            MsgFlags::MSG_DONTWAIT,
+            MsgFlags::empty(),
             Some(&self.interface),
         );
     }
@@ -185,7 +185,8 @@ impl Attacker {
         let template = self.template();
         let mut frame = template[..L2TP_OFFSET].to_vec();
         let flags: u16 = self.random.random();
-        let version = if self.random.random_bool(0.9) { 2 } else { self.random.random_range(0..16) };
+        let version =
+            if self.random.random_bool(0.9) { 2 } else { self.random.random_range(0..16) };
         frame.extend(((flags & 0xfff0) | version).to_be_bytes());
         for _ in 0..self.random.random_range(0..8) {
             let word = match self.random.random_range(0..4) {
@@ -295,9 +296,8 @@ fn is_peers_own_word(frame: &[u8], live: Live) -> bool {
     let Some(l2tp) = frame.get(L2TP_OFFSET..) else { return false };
     // With and without the length field; options in the IP header shift it all: in doubt, no.
     let id = live.local_tunnel_id.to_be_bytes();
-    let names_tunnel = frame.get(14) != Some(&0x45)
-        || l2tp.get(2..4) == Some(&id)
-        || l2tp.get(4..6) == Some(&id);
+    let names_tunnel =
+        frame.get(14) != Some(&0x45) || l2tp.get(2..4) == Some(&id) || l2tp.get(4..6) == Some(&id);
     let is_control = l2tp.first().is_none_or(|flags| flags & 0x80 != 0);
     // Data: PPP behind 6 to 12 octets of header; anything that is not plainly IP may be control.
     let ends = [&[0xff, 0x03, 0x00, 0x21][..], &[0x00, 0x21, 0x45], &[0x21, 0x45]];

@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::unistd::Uid;
 
@@ -69,7 +70,20 @@ pub struct Lab {
     scratch: PathBuf,
     logs: PathBuf,
     programs: PathBuf,
-    reaper: Child,
+    reaper: Reaper,
+}
+
+/// What removes the run's traces. It acts when this process ends, or when told to.
+#[derive(Debug, Clone)]
+pub struct Reaper(Arc<Mutex<Child>>);
+
+impl Reaper {
+    /// Ends every process in the run's namespaces and removes them and the scratch folder.
+    pub fn reap(&self) {
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(child.stdin.take());
+        let _ = child.wait();
+    }
 }
 
 impl Lab {
@@ -138,6 +152,11 @@ impl Lab {
         )))
     }
 
+    /// For those who end the run before it is dropped.
+    pub fn reaper(&self) -> Reaper {
+        self.reaper.clone()
+    }
+
     /// The build folder (`target`).
     pub fn target(&self) -> &Path {
         self.programs.parent().unwrap_or(&self.programs)
@@ -147,14 +166,13 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         // What stood in the lab was dropped before; the reaper takes the rest and ends.
-        drop(self.reaper.stdin.take());
-        let _ = self.reaper.wait();
+        self.reaper.reap();
     }
 }
 
 /// A shell in a process group of its own that waits for the end of this process, however it comes
 /// (its input ends then), and removes namespaces, processes in them, and the scratch folder.
-fn spawn_reaper(prefix: &str, scratch: &Path) -> Result<Child> {
+fn spawn_reaper(prefix: &str, scratch: &Path) -> Result<Reaper> {
     const SCRIPT: &str = r#"
         trap '' INT TERM HUP
         cat > /dev/null
@@ -172,6 +190,7 @@ fn spawn_reaper(prefix: &str, scratch: &Path) -> Result<Child> {
         .stderr(Stdio::null())
         .process_group(0)
         .spawn()
+        .map(|child| Reaper(Arc::new(Mutex::new(child))))
         .map_err(|error| LabError::io("start the reaper", &error))
 }
 

@@ -104,12 +104,11 @@ impl<'a> Dialer<'a> {
             ),
             COMMAND_WAIT,
         )?;
-        let xl2tpd = guest
-            .start(&format!(
-                "sysctl -q -w vm.mmap_min_addr=0
+        let xl2tpd = guest.start(&format!(
+            "sysctl -q -w vm.mmap_min_addr=0
                  exec setarch --mmap-page-zero \
                      xl2tpd -D -c {config} -p /run/xl2tpd.pid -C {CONTROL} 2>&1"
-            ))?;
+        ))?;
         let dialer = Self { guest, xl2tpd };
         // The pipe is made before this line, the socket after it.
         dialer.wait_line(0, COMMAND_WAIT, "Listening on IP address")?;
@@ -294,7 +293,10 @@ impl Session<'_> {
     /// Where it goes on.
     pub fn wait_down(&self, wait: Duration) -> Result<String> {
         let ended = |line: &str| {
-            ["Connection terminated", "Modem hangup"].iter().any(|end| line.contains(end)).then_some(())
+            ["Connection terminated", "Modem hangup"]
+                .iter()
+                .any(|end| line.contains(end))
+                .then_some(())
         };
         self.log.output().wait_map(0, wait, ended).ok_or_else(|| {
             self.guest.error(format!(

@@ -63,10 +63,7 @@ impl Topology {
 
     /// How a guest stands in it as the LAC.
     pub fn lac_network(&self) -> Network {
-        Network {
-            interface: LAC_END.to_owned(),
-            address: format!("{LAC_ADDRESS}/24"),
-        }
+        Network { interface: LAC_END.to_owned(), address: format!("{LAC_ADDRESS}/24") }
     }
 }
 

@@ -115,7 +115,7 @@ impl<'a> Xlns<'a> {
             }
             match self.show("ports") {
                 Ok(ports) => {
-                    (ports.iter().filter(|port| is_up(port)).count() >= 2).then_some(Ok(()))
+                    (ports.iter().filter(|port| is_up(port)).count() == 2).then_some(Ok(()))
                 }
                 Err(error) => {
                     last = error;
@@ -213,20 +213,45 @@ impl<'a> Xlns<'a> {
 
     /// Sessions in the data plane's table.
     pub fn dataplane_sessions(&self) -> Option<u64> {
-        self.counter("dataplane_sessions").ok()
+        self.counter("table", "sessions").ok()
     }
 
     /// A counter of `show counters`.
     ///
     /// # Errors
     /// Where there is none of that name.
-    pub fn counter(&self, name: &str) -> Result<u64> {
+    pub fn counter(&self, group: &str, name: &str) -> Result<u64> {
         let rows = self.show("counters")?;
         rows.iter()
-            .find(|row| row["name"] == name)
+            .find(|row| row["group"] == group && row["name"] == name)
             .and_then(|row| row["value"].as_u64())
-            .ok_or_else(|| LabError::new(format!("no counter {name} in {rows:?}")))
+            .ok_or_else(|| LabError::new(format!("no counter {group}/{name} in {rows:?}")))
     }
+
+    /// Received, transmitted and dropped, all workers together.
+    ///
+    /// # Errors
+    /// Where they cannot be asked for.
+    pub fn totals(&self) -> Result<Totals> {
+        let rows = self.show("workers")?;
+        let sum = |name: &str| rows.iter().filter_map(|row| row[name].as_u64()).sum();
+        Ok(Totals {
+            received: sum("received"),
+            transmitted: sum("transmitted"),
+            dropped: sum("dropped"),
+        })
+    }
+}
+
+/// What all workers did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent.
+    pub transmitted: u64,
+    /// Frames dropped.
+    pub dropped: u64,
 }
 
 fn start_dataplane(lab: &Lab, namespace: &Netns, name: &str) -> Result<Process> {
@@ -252,9 +277,9 @@ fn rows(text: &str) -> Result<Vec<Value>> {
     }
 }
 
-/// Whether a row of `show ports` says that the port carries packets.
+/// Whether a row of `show ports` is a NIC that carries packets.
 fn is_up(port: &Value) -> bool {
-    port["mode"].is_string()
+    port["mode"].as_str().is_some_and(|mode| !mode.is_empty() && mode != "tun")
 }
 
 #[cfg(test)]
