@@ -106,15 +106,24 @@ fn demonstrate(interrupted: &Arc<AtomicBool>) -> Result<()> {
     println!("xlns demo. Every program's log: {}\n", lab.logs().display());
     let mut steps = Steps::new();
     let mut summary = Summary::default();
+    act(&lab, &mut steps, &mut summary)?;
+    let path = lab.target().join("demo/summary.json");
+    drop(lab);
+    steps.done("everything removed");
+    summary.seconds = round(steps.last.as_secs_f64());
+    write_summary(path, &summary)
+}
 
-    let topology = Topology::build(&lab)?;
+/// The demonstration itself; what it built is gone when it returns.
+fn act(lab: &Lab, steps: &mut Steps, summary: &mut Summary) -> Result<()> {
+    let topology = Topology::build(lab)?;
     steps.done(&format!(
         "three namespaces: LAC {LAC_ADDRESS} - {LNS_ADDRESS} LNS - core {CORE_ADDRESS}, \
          {QUEUES} queues a port"
     ));
-    let mut xlns = Xlns::start(&lab, &topology.lns, "demo", &Settings::default())?;
-    describe_ports(&xlns, &mut steps, &mut summary)?;
-    let guest = Guest::boot(&lab, "guest", &topology.lac, &topology.lac_network())?;
+    let mut xlns = Xlns::start(lab, &topology.lns, "demo", &Settings::default())?;
+    describe_ports(&xlns, steps, summary)?;
+    let guest = Guest::boot(lab, "guest", &topology.lac, &topology.lac_network())?;
     summary.peer = describe_guest(&guest)?;
     steps.done(&format!("peer booted: {}", summary.peer));
 
@@ -128,8 +137,8 @@ fn demonstrate(interrupted: &Arc<AtomicBool>) -> Result<()> {
         "alice is in: tunnel authenticated, CHAP, address {} of {SUBSCRIBERS}",
         session.address
     ));
-    ping(&session, &mut steps, &mut summary)?;
-    transfer(&lab, &topology, &guest, &session, &mut steps, &mut summary)?;
+    ping(&session, steps, summary)?;
+    transfer(lab, &topology, &guest, &session, steps, summary)?;
 
     let totals = xlns.totals()?;
     summary.sessions = xlns.show("sessions")?.iter().filter(|row| row["state"] == "open").count();
@@ -144,12 +153,7 @@ fn demonstrate(interrupted: &Arc<AtomicBool>) -> Result<()> {
     println!();
     drop((session, dialer));
     steps.done("hung up");
-    drop((guest, xlns, topology));
-    let path = lab.target().join("demo/summary.json");
-    drop(lab);
-    steps.done("everything removed");
-    summary.seconds = round(steps.last.as_secs_f64());
-    write_summary(path, &summary)
+    Ok(())
 }
 
 /// At a signal: ends and removes everything, then this program.
