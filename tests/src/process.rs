@@ -141,13 +141,6 @@ impl Process {
         self.signal(Signal::SIGKILL);
         self.child.wait().ok()
     }
-
-    /// Resident memory in KiB, as the kernel says; `None` once it has ended.
-    pub fn resident_kib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().trim_end_matches("kB").trim().parse().ok()
-    }
 }
 
 impl Drop for Process {
@@ -175,6 +168,23 @@ pub fn run(command: &mut Command) -> Result<String> {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )))
+}
+
+/// Kills a process that another one is the parent of.
+///
+/// # Errors
+/// Where there is none of that ID.
+pub fn kill_id(id: u32) -> Result<()> {
+    let what = format!("kill {id}");
+    let id = i32::try_from(id).map_err(|_| LabError::new(&what))?;
+    kill(Pid::from_raw(id), Signal::SIGKILL).map_err(|error| LabError::io(&what, &error.into()))
+}
+
+/// Resident memory of a process in KiB, as the kernel says; `None` once it has ended.
+pub fn resident_kib(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
 /// Copies lines to the log and to `sink` until the last writer is gone.
@@ -219,7 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("log");
         let mut process = Process::spawn("endless", &mut shell("exec sleep 600"), &log).unwrap();
-        assert!(process.resident_kib().is_some());
+        assert!(resident_kib(process.id()).is_some());
         assert!(process.wait(Duration::from_millis(1)).is_err());
         assert!(!process.end().unwrap().success());
     }

@@ -1,15 +1,13 @@
 //! The programs of xlns, as a user starts them, in the LNS's namespace.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::deadline;
 use crate::netns::Netns;
-use crate::process::{Process, run};
+use crate::process::{self, Process, run};
 use crate::topology::{ACCESS_PORT, CORE_PORT, GATEWAY, LNS_ADDRESS, QUEUES, SUBSCRIBERS};
 use crate::{Lab, LabError, Result};
 
@@ -72,21 +70,21 @@ impl Settings {
     }
 }
 
-/// A running xlns; dropped, both programs are ended.
+/// A running xlns, under `xlns run`; dropped, it is ended.
 #[derive(Debug)]
 pub struct Xlns<'a> {
     lab: &'a Lab,
     namespace: &'a Netns,
-    config: PathBuf,
-    control: Process,
-    dataplane: Process,
+    supervisor: Process,
+    control: u32,
+    dataplane: u32,
 }
 
 impl<'a> Xlns<'a> {
-    /// Starts both programs and waits until the ports are up; `name` names the logs.
+    /// Starts it and waits until the ports are up; `name` names the log.
     ///
     /// # Errors
-    /// Where they do not get there; names the log.
+    /// Where it does not get there; names the log.
     pub fn start(
         lab: &'a Lab,
         namespace: &'a Netns,
@@ -96,13 +94,17 @@ impl<'a> Xlns<'a> {
         let config = lab.scratch().join("xlns.toml");
         std::fs::write(&config, settings.config(lab.scratch()))
             .map_err(|error| LabError::io("write the configuration", &error))?;
-        let dataplane = start_dataplane(lab, namespace, &format!("{name}-dataplane"))?;
-        let mut command = namespace.command(lab.program("xlnsd")?);
-        command.arg("--config").arg(&config).stdin(std::process::Stdio::null());
-        let log = lab.log(&format!("{name}-xlnsd"));
-        let control = Process::spawn("xlnsd", &mut command, &log)?;
-        let mut xlns = Self { lab, namespace, config, control, dataplane };
+        let mut command = namespace.command(lab.program("xlns")?);
+        for program in ["xlnsd", "xlns-dataplane"] {
+            lab.program(program)?;
+        }
+        command.args(["run", "--config"]).arg(&config).stdin(Stdio::null());
+        let log = lab.log(&format!("{name}-xlns"));
+        let supervisor = Process::spawn("xlns run", &mut command, &log)?;
+        let mut xlns = Self { lab, namespace, supervisor, control: 0, dataplane: 0 };
         xlns.wait_ready()?;
+        xlns.control = xlns.process_id("xlnsd")?;
+        xlns.dataplane = xlns.process_id("xlns-dataplane")?;
         Ok(xlns)
     }
 
@@ -110,8 +112,8 @@ impl<'a> Xlns<'a> {
     fn wait_ready(&mut self) -> Result<()> {
         let mut last = LabError::new("never asked");
         let ready = deadline::poll(READY_WAIT, || {
-            if let Some(ended) = self.ended() {
-                return Some(Err(ended));
+            if let Some(status) = self.supervisor.status() {
+                return Some(Err(self.error(format!("xlns run ended: {status}"))));
             }
             match self.show("ports") {
                 Ok(ports) => {
@@ -124,17 +126,30 @@ impl<'a> Xlns<'a> {
             }
         });
         ready.unwrap_or_else(|| {
-            let what = format!("xlns is not ready after {} s: {last}", READY_WAIT.as_secs());
-            Err(LabError::with_log(what, self.control.log()))
+            Err(self.error(format!("xlns is not ready after {} s: {last}", READY_WAIT.as_secs())))
         })
     }
 
-    /// The program that has ended although nobody asked it to.
+    /// The process of that name in the LNS's namespace.
+    fn process_id(&self, name: &str) -> Result<u32> {
+        let ids = run(Command::new("ip").args(["netns", "pids", self.namespace.name()]))?;
+        ids.split_whitespace()
+            .find(|id| {
+                std::fs::read_to_string(format!("/proc/{id}/comm"))
+                    .is_ok_and(|comm| comm.trim_end() == name)
+            })
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| self.error(format!("no {name} runs")))
+    }
+
+    /// The program that has ended, or was started again, although nobody asked for it.
     pub fn ended(&mut self) -> Option<LabError> {
-        for process in [&mut self.control, &mut self.dataplane] {
-            if let Some(status) = process.status() {
-                let what = format!("{} ended: {status}", process.name());
-                return Some(LabError::with_log(what, process.log()));
+        if let Some(status) = self.supervisor.status() {
+            return Some(self.error(format!("xlns run ended: {status}")));
+        }
+        for (name, id) in [("xlnsd", self.control), ("xlns-dataplane", self.dataplane)] {
+            if self.process_id(name) != Ok(id) {
+                return Some(self.error(format!("{name} (process {id}) ended")));
             }
         }
         None
@@ -146,7 +161,7 @@ impl<'a> Xlns<'a> {
     /// Where it fails.
     pub fn command(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(self.lab.program("xlns")?);
-        run(command.args(words).arg("--config").arg(&self.config))
+        run(command.args(words).arg("--socket").arg(self.lab.scratch().join("admin.sock")))
     }
 
     /// The rows of `xlns show WHAT --json`.
@@ -154,7 +169,8 @@ impl<'a> Xlns<'a> {
     /// # Errors
     /// Where it fails or writes no JSON.
     pub fn show(&self, what: &str) -> Result<Vec<Value>> {
-        rows(&self.command(&["show", what, "--json"])?)
+        let zeros = if what == "counters" { &["--all"][..] } else { &[] };
+        rows(&self.command(&[&["show", what, "--json"], zeros].concat())?)
     }
 
     /// What `xlns show WHAT` prints for people.
@@ -182,33 +198,42 @@ impl<'a> Xlns<'a> {
         })
         .ok_or_else(|| {
             let what = format!("show {what} after {} s: {last:?}", wait.as_secs_f32());
-            LabError::with_log(what, self.control.log())
+            self.error(what)
         })
     }
 
-    /// The control process.
-    pub fn control(&mut self) -> &mut Process {
-        &mut self.control
-    }
-
-    /// The data plane.
-    pub fn dataplane(&mut self) -> &mut Process {
-        &mut self.dataplane
-    }
-
-    /// Kills the data plane and starts it again, as a supervisor would; waits until it has ports
-    /// and `sessions` sessions again.
+    /// Resident memory of control and of the data plane, KiB.
     ///
     /// # Errors
-    /// Where control does not fill it again.
-    pub fn replace_dataplane(&mut self, name: &str, sessions: u64) -> Result<()> {
-        self.dataplane.signal(Signal::SIGKILL);
-        self.dataplane.wait(RESYNC_WAIT)?;
+    /// Where one of them is gone.
+    pub fn resident_kib(&self) -> Result<[u64; 2]> {
+        let resident = |id| {
+            process::resident_kib(id).ok_or_else(|| self.error(format!("process {id} is gone")))
+        };
+        Ok([resident(self.control)?, resident(self.dataplane)?])
+    }
+
+    /// Kills the data plane; waits until the supervisor has started it again and control has filled
+    /// it with `sessions` sessions.
+    ///
+    /// # Errors
+    /// Where that does not happen.
+    pub fn replace_dataplane(&mut self, sessions: u64) -> Result<()> {
+        let old = self.dataplane;
+        process::kill_id(old)?;
+        let new = deadline::poll(RESYNC_WAIT, || {
+            self.process_id("xlns-dataplane").ok().filter(|id| *id != old)
+        });
         self.dataplane =
-            start_dataplane(self.lab, self.namespace, &format!("{name}-dataplane-again"))?;
+            new.ok_or_else(|| self.error("the data plane was not started again".to_owned()))?;
         self.wait_ready()?;
-        self.wait_rows("workers", RESYNC_WAIT, |_| self.dataplane_sessions() == Some(sessions))?;
-        Ok(())
+        let filled = || (self.dataplane_sessions() == Some(sessions)).then_some(());
+        deadline::poll(RESYNC_WAIT, filled)
+            .ok_or_else(|| self.error("the new data plane was not filled".to_owned()))
+    }
+
+    fn error(&self, what: String) -> LabError {
+        LabError::with_log(what, self.supervisor.log())
     }
 
     /// Sessions in the data plane's table.
@@ -252,15 +277,6 @@ pub struct Totals {
     pub transmitted: u64,
     /// Frames dropped.
     pub dropped: u64,
-}
-
-fn start_dataplane(lab: &Lab, namespace: &Netns, name: &str) -> Result<Process> {
-    let mut command = namespace.command(lab.program("xlns-dataplane")?);
-    command
-        .arg("--socket")
-        .arg(lab.scratch().join("dataplane.sock"))
-        .stdin(std::process::Stdio::null());
-    Process::spawn("xlns-dataplane", &mut command, &lab.log(name))
 }
 
 /// Rows of a JSON answer: lines, or one list.

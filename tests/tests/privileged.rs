@@ -293,7 +293,7 @@ fn a_new_data_plane_is_filled_again() {
     let session = dialer.dial(&alice()).unwrap();
     let before = wait_open(&xlns, 1);
     assert_reaches(&session, CORE_ADDRESS);
-    xlns.replace_dataplane("resync", 1).unwrap();
+    xlns.replace_dataplane(1).unwrap();
     assert_reaches(&session, CORE_ADDRESS);
     assert_reaches(&session, GATEWAY);
     let after = wait_open(&xlns, 1);
@@ -323,7 +323,7 @@ fn a_hundred_thousand_hostile_frames_leave_a_session_alone() {
     let tunnel = before[0]["tunnel_id"].as_u64().and_then(|id| u16::try_from(id).ok()).unwrap();
     let live = Live { peer: LAC_ADDRESS, local_tunnel_id: tunnel };
     let mut attacker = Attacker::new(20_661, &captured, LNS_ADDRESS, live).unwrap();
-    let memory = [xlns.control().resident_kib().unwrap(), xlns.dataplane().resident_kib().unwrap()];
+    let memory = xlns.resident_kib().unwrap();
     for round in 0..ROUNDS {
         for _ in 0..FRAMES / ROUNDS {
             wire.send(&attacker.frame());
@@ -337,7 +337,7 @@ fn a_hundred_thousand_hostile_frames_leave_a_session_alone() {
         assert_eq!(ours[key], before[0][key], "{key}");
     }
     assert_reaches(&session, GATEWAY);
-    let later = [xlns.control().resident_kib().unwrap(), xlns.dataplane().resident_kib().unwrap()];
+    let later = xlns.resident_kib().unwrap();
     for (before, later) in memory.into_iter().zip(later) {
         assert!(later < before + GROWTH_KIB_MAX, "{before} KiB before, {later} KiB after");
     }
