@@ -25,6 +25,7 @@ test: setup lint unit bpf loom privileged ## everything that .ci/run checks
 lint: ## format and clippy, no warning allowed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy -p xlns-tests --test privileged --quiet -- -D warnings
 
 unit: ## unit and property tests, data path, style; no root needed
 	$(CARGO) test --workspace --exclude xlns-bpf
