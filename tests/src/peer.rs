@@ -57,6 +57,17 @@ impl Login {
     }
 }
 
+/// Where tunnels lead, and how they are authenticated.
+#[derive(Debug, Clone)]
+pub struct Tunnel {
+    /// The LNS.
+    pub lns: Ipv4Addr,
+    /// What both sides know; none: whoever asks is let in.
+    pub secret: Option<String>,
+    /// Whether xl2tpd wants to see that the LNS knows it, too.
+    pub challenge: bool,
+}
+
 /// A running xl2tpd; dropped, it is ended.
 #[derive(Debug)]
 pub struct Dialer<'a> {
@@ -70,17 +81,12 @@ impl<'a> Dialer<'a> {
     ///
     /// # Errors
     /// Where it does not start.
-    pub fn start(
-        guest: &'a Guest,
-        lns: Ipv4Addr,
-        tunnel_secret: Option<&str>,
-        logins: &[Login],
-    ) -> Result<Self> {
+    pub fn start(guest: &'a Guest, tunnel: &Tunnel, logins: &[Login]) -> Result<Self> {
+        let (lns, challenge) = (tunnel.lns, if tunnel.challenge { "yes" } else { "no" });
         let mut config = String::from("[global]\nport = 1701\nauth file = /run/l2tp-secrets\n");
         let mut secrets = String::new();
         for login in logins {
             let options = guest.write(&format!("options.{}", login.name), &pppd_options(login))?;
-            let challenge = if tunnel_secret.is_some() { "yes" } else { "no" };
             config += &format!(
                 "\n[lac {0}]\nlns = {lns}\nchallenge = {challenge}\nppp debug = yes\n\
                  pppoptfile = {options}\nredial = no\n",
@@ -92,7 +98,7 @@ impl<'a> Dialer<'a> {
         let secrets = guest.write("secrets", &secrets)?;
         let last = logins.last().map(pppd_options).unwrap_or_default();
         let last = guest.write("options.last", &last)?;
-        let tunnel_secrets = tunnel_secret.map(|secret| format!("* * {secret}\n"));
+        let tunnel_secrets = tunnel.secret.as_ref().map(|secret| format!("* * {secret}\n"));
         let tunnel_secrets = guest.write("l2tp-secrets", &tunnel_secrets.unwrap_or_default())?;
         guest.check(
             &format!(

@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use xlns_tests::deadline::Deadline;
 use xlns_tests::lab::Reaper;
-use xlns_tests::peer::{Dialer, Login, Session};
+use xlns_tests::peer::{Dialer, Login, Session, Tunnel};
 use xlns_tests::process::Process;
 use xlns_tests::topology::{
     CORE_ADDRESS, GATEWAY, LAC_ADDRESS, LNS_ADDRESS, QUEUES, SUBSCRIBERS, Topology,
@@ -128,9 +128,8 @@ fn act(lab: &Lab, steps: &mut Steps, summary: &mut Summary) -> Result<()> {
     steps.done(&format!("peer booted: {}", summary.peer));
 
     let login = Login::chap("alice", "alice-password");
-    let secret = Settings::default().secret;
-    let dialer =
-        Dialer::start(&guest, LNS_ADDRESS, secret.as_deref(), std::slice::from_ref(&login))?;
+    let tunnel = Tunnel { lns: LNS_ADDRESS, secret: Settings::default().secret, challenge: true };
+    let dialer = Dialer::start(&guest, &tunnel, std::slice::from_ref(&login))?;
     steps.done("xl2tpd started");
     let session = dialer.dial(&login)?;
     steps.done(&format!(
