@@ -159,14 +159,14 @@ fn a_wrong_password_is_refused_as_such() {
     let stage = stage();
     let mut xlns = stage.xlns("wrong-password", &Settings::default()).unwrap();
     for login in [Login::chap("alice", "wrong"), Login::pap("alice", "wrong")] {
-        let before = xlns.counter("ppp", "authentication_failed").unwrap();
+        let before = xlns.counter("l2tp", "authentication_refused").unwrap();
         let dialer = stage.dialer(std::slice::from_ref(&login)).unwrap();
         let session = dialer.start_call(&login, "alice").unwrap();
         let log = session.wait_down(PATIENCE).unwrap();
         assert!(log.contains("authentication failed"), "{log}");
         assert!(!log.contains("local  IP address"), "{log}");
         wait_none(&xlns, "sessions", PATIENCE);
-        assert_eq!(xlns.counter("ppp", "authentication_failed").unwrap(), before + 1);
+        assert_eq!(xlns.counter("l2tp", "authentication_refused").unwrap(), before + 1);
     }
     let dialer = stage.dialer(&[alice()]).unwrap();
     dialer.dial(&alice()).unwrap();
