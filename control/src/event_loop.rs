@@ -311,9 +311,10 @@ impl EventLoop {
     fn resync_step(&mut self) -> bool {
         if let Some(cursor) = self.resync_cursor {
             let dataplane = &mut self.dataplane;
-            self.resync_cursor = self.lns.resync_page(cursor, dataplane.room().min(RESYNC_PAGE), |command| {
-                dataplane.push_command(command);
-            });
+            self.resync_cursor =
+                self.lns.resync_page(cursor, dataplane.room().min(RESYNC_PAGE), |command| {
+                    dataplane.push_command(command);
+                });
             return true;
         }
         if self.resync_under_way && self.routing.is_synchronised() {

@@ -270,11 +270,11 @@ mod tests {
         let mut timers = Timers::new();
         timers.set(7, at(1000));
         assert!(timers.is_set(7));
-        assert_eq!(expired(&mut timers, at(999)), []);
+        assert_eq!(expired(&mut timers, at(999)), [0_u32; 0]);
         assert_eq!(timers.next_deadline(), Some(at(1000)));
         assert_eq!(expired(&mut timers, at(1000)), [7]);
         assert!(!timers.is_set(7));
-        assert_eq!(expired(&mut timers, at(5000)), []);
+        assert_eq!(expired(&mut timers, at(5000)), [0_u32; 0]);
         assert_eq!(timers.next_deadline(), None);
         assert!(timers.is_empty());
     }
@@ -283,7 +283,7 @@ mod tests {
     fn between_two_ticks_it_is_the_later_one() {
         let mut timers = Timers::new();
         timers.set(0, at(1001));
-        assert_eq!(expired(&mut timers, at(1009)), []);
+        assert_eq!(expired(&mut timers, at(1009)), [0_u32; 0]);
         assert_eq!(expired(&mut timers, at(1010)), [0]);
     }
 
@@ -298,7 +298,7 @@ mod tests {
         assert!(timers.cancel(1));
         assert!(!timers.cancel(1));
         assert!(!timers.cancel(1_000_000), "never seen");
-        assert_eq!(expired(&mut timers, at(100_000)), []);
+        assert_eq!(expired(&mut timers, at(100_000)), [0_u32; 0]);
     }
 
     #[test]
@@ -315,9 +315,9 @@ mod tests {
     #[test]
     fn what_has_passed_expires_with_the_next_tick() {
         let mut timers = Timers::new();
-        assert_eq!(expired(&mut timers, at(1000)), []);
+        assert_eq!(expired(&mut timers, at(1000)), [0_u32; 0]);
         timers.set(3, at(10));
-        assert_eq!(expired(&mut timers, at(1000)), [], "a loop would never end");
+        assert_eq!(expired(&mut timers, at(1000)), [0_u32; 0], "a loop would never end");
         assert_eq!(timers.next_deadline(), Some(at(1010)));
         assert_eq!(expired(&mut timers, at(1010)), [3]);
     }
@@ -329,7 +329,7 @@ mod tests {
         timers.set(0, end);
         timers.set(1, at(1));
         assert_eq!(expired(&mut timers, at(10)), [1]);
-        assert_eq!(expired(&mut timers, at(1 << 40)), []);
+        assert_eq!(expired(&mut timers, at(1 << 40)), [0_u32; 0]);
         assert!(timers.next_deadline().is_some_and(|deadline| deadline <= end));
     }
 

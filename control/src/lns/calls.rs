@@ -11,21 +11,27 @@ use crate::call::{Call, Forwarding, Phase, TunnelEnds};
 use crate::config::{AuthenticationProtocol, Config};
 use crate::l2tp::message::Icrq;
 use crate::l2tp::result::{
-    CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, ResultCode, printable,
+    CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
 };
 use crate::l2tp::{SessionId, TunnelId, header};
 use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Link, Refusal};
 use crate::time::Time;
 use crate::udp::Transmit;
 
-/// Protocol of a PPP disconnect cause: LCP, or no single one (RFC 3145 section 2.1).
+/// What a call is refused or ended with where something is full.
+const NO_ROOM: CallResult = CallResult::NoFacilitiesTemporary;
+
+/// Protocol of a PPP disconnect cause: LCP, or no single one (RFC 3145 section 2).
 const LCP: u16 = 0xc021;
 const NONE: u16 = 0;
 
-/// Direction of a PPP disconnect cause (RFC 3145 section 2.1).
+/// Direction of a PPP disconnect cause (RFC 3145 section 2).
 const NEITHER: u8 = 0;
 const AT_PEER: u8 = 1;
 const AT_SENDER: u8 = 2;
+
+/// Octets of the header of a data message without Length and sequence numbers.
+const DATA_HEADER_BYTES: usize = 6;
 
 /// The PPP side of the configuration.
 pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
@@ -65,7 +71,8 @@ impl Lns {
         if full {
             self.counters.add(LnsCounter::CallsRefused);
             let text = "no more sessions on this LNS";
-            entry.tunnel.refuse_call(now, session, no_room(text));
+            let error = Some(ErrorCode::TryAnother);
+            entry.tunnel.refuse_call(now, session, NO_ROOM, error, text);
             return;
         }
         let calling = icrq.calling_number.as_deref().map(|number| printable(number).into());
@@ -76,7 +83,12 @@ impl Lns {
         entry.calls.insert(session, index);
     }
 
-    pub(super) fn handle_call_connected(&mut self, now: Time, tunnel: TunnelId, session: SessionId) {
+    pub(super) fn handle_call_connected(
+        &mut self,
+        now: Time,
+        tunnel: TunnelId,
+        session: SessionId,
+    ) {
         let Some(index) = self.call_index(tunnel, session) else { return };
         let Some(call) = self.calls.get_mut(index) else { return };
         self.counters.add(LnsCounter::CallsConnected);
@@ -216,10 +228,11 @@ impl Lns {
         let Some(entry) = self.tunnels.get(&call.tunnel) else { return };
         let Some(session) = entry.tunnel.session(call.session) else { return };
         let (local, peer) = (entry.local, entry.peer);
-        let (peer_tunnel, peer_session) = (entry.tunnel.peer_tunnel_id(), session.peer_session_id());
+        let (peer_tunnel, peer_session) =
+            (entry.tunnel.peer_tunnel_id(), session.peer_session_id());
         let Some(link) = call.link_mut() else { return };
         while let Some(frame) = link.poll_transmit() {
-            let mut payload = Vec::with_capacity(header::DATA_HEADER_BYTES + frame.len());
+            let mut payload = Vec::with_capacity(DATA_HEADER_BYTES + frame.len());
             header::emit_data(&mut payload, peer_tunnel, peer_session, None, false);
             payload.extend_from_slice(&frame);
             self.transmissions.push_back(Transmit { local, peer, payload });
@@ -234,7 +247,9 @@ impl Lns {
         let text = cause.to_string();
         if let Some(entry) = self.tunnels.get_mut(&tunnel) {
             let (result, ppp_cause) = disconnect_reason(*cause);
-            entry.tunnel.disconnect_call(now, session, result, Some(ppp_cause));
+            // Beside "general error" a peer expects a code: our own reasons are the vendor's.
+            let error = (result == CallResult::Error).then_some(ErrorCode::Vendor);
+            entry.tunnel.disconnect_call(now, session, result, error, &text, Some(ppp_cause));
         }
         self.end_call(now, tunnel, session, &text);
         self.drive_tunnel(now, tunnel);
@@ -249,7 +264,8 @@ impl Lns {
     ) {
         let text = "no room in the data plane";
         if let Some(entry) = self.tunnels.get_mut(&tunnel) {
-            entry.tunnel.disconnect_call(now, session, no_room(text), None);
+            let error = Some(ErrorCode::TryAnother);
+            entry.tunnel.disconnect_call(now, session, NO_ROOM, error, text, None);
         }
         self.end_call(now, tunnel, session, text);
         self.drive_tunnel(now, tunnel);
@@ -268,8 +284,8 @@ impl Lns {
             Phase::Connecting { .. } => {
                 let text = "cleared by the operator";
                 if let Some(entry) = self.tunnels.get_mut(&tunnel) {
-                    let result = ResultCode::call(CallResult::Administrative, None, text);
-                    entry.tunnel.disconnect_call(now, session, result, None);
+                    let result = CallResult::Administrative;
+                    entry.tunnel.disconnect_call(now, session, result, None, text, None);
                 }
                 self.end_call(now, tunnel, session, text);
                 self.drive_tunnel(now, tunnel);
@@ -304,8 +320,7 @@ impl Lns {
             }
             return;
         }
-        let ending =
-            Ending { lease, user: call.user.take(), started: call.started, before_resync: false };
+        let ending = Ending { lease, user: call.user.take(), before_resync: false };
         self.ending.insert(call.key(), ending);
         self.push_command(Command::SessionRemove(call.key()));
     }
@@ -332,14 +347,9 @@ impl Lns {
     }
 }
 
-fn no_room(text: &str) -> ResultCode {
-    let error = Some(ErrorCode::TryAnother);
-    ResultCode { error, ..ResultCode::call(CallResult::NoFacilitiesTemporary, None, text) }
-}
-
 /// What CDN says when PPP is over: the result (RFC 2661 section 4.4.2) and the PPP cause (RFC 3145
 /// section 3).
-fn disconnect_reason(cause: DownCause) -> (ResultCode, PppDisconnectCause) {
+fn disconnect_reason(cause: DownCause) -> (CallResult, PppDisconnectCause) {
     use PppDisconnectCode as Code;
     let (result, code, protocol, direction) = match cause {
         DownCause::PeerTerminated => (CallResult::LossOfCarrier, Code::Normal, LCP, AT_PEER),
@@ -353,13 +363,10 @@ fn disconnect_reason(cause: DownCause) -> (ResultCode, PppDisconnectCause) {
         DownCause::LcpTimeout => (CallResult::Error, Code::LcpSilent, LCP, AT_PEER),
         DownCause::NegotiationFailed(_) => (CallResult::Error, Code::LcpNotConverged, LCP, NEITHER),
         DownCause::Looped => (CallResult::Error, Code::LcpLooped, LCP, NEITHER),
-        DownCause::NetworkProtocolsFailed => (CallResult::Error, Code::NetworkTimeout, NONE, NEITHER),
+        DownCause::NetworkProtocolsFailed => {
+            (CallResult::Error, Code::NetworkTimeout, NONE, NEITHER)
+        }
     };
     let message = cause.to_string();
-    // Beside "general error" a peer expects a code: this end's own reasons are the vendor's.
-    let error = (result == CallResult::Error).then_some(ErrorCode::Vendor);
-    (
-        ResultCode::call(result, error, &message),
-        PppDisconnectCause { code, protocol, direction, message },
-    )
+    (result, PppDisconnectCause { code, protocol, direction, message })
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use rand::RngCore;
 use xlns_dataplane::api::SessionKey;
-use zeroize::Zeroizing;
 
 use super::{Lns, LnsCounter, PeerChange, TimerKey, TunnelEntry};
 use crate::config::{Config, LacConfig};
+use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
 use crate::l2tp::message::{self, Sccrq, Unassigned};
 use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult, printable};
+use crate::l2tp::secret::SecretBytes;
 use crate::l2tp::tunnel::{self, Tunnel};
-use crate::l2tp::TunnelId;
 use crate::time::Time;
 use crate::udp::Transmit;
 
@@ -32,7 +32,7 @@ pub fn tunnel_configs(config: &Config) -> Vec<Arc<tunnel::Config>> {
     let build = |lac: Option<&LacConfig>| {
         let secret = lac
             .and_then(|lac| lac.secret.as_ref())
-            .map(|secret| Zeroizing::new(secret.expose().as_bytes().to_vec()));
+            .map(|secret| SecretBytes::from(secret.expose().as_bytes()));
         let l2tp = &config.l2tp;
         Arc::new(tunnel::Config {
             host_name: config.lns.host_name.clone(),
@@ -107,15 +107,14 @@ impl Lns {
                     return self.counters.add(LnsCounter::SetupRateLimited);
                 }
                 tracing::info!(%peer, reason = reject.result.message, "malformed SCCRQ refused");
-                let payload = Tunnel::refuse(header, reject.assigned_tunnel_id, &reject.result);
-                self.transmissions.push_back(Transmit { local, peer, payload });
+                self.refuse(local, peer, header, reject.assigned_tunnel_id, reject.result);
             }
         }
     }
 
     fn handle_in_tunnel(&mut self, now: Time, id: TunnelId, header: &Header, datagram: &[u8]) {
         let Some(entry) = self.tunnels.get_mut(&id) else { return };
-        entry.tunnel.handle(now, header, header.payload(datagram), &mut self.rng);
+        entry.tunnel.handle(now, header, header.payload(datagram));
         self.drive_tunnel(now, id);
     }
 
@@ -147,16 +146,29 @@ impl Lns {
         if !self.limiter.admit(now, peer.ip()) {
             return self.counters.add(LnsCounter::SetupRateLimited);
         }
-        match self.admit(peer.ip(), sccrq) {
-            Ok((id, profile)) => self.open_tunnel(now, (local, peer), id, profile, sccrq, hash),
-            Err(refusal) => {
-                let host_name = printable(&sccrq.host_name);
-                tracing::info!(%peer, host_name, reason = refusal.message, "tunnel refused");
-                self.counters.add(LnsCounter::SetupRefused);
-                let payload = Tunnel::refuse(header, Some(sccrq.assigned_tunnel_id), &refusal);
-                self.transmissions.push_back(Transmit { local, peer, payload });
-            }
+        let opened = self.admit(peer.ip(), sccrq).and_then(|(id, profile)| {
+            self.open_tunnel(now, (local, peer), id, profile, sccrq, hash)
+        });
+        if let Err(result) = opened {
+            let host_name = printable(&sccrq.host_name);
+            tracing::info!(%peer, host_name, reason = result.message, "tunnel refused");
+            self.counters.add(LnsCounter::SetupRefused);
+            self.refuse(local, peer, header, Some(sccrq.assigned_tunnel_id), result);
         }
+    }
+
+    /// Answers an SCCRQ with StopCCN, without keeping anything of it.
+    fn refuse(
+        &mut self,
+        local: SocketAddr,
+        peer: SocketAddr,
+        header: &Header,
+        peer_tunnel_id: Option<TunnelId>,
+        result: ResultCode,
+    ) {
+        let local_tunnel_id = self.free_tunnel_id().unwrap_or_default();
+        let payload = Tunnel::refuse(header, peer_tunnel_id, local_tunnel_id, result);
+        self.transmissions.push_back(Transmit { local, peer, payload });
     }
 
     /// Whether an SCCRQ that finds a tunnel is no retransmission: another one than opened it, or the
@@ -170,7 +182,11 @@ impl Lns {
     }
 
     /// Whether this peer may open a tunnel: its new Tunnel ID and its profile.
-    fn admit(&mut self, peer: IpAddr, sccrq: &Sccrq) -> Result<(TunnelId, Option<usize>), ResultCode> {
+    fn admit(
+        &mut self,
+        peer: IpAddr,
+        sccrq: &Sccrq,
+    ) -> Result<(TunnelId, Option<usize>), ResultCode> {
         let l2tp = &self.config.l2tp;
         let Some(profile) = self.profile_of(peer, &sccrq.host_name) else {
             let text = "no LAC profile matches this address and host name";
@@ -206,10 +222,8 @@ impl Lns {
 
     /// An ID that no tunnel has, nor a session whose last packets are still being counted.
     fn free_tunnel_id(&mut self) -> Option<TunnelId> {
-        let key = |id: TunnelId, local_session_id| SessionKey {
-            local_tunnel_id: id.0,
-            local_session_id,
-        };
+        let key =
+            |id: TunnelId, local_session_id| SessionKey { local_tunnel_id: id.0, local_session_id };
         (0..TUNNEL_ID_TRIES).map(|_| TunnelId(self.rng.next_u32() as u16)).find(|id| {
             id.0 != 0
                 && !self.tunnels.contains_key(id)
@@ -225,9 +239,9 @@ impl Lns {
         profile: Option<usize>,
         sccrq: &Sccrq,
         sccrq_hash: u64,
-    ) {
-        let Some(config) = self.tunnel_configs.get(profile.unwrap_or(0)).cloned() else { return };
-        let tunnel = Tunnel::accept(now, id, sccrq, config, &mut self.rng);
+    ) -> Result<(), ResultCode> {
+        let Some(config) = self.tunnel_configs.get(profile.unwrap_or(0)) else { return Ok(()) };
+        let tunnel = Tunnel::accept(now, id, sccrq, Arc::clone(config), &mut self.rng)?;
         let entry = TunnelEntry {
             tunnel,
             local,
@@ -247,6 +261,7 @@ impl Lns {
             self.peer_changes.push_back(PeerChange::Used(peer.ip()));
         }
         self.drive_tunnel(now, id);
+        Ok(())
     }
 
     /// Takes what a tunnel's machine has to say, until it has no more.
@@ -340,7 +355,7 @@ impl Lns {
     /// was one.
     pub fn close_tunnel(&mut self, now: Time, id: TunnelId, text: &str) -> bool {
         let Some(entry) = self.tunnels.get_mut(&id) else { return false };
-        entry.tunnel.close(now, ResultCode::tunnel(TunnelResult::ShuttingDown, None, text));
+        entry.tunnel.close(now, TunnelResult::ShuttingDown, None, text);
         self.drive_tunnel(now, id);
         true
     }

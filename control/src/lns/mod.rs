@@ -69,8 +69,7 @@ struct TunnelEntry {
 struct Ending {
     lease: Option<Lease>,
     user: Option<Box<str>>,
-    started: Time,
-    /// Named in a resynchronisation since: then its end answers for this session as well.
+    /// A resynchronisation has begun since: its end answers for this session as well.
     before_resync: bool,
 }
 
@@ -237,7 +236,7 @@ impl Lns {
     /// Whether every message to the peers is acknowledged.
     pub fn is_quiet(&self) -> bool {
         self.transmissions.is_empty()
-            && self.tunnels.values().all(|entry| entry.tunnel.unacknowledged() == 0)
+            && self.tunnels.values().all(|entry| entry.tunnel.status().queued == 0)
     }
 
     /// Whether commands were lost because the data plane fell behind; asked once. It has to be
@@ -355,3 +354,6 @@ impl Lns {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
