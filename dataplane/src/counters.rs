@@ -1,7 +1,10 @@
 //! Counters: per worker and per session, never shared between writers; readers add them up.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use serde::{Deserialize, Serialize};
 
+use crate::port::PortId;
 use crate::verdict::DropReason;
 
 /// Packets and octets of one session. Octets are those of the IP packet inside PPP.
@@ -58,5 +61,121 @@ pub struct DropCounts(pub Vec<u64>);
 impl Default for DropCounts {
     fn default() -> Self {
         Self(vec![0; DropReason::COUNT])
+    }
+}
+
+/// A counter with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning worker may. A plain load and store: no locked instruction.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Packets and octets one way across one port.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct PortShard {
+    received_packets: Counter,
+    received_bytes: Counter,
+    transmitted_packets: Counter,
+    transmitted_bytes: Counter,
+}
+
+/// The counters that one worker writes. On cache lines of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Shard {
+    received: Counter,
+    transmitted: Counter,
+    dropped: Counter,
+    batches: Counter,
+    drops: [Counter; DropReason::COUNT],
+    ports: Box<[PortShard]>,
+}
+
+impl Shard {
+    /// All zero, for this many ports, the host port among them.
+    pub fn new(ports: usize) -> Self {
+        Self {
+            received: Counter::default(),
+            transmitted: Counter::default(),
+            dropped: Counter::default(),
+            batches: Counter::default(),
+            drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
+            ports: (0..ports).map(|_| PortShard::default()).collect(),
+        }
+    }
+
+    /// Counts a batch.
+    #[inline]
+    pub fn count_batch(&self) {
+        self.batches.add(1);
+    }
+
+    /// Counts frames received on a port.
+    #[inline]
+    pub fn count_received(&self, port: PortId, packets: u64, bytes: u64) {
+        self.received.add(packets);
+        if let Some(shard) = self.ports.get(usize::from(port.0)) {
+            shard.received_packets.add(packets);
+            shard.received_bytes.add(bytes);
+        }
+    }
+
+    /// Counts frames given to a port.
+    #[inline]
+    pub fn count_transmitted(&self, port: PortId, packets: u64, bytes: u64) {
+        self.transmitted.add(packets);
+        if let Some(shard) = self.ports.get(usize::from(port.0)) {
+            shard.transmitted_packets.add(packets);
+            shard.transmitted_bytes.add(bytes);
+        }
+    }
+
+    /// Counts a dropped frame.
+    #[inline]
+    pub fn count_drop(&self, reason: DropReason) {
+        self.dropped.add(1);
+        self.drops[reason as usize].add(1);
+    }
+
+    /// What the worker did; the caller fills in core and free frames.
+    pub fn worker(&self) -> WorkerCounters {
+        WorkerCounters {
+            core: None,
+            received: self.received.value(),
+            transmitted: self.transmitted.value(),
+            dropped: self.dropped.value(),
+            batches: self.batches.value(),
+            frames_free: 0,
+        }
+    }
+
+    /// Adds the drops to `total`.
+    pub fn add_drops(&self, total: &mut DropCounts) {
+        for (sum, counter) in total.0.iter_mut().zip(&self.drops) {
+            *sum += counter.value();
+        }
+    }
+
+    /// Adds what crossed `port` to `total`.
+    pub fn add_port(&self, port: PortId, total: &mut PortCounters) {
+        if let Some(shard) = self.ports.get(usize::from(port.0)) {
+            total.received_packets += shard.received_packets.value();
+            total.received_bytes += shard.received_bytes.value();
+            total.transmitted_packets += shard.transmitted_packets.value();
+            total.transmitted_bytes += shard.transmitted_bytes.value();
+        }
     }
 }
