@@ -183,6 +183,16 @@ pub fn wake_receive(fd: BorrowedFd<'_>) {
     let _ = socket::recv(fd.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT);
 }
 
+/// Waits until one of `fds` has something to report, at most `timeout_milliseconds`. Returns how
+/// many have; none where a signal came in between. A negative descriptor is left out.
+pub fn poll(fds: &mut [libc::pollfd], timeout_milliseconds: i32) -> usize {
+    // SAFETY: the kernel reads and writes the entries of this slice, no more.
+    let count = unsafe {
+        libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_milliseconds)
+    };
+    usize::try_from(count).unwrap_or(0)
+}
+
 /// The channel counts of an interface, as ethtool numbers them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]

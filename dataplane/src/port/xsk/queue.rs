@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::kernel;
 use super::ring::{Consumer, Descriptor, Producer};
-use super::umem::Pool;
-use crate::frame::Frame;
+use super::umem::{Memory, Pool};
+use crate::frame::{Frame, HEADROOM_BYTES};
 use crate::port::PortId;
 
 /// A queue that one worker owns.
@@ -53,15 +53,22 @@ impl Queue {
         self.socket.as_ref().filter(|_| !self.gone).map(AsFd::as_fd)
     }
 
-    /// Whether frames wait for the kernel to take or to return them.
-    #[inline]
-    pub fn is_transmitting(&self) -> bool {
-        self.outstanding > 0 || self.retry
-    }
-
     /// Frames that were submitted and have not come back.
     pub fn outstanding(&self) -> u32 {
         self.outstanding
+    }
+
+    /// Whether the kernel has to be asked again to take what is on the transmit ring.
+    #[inline]
+    pub fn is_retrying(&self) -> bool {
+        self.retry
+    }
+
+    /// Frames of its worker that are on its rings, as far as this side can tell: a driver may hold
+    /// some more.
+    pub fn held(&mut self) -> u32 {
+        let fill = self.rings.fill.size() - self.rings.fill.free(self.rings.fill.size());
+        self.outstanding + fill + self.rings.receive.available()
     }
 
     /// Notes that the interface is gone.
@@ -173,23 +180,51 @@ impl Queue {
     }
 }
 
+impl Wire {
+    /// A frame arrives: it is put into the next chunk of the fill ring. Returns whether there was
+    /// one, and room in the receive ring.
+    pub fn deliver(&mut self, memory: &Memory, octets: &[u8]) -> bool {
+        let Some(chunk) = self.fill.pop() else { return false };
+        self.fill.release();
+        let address = chunk + HEADROOM_BYTES as u64;
+        if !memory.fill_chunk(address, octets) {
+            return false;
+        }
+        let descriptor = Descriptor { address, length: octets.len() as u32, options: 0 };
+        let done = self.receive.push(descriptor);
+        self.receive.submit();
+        done
+    }
+
+    /// Takes the next frame that was sent, and returns its chunk by the completion ring.
+    pub fn collect(&mut self, memory: &Memory) -> Option<Vec<u8>> {
+        let descriptor = self.transmit.pop()?;
+        self.transmit.release();
+        let octets = memory.read_chunk(descriptor.address, descriptor.length);
+        let returned = self.completion.push(descriptor.address);
+        self.completion.submit();
+        octets.filter(|_| returned)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::port::xsk::umem::{Memory, pools};
+    use crate::port::xsk::umem::pools;
 
     const PORT: PortId = PortId(1);
 
     fn pool(frames: u32) -> Pool {
-        pools(Memory::heap(frames), &[frames]).1.remove(0)
+        memory_and_pool(frames).1
     }
 
-    fn arrive(wire: &mut Wire, length: u32) {
-        let address = wire.fill.pop().unwrap() + 256;
-        wire.fill.release();
-        assert!(wire.receive.push(Descriptor { address, length, options: 0 }));
-        wire.receive.submit();
+    fn memory_and_pool(frames: u32) -> (Arc<Memory>, Pool) {
+        let (memory, mut pools) = pools(Memory::heap(frames), &[frames]);
+        (memory, pools.remove(0))
     }
+
 
     #[test]
     fn refill_leaves_the_reserve_and_stops_at_the_rings_size() {
@@ -204,34 +239,34 @@ mod tests {
     #[test]
     fn a_frame_comes_in_goes_out_and_comes_back() {
         let (mut queue, mut wire) = Queue::pair(PORT, 4);
-        let mut pool = pool(4);
+        let (memory, mut pool) = memory_and_pool(4);
         queue.refill(&mut pool, 0);
-        arrive(&mut wire, 60);
+        assert!(wire.deliver(&memory, &[7; 60]));
         let mut frames = Vec::new();
         assert_eq!(queue.receive(&mut pool, 64, &mut frames), 1);
         let mut frame = frames.pop().unwrap();
         assert_eq!((frame.port(), frame.len()), (PORT, 60));
-        assert!(frame.push(14));
+        assert!(frame.push(2));
+        frame.octets_mut()[..2].copy_from_slice(&[1, 2]);
         queue.transmit(frame).unwrap();
-        assert_eq!(wire.transmit.pop(), None);
+        assert_eq!(wire.collect(&memory), None);
         queue.flush();
-        assert!(queue.is_transmitting());
-        let sent = wire.transmit.pop().unwrap();
-        assert_eq!((sent.address, sent.length), (256 - 14, 74));
-        assert!(wire.completion.push(sent.address));
-        wire.completion.submit();
+        assert_eq!((queue.outstanding(), queue.held()), (1, 4));
+        let sent = wire.collect(&memory).unwrap();
+        assert_eq!((&sent[..3], sent.len()), (&[1, 2, 7][..], 62));
+        assert_eq!(wire.collect(&memory), None);
         queue.complete(&mut pool);
         assert_eq!((pool.free(), queue.outstanding()), (1, 0));
-        assert!(!queue.is_transmitting());
+        assert_eq!(queue.held(), 3);
     }
 
     #[test]
     fn no_more_than_asked_for_is_received() {
         let (mut queue, mut wire) = Queue::pair(PORT, 4);
-        let mut pool = pool(4);
+        let (memory, mut pool) = memory_and_pool(4);
         queue.refill(&mut pool, 0);
         for _ in 0..3 {
-            arrive(&mut wire, 60);
+            assert!(wire.deliver(&memory, &[7; 60]));
         }
         let mut frames = Vec::new();
         assert_eq!(queue.receive(&mut pool, 2, &mut frames), 2);

@@ -96,6 +96,27 @@ impl Memory {
         }
     }
 
+    /// Writes `octets` at `address`, as the kernel does that received them. Only on the heap.
+    /// Returns whether they fit.
+    pub(super) fn fill_chunk(&self, address: u64, octets: &[u8]) -> bool {
+        assert!(matches!(self.backing, Backing::Heap(_)), "the kernel fills a UMEM");
+        // SAFETY: on the heap a test plays the kernel, and has taken the chunk from the fill ring.
+        let frame = unsafe { self.region.frame(address, octets.len() as u32, PortId(0)) };
+        frame.is_some_and(|mut frame| {
+            frame.octets_mut().copy_from_slice(octets);
+            true
+        })
+    }
+
+    /// Reads what was put on the transmit ring. Only on the heap.
+    pub(super) fn read_chunk(&self, address: u64, length: u32) -> Option<Vec<u8>> {
+        assert!(matches!(self.backing, Backing::Heap(_)), "the kernel sends from a UMEM");
+        // SAFETY: on the heap a test plays the kernel, and has taken the chunk from the transmit
+        // ring.
+        let frame = unsafe { self.region.frame(address, length, PortId(0)) };
+        frame.map(|frame| frame.octets().to_vec())
+    }
+
     /// Number of frames.
     pub fn frames(&self) -> u32 {
         self.region.chunks()
