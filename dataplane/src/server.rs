@@ -57,7 +57,8 @@ pub fn run(path: &Path, ready: impl FnOnce()) -> io::Result<()> {
     register(&poll, &signals, SIGNALS, Interest::READABLE)?;
     tracing::info!(path = %path.display(), "waiting for the control process");
     ready();
-    let mut server = Server { poll, listener, connection: None, session: Session::default(), looks: 0 };
+    let mut server =
+        Server { poll, listener, connection: None, session: Session::default(), looks: 0 };
     let result = server.serve(&signals);
     server.session.stop();
     result

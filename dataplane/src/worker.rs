@@ -239,8 +239,7 @@ impl Worker {
     fn park(&mut self) -> bool {
         self.reader.park();
         self.status.frames_free.store(self.io.pool.free() as u64, Ordering::Relaxed);
-        let timeout =
-            if self.io.is_waiting() { PARK_BUSY_MILLISECONDS } else { PARK_MILLISECONDS };
+        let timeout = if self.io.is_waiting() { PARK_BUSY_MILLISECONDS } else { PARK_MILLISECONDS };
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
         if awake {
             self.look_for_gone();

@@ -70,7 +70,14 @@ impl Interface {
         }
         let mtu = check_mtu(name, link.mtu)?;
         let index = nix::net::if_::if_nametoindex(name).map_err(|error| failed(error.into()))?;
-        Ok(Self { name: name.into(), index, mac: link.mac, mtu, up: link.up, queues: queues(name)? })
+        Ok(Self {
+            name: name.into(),
+            index,
+            mac: link.mac,
+            mtu,
+            up: link.up,
+            queues: queues(name)?,
+        })
     }
 }
 

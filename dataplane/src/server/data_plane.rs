@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::setup::{self, SetUp};
-use crate::api::{
-    Command, CommandError, Configuration, Counters, PortStatus, SessionKey,
-};
+use crate::api::{Command, CommandError, Configuration, Counters, PortStatus, SessionKey};
 use crate::counters::{DropCounts, PortCounters, SessionCounters};
 use crate::port::PortId;
 use crate::port::xsk::Socket;
@@ -104,8 +102,7 @@ impl DataPlane {
         for shard in shards {
             shard.add_drops(&mut drops);
         }
-        let mut names: Vec<&str> =
-            parts.ports.iter().map(|port| port.interface.as_str()).collect();
+        let mut names: Vec<&str> = parts.ports.iter().map(|port| port.interface.as_str()).collect();
         names.push(&self.configuration.tun_name);
         let port = |(index, name): (usize, &&str)| {
             let mut total = PortCounters {

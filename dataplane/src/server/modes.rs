@@ -106,7 +106,8 @@ fn zero_copy(
     let obstacle = (0..ports.len())
         .find(|port| !wants(*port) || ports.get(*port).is_none_or(is_generic))
         .map(|port| {
-            let reason = if wants(port) { "is attached above its driver" } else { "is configured not to" };
+            let reason =
+                if wants(port) { "is attached above its driver" } else { "is configured not to" };
             (port, reason.to_owned())
         });
     let obstacle = match obstacle {
@@ -176,10 +177,9 @@ mod tests {
             if let Some(port) = self.no_zero_copy.filter(|_| zero_copy) {
                 return Err((port, "does not support it".into()));
             }
-            if let Some(port) = self.no_native_copy {
-                if self.attached.contains(&(port, Hook::Native)) {
-                    return Err((port, "no copying".into()));
-                }
+            let native = |port: &usize| self.attached.contains(&(*port, Hook::Native));
+            if let Some(port) = self.no_native_copy.filter(native) {
+                return Err((port, "no copying".into()));
             }
             self.bound = Some(zero_copy);
             Ok(())

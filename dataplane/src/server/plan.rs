@@ -36,7 +36,9 @@ pub fn check(configuration: &Configuration) -> Result<(), String> {
             "{frames} frames per queue: {FRAMES_PER_QUEUE_MIN} to {FRAMES_PER_QUEUE_MAX} can be"
         ));
     }
-    if configuration.tun_mtu < TUN_MTU_MIN || configuration.tun_mtu > crate::port::interface::MTU_MAX {
+    if configuration.tun_mtu < TUN_MTU_MIN
+        || configuration.tun_mtu > crate::port::interface::MTU_MAX
+    {
         return Err(format!(
             "MTU {} of {}: {TUN_MTU_MIN} to {} can be",
             configuration.tun_mtu,

@@ -104,8 +104,9 @@ impl Session {
             _ if !self.greeted => Err(ApiError::NotConfigured),
             RequestBody::Configure(configuration) => self.configure(number, *configuration),
             RequestBody::Batch(commands) => self.batch(number, &commands),
-            RequestBody::Counters => self.running().map(|data_plane| {
-                Reply::Counters { number, counters: Box::new(data_plane.counters()) }
+            RequestBody::Counters => self.running().map(|data_plane| Reply::Counters {
+                number,
+                counters: Box::new(data_plane.counters()),
             }),
             RequestBody::SessionCounters { cursor } => self.running().map(|data_plane| {
                 let (sessions, next_cursor) =
@@ -124,7 +125,12 @@ impl Session {
         }
         let configured = self.data_plane.is_some();
         tracing::info!(configured, "the control process is here");
-        Ok(Reply::Hello { number, version: API_VERSION, process_id: std::process::id(), configured })
+        Ok(Reply::Hello {
+            number,
+            version: API_VERSION,
+            process_id: std::process::id(),
+            configured,
+        })
     }
 
     fn configure(&mut self, number: u64, configuration: Configuration) -> Result<Reply, ApiError> {
@@ -287,9 +293,6 @@ mod tests {
         let mut session = Session::default();
         session.buffer[..4].copy_from_slice(&[0xff; 4]);
         let reply = session.answer_octets(4);
-        assert!(matches!(
-            reply,
-            Reply::Refused { number: 0, error: ApiError::Malformed(_) }
-        ));
+        assert!(matches!(reply, Reply::Refused { number: 0, error: ApiError::Malformed(_) }));
     }
 }

@@ -53,8 +53,11 @@ pub fn set_up(configuration: &Configuration) -> Result<SetUp, String> {
     let obtained = modes::choose(&names, &wanted, &mut driver)
         .map_err(|(port, reason)| format!("port {}: {reason}", names.get(port).unwrap_or(&"?")))?;
     let bound = driver.bound.take().ok_or("no socket was bound")?;
-    let counts: Vec<_> =
-        names.iter().copied().zip(bound.sockets.iter().map(|sockets| sockets.len() as u16)).collect();
+    let counts: Vec<_> = names
+        .iter()
+        .copied()
+        .zip(bound.sockets.iter().map(|sockets| sockets.len() as u16))
+        .collect();
     let allowed = cpu::allowed();
     let workers = plan::workers(configuration.workers, &counts, allowed.len())?;
     let ports = statuses(&interfaces, &counts, obtained);
@@ -70,11 +73,8 @@ pub fn set_up(configuration: &Configuration) -> Result<SetUp, String> {
 
 fn read_interfaces(configuration: &Configuration) -> Result<Vec<Interface>, String> {
     let read = |name: &str| Interface::read(name).map_err(|error| error.to_string());
-    let interfaces: Vec<_> = configuration
-        .ports
-        .iter()
-        .map(|port| read(&port.interface))
-        .collect::<Result<_, _>>()?;
+    let interfaces: Vec<_> =
+        configuration.ports.iter().map(|port| read(&port.interface)).collect::<Result<_, _>>()?;
     for interface in interfaces.iter().filter(|interface| !interface.up) {
         tracing::warn!(interface = interface.name, "the port's interface is down");
     }
@@ -177,7 +177,9 @@ impl Kernel<'_> {
         let queues = plan::queues(&interface.name, configured, now.min(interface.queues))?;
         if queues < now {
             tracing::warn!(
-                interface = interface.name, queues, of = now,
+                interface = interface.name,
+                queues,
+                of = now,
                 "not all queues are used: what the NIC puts on the others goes to the kernel"
             );
         }
@@ -301,7 +303,9 @@ fn enter_sockets(mut set_up: SetUp, interfaces: &[Interface]) -> Result<SetUp, S
     }
     for (interface, status) in interfaces.iter().zip(&set_up.ports) {
         tracing::info!(
-            interface = interface.name, queues = status.queues, mode = status.mode.name(),
+            interface = interface.name,
+            queues = status.queues,
+            mode = status.mode.name(),
             "port is up"
         );
         for (mode, reason) in &status.not_better {

@@ -187,9 +187,8 @@ pub fn wake_receive(fd: BorrowedFd<'_>) {
 /// many have; none where a signal came in between. A negative descriptor is left out.
 pub fn poll(fds: &mut [libc::pollfd], timeout_milliseconds: i32) -> usize {
     // SAFETY: the kernel reads and writes the entries of this slice, no more.
-    let count = unsafe {
-        libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_milliseconds)
-    };
+    let count =
+        unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_milliseconds) };
     usize::try_from(count).unwrap_or(0)
 }
 

@@ -98,10 +98,9 @@ impl Queue {
                 break;
             }
         }
-        if self.rings.fill.submit() > 0 && self.rings.fill.needs_wakeup() {
-            if let Some(socket) = &self.socket {
-                kernel::wake_receive(socket.as_fd());
-            }
+        let sleeps = self.rings.fill.submit() > 0 && self.rings.fill.needs_wakeup();
+        if let Some(socket) = self.socket.as_ref().filter(|_| sleeps) {
+            kernel::wake_receive(socket.as_fd());
         }
     }
 
@@ -224,7 +223,6 @@ mod tests {
         let (memory, mut pools) = pools(Memory::heap(frames), &[frames]);
         (memory, pools.remove(0))
     }
-
 
     #[test]
     fn refill_leaves_the_reserve_and_stops_at_the_rings_size() {

@@ -141,12 +141,7 @@ fn map_rings(fd: BorrowedFd<'_>, sizes: RingSizes) -> io::Result<Rings> {
     // by the ring; xsk-rs's own objects for these rings are never used.
     unsafe {
         Ok(Rings {
-            receive: Consumer::mapped(
-                receive.base(),
-                receive_at,
-                sizes.receive,
-                owner(&receive),
-            ),
+            receive: Consumer::mapped(receive.base(), receive_at, sizes.receive, owner(&receive)),
             transmit: Producer::mapped(
                 transmit.base(),
                 transmit_at,

@@ -305,7 +305,7 @@ mod tests {
         let frame = pool.received(fits, PortId(0)).unwrap();
         assert_eq!(frame.len(), FRAME_BYTES_MAX);
         let address = frame.address();
-        drop(frame);
+        frame.into_chunk();
         let too_long = Descriptor { address, length: FRAME_BYTES_MAX as u32 + 1, options: 0 };
         assert!(pool.received(too_long, PortId(0)).is_none());
         assert_eq!(pool.free(), 2);
