@@ -1,7 +1,11 @@
 //! Counters: per worker and per session, never shared between writers; readers add them up.
 
-use serde::{Deserialize, Serialize};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use serde::{Deserialize, Serialize};
+use zerocopy::FromBytes;
+
+use crate::port::PortId;
 use crate::verdict::DropReason;
 
 /// Packets and octets of one session. Octets are those of the IP packet inside PPP.
@@ -58,5 +62,170 @@ pub struct DropCounts(pub Vec<u64>);
 impl Default for DropCounts {
     fn default() -> Self {
         Self(vec![0; DropReason::COUNT])
+    }
+}
+
+/// A counter with one writer and any number of readers.
+#[derive(Debug, Default, FromBytes)]
+#[repr(transparent)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning worker may. A plain load and store: no locked instruction.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// One worker's counters of one session: half a cache line.
+#[derive(Debug, Default, FromBytes)]
+#[repr(C)]
+pub struct SessionShard {
+    upstream_packets: Counter,
+    upstream_bytes: Counter,
+    downstream_packets: Counter,
+    downstream_bytes: Counter,
+}
+
+impl SessionShard {
+    /// Counts a packet from the subscriber.
+    #[inline]
+    pub fn count_upstream(&self, bytes: u64) {
+        self.upstream_packets.add(1);
+        self.upstream_bytes.add(bytes);
+    }
+
+    /// Counts a packet to the subscriber.
+    #[inline]
+    pub fn count_downstream(&self, bytes: u64) {
+        self.downstream_packets.add(1);
+        self.downstream_bytes.add(bytes);
+    }
+
+    /// Adds the values to `total`.
+    pub(crate) fn add_to(&self, total: &mut SessionCounters) {
+        total.upstream_packets += self.upstream_packets.value();
+        total.upstream_bytes += self.upstream_bytes.value();
+        total.downstream_packets += self.downstream_packets.value();
+        total.downstream_bytes += self.downstream_bytes.value();
+    }
+
+    /// Begins again at zero; only once no worker can reach these counters any more. What is zero is
+    /// not written, so that memory that was never used stays unused.
+    pub(crate) fn clear(&self) {
+        let counters = [
+            &self.upstream_packets,
+            &self.upstream_bytes,
+            &self.downstream_packets,
+            &self.downstream_bytes,
+        ];
+        for counter in counters.into_iter().filter(|counter| counter.value() != 0) {
+            counter.0.store(0, Relaxed);
+        }
+    }
+}
+
+/// Packets and octets one way across one port.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct PortShard {
+    received_packets: Counter,
+    received_bytes: Counter,
+    transmitted_packets: Counter,
+    transmitted_bytes: Counter,
+}
+
+/// The counters that one worker writes. On cache lines of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct Shard {
+    received: Counter,
+    transmitted: Counter,
+    dropped: Counter,
+    batches: Counter,
+    drops: [Counter; DropReason::COUNT],
+    ports: Box<[PortShard]>,
+}
+
+impl Shard {
+    /// All zero, for this many ports, the host port among them.
+    pub fn new(ports: usize) -> Self {
+        Self {
+            received: Counter::default(),
+            transmitted: Counter::default(),
+            dropped: Counter::default(),
+            batches: Counter::default(),
+            drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
+            ports: (0..ports).map(|_| PortShard::default()).collect(),
+        }
+    }
+
+    /// Counts a batch.
+    #[inline]
+    pub fn count_batch(&self) {
+        self.batches.add(1);
+    }
+
+    /// Counts frames received on a port.
+    #[inline]
+    pub fn count_received(&self, port: PortId, packets: u64, bytes: u64) {
+        self.received.add(packets);
+        if let Some(shard) = self.ports.get(usize::from(port.0)) {
+            shard.received_packets.add(packets);
+            shard.received_bytes.add(bytes);
+        }
+    }
+
+    /// Counts frames given to a port.
+    #[inline]
+    pub fn count_transmitted(&self, port: PortId, packets: u64, bytes: u64) {
+        self.transmitted.add(packets);
+        if let Some(shard) = self.ports.get(usize::from(port.0)) {
+            shard.transmitted_packets.add(packets);
+            shard.transmitted_bytes.add(bytes);
+        }
+    }
+
+    /// Counts a dropped frame.
+    #[inline]
+    pub fn count_drop(&self, reason: DropReason) {
+        self.dropped.add(1);
+        self.drops[reason as usize].add(1);
+    }
+
+    /// What the worker did; the caller fills in core and free frames.
+    pub fn worker(&self) -> WorkerCounters {
+        WorkerCounters {
+            core: None,
+            received: self.received.value(),
+            transmitted: self.transmitted.value(),
+            dropped: self.dropped.value(),
+            batches: self.batches.value(),
+            frames_free: 0,
+        }
+    }
+
+    /// Adds the drops to `total`.
+    pub fn add_drops(&self, total: &mut DropCounts) {
+        for (sum, counter) in total.0.iter_mut().zip(&self.drops) {
+            *sum += counter.value();
+        }
+    }
+
+    /// Adds what crossed `port` to `total`.
+    pub fn add_port(&self, port: PortId, total: &mut PortCounters) {
+        if let Some(shard) = self.ports.get(usize::from(port.0)) {
+            total.received_packets += shard.received_packets.value();
+            total.received_bytes += shard.received_bytes.value();
+            total.transmitted_packets += shard.transmitted_packets.value();
+            total.transmitted_bytes += shard.transmitted_bytes.value();
+        }
     }
 }

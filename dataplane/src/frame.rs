@@ -68,6 +68,11 @@ impl Region {
     }
 }
 
+/// The memory of one heap frame; aligned like a chunk of a UMEM.
+#[derive(Clone)]
+#[repr(align(2048))]
+struct Chunk([u8; CHUNK_BYTES]);
+
 /// An owned frame. 24 octets.
 #[derive(Debug)]
 pub struct Frame {
@@ -82,6 +87,32 @@ pub struct Frame {
 unsafe impl Send for Frame {}
 
 impl Frame {
+    /// Allocates `count` frames on the heap, for tests and benchmarks. They are never freed, like
+    /// the chunks of a UMEM, so that no frame can outlive its memory.
+    pub fn allocate(count: usize) -> Vec<Self> {
+        let memory: &'static mut [Chunk] = vec![Chunk([0; CHUNK_BYTES]); count].leak();
+        let frame = |(index, chunk): (usize, &'static mut Chunk)| Self {
+            start: NonNull::from(&mut chunk.0).cast(),
+            chunk: index as u32,
+            head: HEADROOM_BYTES as u16,
+            tail: HEADROOM_BYTES as u16,
+            port: PortId(0),
+        };
+        memory.iter_mut().enumerate().map(frame).collect()
+    }
+
+    /// Makes this a frame just received on `port`: `octets` behind the usual headroom.
+    ///
+    /// # Panics
+    /// Where `octets` is longer than [`FRAME_BYTES_MAX`].
+    pub fn reset(&mut self, port: PortId, octets: &[u8]) {
+        assert!(octets.len() <= FRAME_BYTES_MAX);
+        self.head = HEADROOM_BYTES as u16;
+        self.tail = (HEADROOM_BYTES + octets.len()) as u16;
+        self.port = port;
+        self.octets_mut().copy_from_slice(octets);
+    }
+
     /// Where it was received.
     #[inline]
     pub fn port(&self) -> PortId {

@@ -1,1 +1,312 @@
-//! (being written)
+//! The tables that workers read: sessions, routes, adjacencies.
+//!
+//! [`Tables`] is shared; workers read it without locks through a [`Guard`], one per batch.
+//! [`Writer`] is the only one who changes it. A read never sees half an entry: a word changes at
+//! once, and what is larger than a word is written elsewhere and then published by one word.
+
+mod adjacency;
+mod epoch;
+mod fib;
+mod id_map;
+mod lpm;
+mod path;
+mod session;
+mod slots;
+mod writer;
+
+use std::io;
+use std::marker::PhantomData;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use ipnet::IpNet;
+
+pub use adjacency::Adjacency;
+pub use fib::Entry;
+pub(crate) use session::ipv6_front;
+pub use session::{
+    Decap, Encap, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC,
+};
+pub use writer::Writer;
+
+use crate::counters::{SessionCounters, SessionShard, Shard};
+use crate::port::PortId;
+use adjacency::Adjacencies;
+use epoch::arena::Arena;
+use epoch::{Announcer, Epochs};
+use id_map::IdMap;
+use lpm::Lpm;
+use session::Sessions;
+
+/// What a port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortKind {
+    /// A NIC: frames begin with an Ethernet header.
+    Ethernet,
+    /// The TUN device towards the host: frames begin with an IP header.
+    Host,
+}
+
+/// What the pipeline knows of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortInfo {
+    /// NIC or host.
+    pub kind: PortKind,
+    /// MAC address; zero for the host port.
+    pub mac: [u8; 6],
+    /// MTU, octets of the IP packet.
+    pub mtu: u16,
+}
+
+/// Capacities, fixed at start.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Sessions.
+    pub sessions_max: u32,
+    /// Routes, both families together.
+    pub routes_max: u32,
+    /// Workers.
+    pub workers: usize,
+    /// UDP port of L2TP.
+    pub l2tp_port: u16,
+    /// The ports in the order of the configuration; the host port last, and only there.
+    pub ports: Vec<PortInfo>,
+}
+
+/// Something that the steering program must learn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SteerChange {
+    /// An address of this host.
+    HostAddress {
+        /// The address.
+        address: IpAddr,
+        /// Whether tunnels end there; `None`: the address is gone.
+        endpoint: Option<bool>,
+    },
+    /// A subscriber prefix.
+    SubscriberPrefix {
+        /// The prefix.
+        prefix: IpNet,
+        /// Whether it is there or gone.
+        present: bool,
+    },
+}
+
+/// All tables; shared by the workers.
+#[derive(Debug)]
+pub struct Tables {
+    limits: Limits,
+    host_port: PortId,
+    epochs: Epochs,
+    registered: Box<[AtomicBool]>,
+    ids: IdMap,
+    sessions: Sessions,
+    fib4: Arc<Lpm>,
+    fib6: Arc<Lpm>,
+    adjacencies: Arc<Adjacencies>,
+    paths: Arena<AtomicU32>,
+    shards: Box<[Shard]>,
+    /// Per worker, by session index.
+    session_shards: Box<[Arena<SessionShard>]>,
+}
+
+/// Makes empty tables.
+///
+/// # Errors
+/// Where the memory cannot be mapped.
+///
+/// # Panics
+/// Where the last port is not the host port, or another one is.
+pub fn new(limits: &Limits) -> io::Result<(Arc<Tables>, Writer)> {
+    writer::new(limits)
+}
+
+impl Tables {
+    /// The capacities and ports.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The port towards the host.
+    #[inline]
+    pub fn host_port(&self) -> PortId {
+        self.host_port
+    }
+
+    /// The counters that `worker` writes.
+    ///
+    /// # Panics
+    /// Beyond [`Limits::workers`].
+    #[inline]
+    pub fn shard(&self, worker: usize) -> &Shard {
+        &self.shards[worker]
+    }
+
+    /// Every worker's counters, in order.
+    pub fn shards(&self) -> &[Shard] {
+        &self.shards
+    }
+
+    /// The counters of the session with this index, all workers together.
+    fn session_counters(&self, index: u32) -> SessionCounters {
+        let mut total = SessionCounters::default();
+        for shard in self.session_shards.iter().filter_map(|shards| shards.get(index as usize)) {
+            shard.add_to(&mut total);
+        }
+        total
+    }
+
+    /// The worker's way to the tables; one per worker at a time.
+    ///
+    /// # Panics
+    /// Where the worker is registered already, or beyond [`Limits::workers`].
+    pub fn register(self: &Arc<Self>, worker: usize) -> Reader {
+        let registered = self.registered[worker].swap(true, Ordering::AcqRel);
+        assert!(!registered, "worker {worker} has a reader already");
+        Reader {
+            tables: Arc::clone(self),
+            worker,
+            announcer: Announcer::new(worker),
+            not_sync: PhantomData,
+        }
+    }
+}
+
+/// One worker's way to the tables; not `Sync`. Begins parked.
+#[derive(Debug)]
+pub struct Reader {
+    tables: Arc<Tables>,
+    worker: usize,
+    announcer: Announcer,
+    not_sync: PhantomData<std::cell::Cell<()>>,
+}
+
+impl Reader {
+    /// Announces that this worker holds nothing of before, and gives access until the next call:
+    /// once per batch.
+    #[inline]
+    pub fn guard(&mut self) -> Guard<'_> {
+        self.announcer.announce(&self.tables.epochs);
+        Guard { tables: &self.tables, worker: self.worker }
+    }
+
+    /// Takes the worker out of account while it sleeps; [`Reader::guard`] brings it back.
+    pub fn park(&mut self) {
+        self.announcer.park(&self.tables.epochs);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.park();
+        self.tables.registered[self.worker].store(false, Ordering::Release);
+    }
+}
+
+/// Access to the tables during one batch. Slots and indices that it gives out are valid as long as
+/// it lives.
+#[derive(Debug)]
+pub struct Guard<'a> {
+    tables: &'a Tables,
+    worker: usize,
+}
+
+impl Guard<'_> {
+    /// The tables.
+    #[inline]
+    pub fn tables(&self) -> &Tables {
+        self.tables
+    }
+
+    /// Asks the CPU for what [`Guard::find_session`] will read.
+    #[inline]
+    pub fn prefetch_ids(&self, key: u32) {
+        self.tables.ids.prefetch(key);
+    }
+
+    /// The slot of the session with these IDs of ours: tunnel ID above session ID.
+    #[inline]
+    pub fn find_session(&self, key: u32) -> Option<u32> {
+        self.tables.ids.find(key)
+    }
+
+    /// Asks the CPU for what [`Guard::decap`] will read.
+    #[inline]
+    pub fn prefetch_decap(&self, slot: u32) {
+        self.tables.sessions.prefetch_decap(slot);
+    }
+
+    /// What packets from the subscriber need.
+    #[inline]
+    pub fn decap(&self, slot: u32) -> Decap {
+        self.tables.sessions.decap(slot)
+    }
+
+    /// Asks the CPU for what [`Guard::encap`] will read.
+    #[inline]
+    pub fn prefetch_encap(&self, slot: u32) {
+        self.tables.sessions.prefetch_encap(slot);
+    }
+
+    /// What packets to the subscriber need.
+    #[inline]
+    pub fn encap(&self, slot: u32) -> Encap {
+        self.tables.sessions.encap(slot)
+    }
+
+    /// Asks the CPU for the first thing that [`Guard::route_ipv4`] will read.
+    #[inline]
+    pub fn prefetch_route_ipv4(&self, destination: [u8; 4]) {
+        self.tables.fib4.prefetch_root(u32::from_be_bytes(destination));
+    }
+
+    /// Asks the CPU for the second thing that [`Guard::route_ipv4`] will read.
+    #[inline]
+    pub fn prefetch_route_ipv4_end(&self, destination: [u8; 4]) {
+        self.tables.fib4.prefetch_group(u32::from_be_bytes(destination));
+    }
+
+    /// What the destination resolves to.
+    #[inline]
+    pub fn route_ipv4(&self, destination: [u8; 4]) -> Entry {
+        Entry::decode(self.tables.fib4.lookup(u32::from_be_bytes(destination)))
+    }
+
+    /// Asks the CPU for the first thing that [`Guard::route_ipv6`] will read.
+    #[inline]
+    pub fn prefetch_route_ipv6(&self, destination: [u8; 16]) {
+        self.tables.fib6.prefetch_root(u128::from_be_bytes(destination));
+    }
+
+    /// What the destination resolves to.
+    #[inline]
+    pub fn route_ipv6(&self, destination: [u8; 16]) -> Entry {
+        Entry::decode(self.tables.fib6.lookup(u128::from_be_bytes(destination)))
+    }
+
+    /// What a path resolves to.
+    #[inline]
+    pub fn path(&self, path: u32) -> Entry {
+        let value = self.tables.paths.get(path as usize).map(|path| path.load(Ordering::Acquire));
+        Entry::decode(value.unwrap_or(0))
+    }
+
+    /// The next hop; `None` while its link-layer address is not known.
+    #[inline]
+    pub fn adjacency(&self, index: u32) -> Option<Adjacency> {
+        self.tables.adjacencies.lookup(index)
+    }
+
+    /// Asks the CPU for the counters of a session.
+    #[inline]
+    pub fn prefetch_counters(&self, index: u32) {
+        self.tables.session_shards[self.worker].prefetch(index as usize);
+    }
+
+    /// This worker's counters of the session with this index.
+    #[inline]
+    pub fn counters(&self, index: u32) -> &SessionShard {
+        &self.tables.session_shards[self.worker][index as usize]
+    }
+}
