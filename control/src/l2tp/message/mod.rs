@@ -14,7 +14,7 @@ mod call;
 mod control;
 
 pub use call::{CallErrors, Cdn, Iccn, Icrp, Icrq, Occn, Ocrp, Ocrq, Q931Cause, Sli, Wen};
-pub use control::{PROTOCOL_VERSION, Scccn, Sccrp, Sccrq, StopCcn};
+pub use control::{FRAMING_ANY, PROTOCOL_VERSION, Scccn, Sccrp, Sccrq, StopCcn};
 
 /// Value of the Message Type AVP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
