@@ -7,10 +7,9 @@
 //!
 //! Invariants: `in_flight <= sent <= queue.len()`; the message at place `i` of the queue has Ns
 //! `acknowledged + i`, written when it is handed out, as is Nr, so that every retransmission
-//! carries the newest one. All timers are single values: [`Transport::poll_timeout`] looks at three.
+//! carries the newest one. All timers are single values.
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::header::{CONTROL_HEADER_BYTES, Header, emit_zlb};
 use super::message::Message;
@@ -18,11 +17,15 @@ use super::sequence::Sequence;
 use super::{SessionId, TunnelId};
 use crate::time::Time;
 
+mod congestion;
+mod timing;
+
+use congestion::Congestion;
+pub use congestion::SEND_WINDOW_MAX;
+pub use timing::Timing;
+
 /// The peer's window where it does not say (RFC 2661 section 4.4.3).
 pub const RECEIVE_WINDOW_DEFAULT: u16 = 4;
-/// Messages that we have under way at most, whatever the peer offers (some say 800, interop.md
-/// row 16): with more, one loss costs a long retransmission for no gain in speed.
-pub const SEND_WINDOW_MAX: u16 = 256;
 /// Largest receive window that we offer, and so the messages that are held out of order.
 pub const RECEIVE_WINDOW_MAX: u16 = 1024;
 /// Octets of messages that are held out of order: a window of ordinary messages. A peer that sends
@@ -37,38 +40,6 @@ pub const REPLIES_MAX: usize = 2 * REPLIES_BUSY;
 
 /// Where Ns and Nr are in a control message.
 const NS_OFFSET: usize = 8;
-
-/// Timing and window.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// Time from a message to its first retransmission.
-    pub retransmit_initial: Duration,
-    /// Cap of the doubling.
-    pub retransmit_max: Duration,
-    /// Retransmissions of one message before the peer counts as dead.
-    pub retransmit_tries: u32,
-    /// Messages that the peer may have under way to us.
-    pub receive_window: u16,
-}
-
-impl Timing {
-    /// Time between the retransmission number `tries` and the next one.
-    fn interval(&self, tries: u32) -> Duration {
-        let doubled = 1_u32.checked_shl(tries).and_then(|f| self.retransmit_initial.checked_mul(f));
-        doubled.unwrap_or(self.retransmit_max).min(self.retransmit_max)
-    }
-
-    /// From the first transmission of a message until the peer counts as dead: a full
-    /// retransmission cycle, 31 s with the RFC's values.
-    pub fn cycle(&self) -> Duration {
-        (0..=self.retransmit_tries).map(|tries| self.interval(tries)).sum()
-    }
-
-    /// How long an acknowledgement waits for a message to travel with.
-    fn ack_delay(&self) -> Duration {
-        self.retransmit_initial / 4
-    }
-}
 
 /// Who causes a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,46 +79,6 @@ pub enum Receipt {
     Zlb,
     /// Ahead of its turn and out of the window, or acknowledges what was never sent.
     Discarded,
-}
-
-/// Congestion control of Appendix A.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Congestion {
-    /// CWND.
-    window: u16,
-    /// SSTHRESH.
-    threshold: u16,
-    /// Acknowledgements since CWND last grew, in congestion avoidance.
-    acknowledgements: u16,
-    /// What the peer offers, and the largest CWND.
-    advertised: u16,
-}
-
-impl Congestion {
-    fn new(advertised: u16) -> Self {
-        let advertised = advertised.clamp(1, SEND_WINDOW_MAX);
-        Self { window: 1, threshold: advertised, acknowledgements: 0, advertised }
-    }
-
-    /// An acknowledgement came, for however many messages: one more in slow start, one more for a
-    /// window of them after that.
-    fn on_acknowledgement(&mut self) {
-        if self.window >= self.threshold {
-            self.acknowledgements += 1;
-            if self.acknowledgements < self.window {
-                return;
-            }
-        }
-        self.acknowledgements = 0;
-        self.window = (self.window + 1).min(self.advertised);
-    }
-
-    /// A retransmission is due.
-    fn on_loss(&mut self) {
-        self.threshold = (self.window / 2).max(1);
-        self.window = 1;
-        self.acknowledgements = 0;
-    }
 }
 
 /// For the operator.

@@ -224,6 +224,10 @@ fn unassigned_datagrams() {
     assert_eq!(datagram(&body(&icrq())), Ok(Unassigned::Other));
     assert_eq!(datagram(&[1, 2, 3]), Ok(Unassigned::Other));
     assert!(datagram(&body(&sccrq()[..3])).is_err());
+    // One that is not the first of its connection.
+    let late = crate::l2tp::raw::datagram((0, 0), (1, 0), &body(&sccrq()));
+    let header = crate::l2tp::header::parse(&late).unwrap();
+    assert_eq!(decode_unassigned(&header, &late, None), Ok(Unassigned::Other));
     // An unknown mandatory message is nobody's.
     assert_eq!(datagram(&body(&[(0x80, TYPE, &[0, 99])])), Ok(Unassigned::Other));
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 use crate::l2tp::raw::{Frame, datagram, parsed};
 

@@ -24,8 +24,8 @@ pub enum Event {
         /// What the LAC says of it.
         icrq: Box<Icrq>,
     },
-    /// A call is up. Its data may come at once, and our acknowledgement follows this event: be ready
-    /// for data before the next datagram is sent (interop.md row 36).
+    /// A call is up. Its data may come at once, and our acknowledgement follows this event: be
+    /// ready for data before the next datagram is sent (interop.md row 36).
     CallConnected {
         /// Which call.
         session: SessionId,

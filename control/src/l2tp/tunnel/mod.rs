@@ -20,14 +20,16 @@ use super::result::{ErrorCode, ResultCode, TunnelResult, printable};
 use super::secret::{self, CHALLENGE_BYTES, SecretBytes};
 use super::sequence::Sequence;
 use super::session::Session;
-use super::transport::{Origin, Receipt, Status, Timing, Transport, emit_stateless};
+use super::transport::{Origin, Receipt, Status, Transport, emit_stateless};
 use super::{SessionId, TunnelId};
 use crate::time::Time;
 
 mod calls;
+mod config;
 mod event;
 pub mod table;
 
+pub use config::Config;
 pub use event::{CallCause, Event, TunnelCause};
 pub use table::State;
 use table::{Action, Input};
@@ -40,42 +42,6 @@ pub const SESSIONS_MAX: u32 = 64_000;
 pub const EARLY_MESSAGES_MAX: usize = 8;
 /// Time from a call's ICRQ to its ICCN. A LAC may let a telephone ring in between.
 pub const CALL_SETUP_TIME_MAX: Duration = Duration::from_secs(60);
-
-/// How tunnels of one profile work.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Our Host Name.
-    pub host_name: String,
-    /// Our Vendor Name; empty: not sent.
-    pub vendor_name: String,
-    /// Shared with the peer: answers its challenge, reveals its hidden AVPs.
-    pub secret: Option<SecretBytes>,
-    /// Whether the peer must show that it knows `secret`.
-    pub challenge: bool,
-    /// Messages that the peer may have under way to us.
-    pub receive_window: u16,
-    /// Time to the first retransmission.
-    pub retransmit_initial: Duration,
-    /// Cap of its doubling.
-    pub retransmit_max: Duration,
-    /// Retransmissions of a message before the peer counts as dead.
-    pub retransmit_tries: u32,
-    /// Silence before a HELLO; zero: no HELLO.
-    pub hello_interval: Duration,
-    /// Calls in the tunnel.
-    pub sessions_max: u32,
-}
-
-impl Config {
-    fn timing(&self) -> Timing {
-        Timing {
-            retransmit_initial: self.retransmit_initial,
-            retransmit_max: self.retransmit_max,
-            retransmit_tries: self.retransmit_tries,
-            receive_window: self.receive_window,
-        }
-    }
-}
 
 /// A tunnel.
 #[derive(Debug)]
@@ -415,8 +381,7 @@ impl Tunnel {
         wanted.then(|| self.transport.last_heard() + self.config.hello_interval)
     }
 
-    /// When [`Tunnel::handle_timeout`] is due; looks at a handful of values however many calls there
-    /// are.
+    /// When [`Tunnel::handle_timeout`] is due; looks at four values, however many calls there are.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.finished {
             return None;

@@ -129,7 +129,8 @@ mod tests {
             ] {
                 let (actions, next) = transition(state, input);
                 let (state, input) = (format!("{state:?}"), format!("{input:?}"));
-                table += &format!("{state:<12} {input:<21} {next:<12?} {actions:?}\n");
+                let next = format!("{next:?}");
+                table += &format!("{state:<12} {input:<21} {next:<12} {actions:?}\n");
             }
         }
         insta::assert_snapshot!(table);

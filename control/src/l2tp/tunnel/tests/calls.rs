@@ -367,3 +367,59 @@ fn many_calls_in_one_tunnel() {
     assert_eq!(pair.tunnel.setups.len(), 0);
     assert!(pair.tunnel.sessions().map(|(session, _)| session).eq(seen));
 }
+
+/// A message of which every AVP but the first is hidden, with long padding.
+fn hidden(avps: &[RawAvp<'_>]) -> Vec<u8> {
+    let vector = [0x5a; 136];
+    let mut out = body(&[avps[0], (0x80, 36, &vector)]);
+    for (flags, number, value) in &avps[1..] {
+        let mut covered = Vec::new();
+        secret::hide(*number, b"tunnel secret", &vector, value, &[0xcc; 142], &mut covered);
+        out.extend(body(&[(flags | 0x40, *number, &covered)]));
+    }
+    out
+}
+
+#[test]
+fn a_lac_that_hides_everything() {
+    // interop.md row 37: also what the RFC wants in the clear, also in CDN and StopCCN.
+    let mut pair = Pair::established_with(with_secret(false), &[(0x80, 11, &[3; 134])]);
+    let icrq = hidden(&[(0x80, 0, &[0, 10]), (0x80, 14, &[0, 5]), (0x80, 15, ICRQ_SERIAL)]);
+    pair.send_numbered(0, (2, 1), &icrq);
+    let events = pair.events();
+    let [Event::IncomingCall { session, icrq }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!((icrq.assigned_session_id, icrq.call_serial_number), (SessionId(5), 42));
+    pair.tunnel.accept_call(pair.now, *session);
+    pair.frames();
+    let mut iccn = ICCN_AVPS.to_vec();
+    iccn.push((0x80, 39, b""));
+    pair.send_numbered(session.0, (3, 2), &hidden(&iccn));
+    let events = pair.events();
+    let [Event::CallConnected { iccn, .. }] = &events[..] else { panic!("{events:?}") };
+    assert!(iccn.sequencing_required && iccn.tx_connect_speed == 10_000);
+    let cdn = hidden(&[(0x80, 0, &[0, 14]), (0x80, 1, &[0, 3]), (0x80, 14, &[0, 5])]);
+    pair.send_numbered(session.0, (4, 2), &cdn);
+    let events = pair.events();
+    let [Event::CallEnded { cause: CallCause::Peer(cdn), .. }] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(cdn.result.as_call(), CallResult::Administrative);
+    let stop_ccn = hidden(&[(0x80, 0, &[0, 4]), (0x80, 9, &[0x10, 0x01]), (0x80, 1, &[0, 6])]);
+    pair.send_numbered(0, (5, 2), &stop_ccn);
+    let events = pair.events();
+    let [Event::Closed { cause: TunnelCause::Peer(result) }] = &events[..] else {
+        panic!("{events:?}");
+    };
+    assert_eq!(result.as_tunnel(), TunnelResult::ShuttingDown);
+}
+
+#[test]
+fn hidden_avps_without_a_secret_end_the_call() {
+    let mut pair = Pair::established();
+    let icrq = hidden(&[(0x80, 0, &[0, 10]), (0x80, 14, &[0, 5]), (0x80, 15, ICRQ_SERIAL)]);
+    pair.send_numbered(0, (2, 1), &icrq);
+    let frames = pair.frames();
+    assert_eq!((frames.len(), frames[0].message_type()), (1, CDN));
+    assert_eq!(frames[0].avp(1).unwrap()[..4], [0, 2, 0, 8]);
+    assert_eq!(pair.tunnel.state(), State::Established);
+}
