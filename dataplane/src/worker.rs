@@ -262,8 +262,6 @@ impl Worker {
             if sleeper.revents & GONE != 0 {
                 sleeper.fd = -1;
                 queue.set_gone();
-                let port = queue.port().0;
-                tracing::error!(worker = self.index, port, "the port's interface is gone");
             }
         }
     }

@@ -315,6 +315,7 @@ fn an_interface_that_goes_away_leaves_the_rest_working() {
     scene.echo(2);
     let counters = scene.client.counters();
     assert_balanced(&counters);
+    assert!(drops(&counters, DropReason::TransmitFull) > 0);
     assert!(scene.data_plane.terminate());
 }
 
