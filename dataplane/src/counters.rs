@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
+use zerocopy::FromBytes;
 
 use crate::port::PortId;
 use crate::verdict::DropReason;
@@ -65,7 +66,8 @@ impl Default for DropCounts {
 }
 
 /// A counter with one writer and any number of readers.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, FromBytes)]
+#[repr(transparent)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
@@ -79,6 +81,54 @@ impl Counter {
     #[inline]
     pub fn value(&self) -> u64 {
         self.0.load(Relaxed)
+    }
+}
+
+/// One worker's counters of one session: half a cache line.
+#[derive(Debug, Default, FromBytes)]
+#[repr(C)]
+pub struct SessionShard {
+    upstream_packets: Counter,
+    upstream_bytes: Counter,
+    downstream_packets: Counter,
+    downstream_bytes: Counter,
+}
+
+impl SessionShard {
+    /// Counts a packet from the subscriber.
+    #[inline]
+    pub fn count_upstream(&self, bytes: u64) {
+        self.upstream_packets.add(1);
+        self.upstream_bytes.add(bytes);
+    }
+
+    /// Counts a packet to the subscriber.
+    #[inline]
+    pub fn count_downstream(&self, bytes: u64) {
+        self.downstream_packets.add(1);
+        self.downstream_bytes.add(bytes);
+    }
+
+    /// Adds the values to `total`.
+    pub(crate) fn add_to(&self, total: &mut SessionCounters) {
+        total.upstream_packets += self.upstream_packets.value();
+        total.upstream_bytes += self.upstream_bytes.value();
+        total.downstream_packets += self.downstream_packets.value();
+        total.downstream_bytes += self.downstream_bytes.value();
+    }
+
+    /// Begins again at zero; only once no worker can reach these counters any more. What is zero is
+    /// not written, so that memory that was never used stays unused.
+    pub(crate) fn clear(&self) {
+        let counters = [
+            &self.upstream_packets,
+            &self.upstream_bytes,
+            &self.downstream_packets,
+            &self.downstream_bytes,
+        ];
+        for counter in counters.into_iter().filter(|counter| counter.value() != 0) {
+            counter.0.store(0, Relaxed);
+        }
     }
 }
 

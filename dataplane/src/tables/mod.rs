@@ -1,17 +1,43 @@
 //! The tables that workers read: sessions, routes, adjacencies.
 //!
 //! [`Tables`] is shared; workers read it without locks through a [`Guard`], one per batch.
-//! [`Writer`] is the only one who changes it.
+//! [`Writer`] is the only one who changes it. A read never sees half an entry: a word changes at
+//! once, and what is larger than a word is written elsewhere and then published by one word.
+
+mod adjacency;
+mod epoch;
+mod fib;
+mod id_map;
+mod lpm;
+mod path;
+mod session;
+mod slots;
+mod writer;
 
 use std::io;
 use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ipnet::IpNet;
 
-use crate::api::{Command, CommandError, SessionKey};
-use crate::counters::{SessionCounters, Shard};
+pub use adjacency::Adjacency;
+pub use fib::Entry;
+pub(crate) use session::ipv6_front;
+pub use session::{
+    Decap, Encap, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC,
+};
+pub use writer::Writer;
+
+use crate::counters::{SessionCounters, SessionShard, Shard};
+use crate::port::PortId;
+use adjacency::Adjacencies;
+use epoch::arena::Arena;
+use epoch::{Announcer, Epochs};
+use id_map::IdMap;
+use lpm::Lpm;
+use session::Sessions;
 
 /// What a port is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,18 +97,29 @@ pub enum SteerChange {
 #[derive(Debug)]
 pub struct Tables {
     limits: Limits,
+    host_port: PortId,
+    epochs: Epochs,
+    registered: Box<[AtomicBool]>,
+    ids: IdMap,
+    sessions: Sessions,
+    fib4: Arc<Lpm>,
+    fib6: Arc<Lpm>,
+    adjacencies: Arc<Adjacencies>,
+    paths: Arena<AtomicU32>,
     shards: Box<[Shard]>,
+    /// Per worker, by session index.
+    session_shards: Box<[Arena<SessionShard>]>,
 }
 
 /// Makes empty tables.
 ///
 /// # Errors
 /// Where the memory cannot be mapped.
+///
+/// # Panics
+/// Where the last port is not the host port, or another one is.
 pub fn new(limits: &Limits) -> io::Result<(Arc<Tables>, Writer)> {
-    let shards = (0..limits.workers).map(|_| Shard::new(limits.ports.len())).collect();
-    let tables = Arc::new(Tables { limits: limits.clone(), shards });
-    let writer = Writer { tables: Arc::clone(&tables) };
-    Ok((tables, writer))
+    writer::new(limits)
 }
 
 impl Tables {
@@ -91,7 +128,17 @@ impl Tables {
         &self.limits
     }
 
+    /// The port towards the host.
+    #[inline]
+    pub fn host_port(&self) -> PortId {
+        self.host_port
+    }
+
     /// The counters that `worker` writes.
+    ///
+    /// # Panics
+    /// Beyond [`Limits::workers`].
+    #[inline]
     pub fn shard(&self, worker: usize) -> &Shard {
         &self.shards[worker]
     }
@@ -101,13 +148,28 @@ impl Tables {
         &self.shards
     }
 
+    /// The counters of the session with this index, all workers together.
+    fn session_counters(&self, index: u32) -> SessionCounters {
+        let mut total = SessionCounters::default();
+        for shard in self.session_shards.iter().filter_map(|shards| shards.get(index as usize)) {
+            shard.add_to(&mut total);
+        }
+        total
+    }
+
     /// The worker's way to the tables; one per worker at a time.
     ///
     /// # Panics
     /// Where the worker is registered already, or beyond [`Limits::workers`].
     pub fn register(self: &Arc<Self>, worker: usize) -> Reader {
-        assert!(worker < self.limits.workers);
-        Reader { tables: Arc::clone(self), not_sync: PhantomData }
+        let registered = self.registered[worker].swap(true, Ordering::AcqRel);
+        assert!(!registered, "worker {worker} has a reader already");
+        Reader {
+            tables: Arc::clone(self),
+            worker,
+            announcer: Announcer::new(worker),
+            not_sync: PhantomData,
+        }
     }
 }
 
@@ -115,6 +177,8 @@ impl Tables {
 #[derive(Debug)]
 pub struct Reader {
     tables: Arc<Tables>,
+    worker: usize,
+    announcer: Announcer,
     not_sync: PhantomData<std::cell::Cell<()>>,
 }
 
@@ -123,76 +187,126 @@ impl Reader {
     /// once per batch.
     #[inline]
     pub fn guard(&mut self) -> Guard<'_> {
-        Guard { tables: &self.tables }
+        self.announcer.announce(&self.tables.epochs);
+        Guard { tables: &self.tables, worker: self.worker }
     }
 
     /// Takes the worker out of account while it sleeps; [`Reader::guard`] brings it back.
-    pub fn park(&mut self) {}
+    pub fn park(&mut self) {
+        self.announcer.park(&self.tables.epochs);
+    }
 }
 
-/// Access to the tables during one batch.
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.park();
+        self.tables.registered[self.worker].store(false, Ordering::Release);
+    }
+}
+
+/// Access to the tables during one batch. Slots and indices that it gives out are valid as long as
+/// it lives.
 #[derive(Debug)]
 pub struct Guard<'a> {
-    #[expect(dead_code, reason = "being written")]
     tables: &'a Tables,
+    worker: usize,
 }
 
-/// The only writer of the tables; owned by the thread that serves the api socket.
-#[derive(Debug)]
-pub struct Writer {
-    tables: Arc<Tables>,
-}
-
-impl Writer {
+impl Guard<'_> {
     /// The tables.
-    pub fn tables(&self) -> &Arc<Tables> {
-        &self.tables
+    #[inline]
+    pub fn tables(&self) -> &Tables {
+        self.tables
     }
 
-    /// Carries out one command; on return every worker's next [`Reader::guard`] shows it.
-    ///
-    /// # Errors
-    /// Leaves the tables as they were.
-    pub fn apply(&mut self, _command: &Command) -> Result<(), CommandError> {
-        Ok(())
+    /// Asks the CPU for what [`Guard::find_session`] will read.
+    #[inline]
+    pub fn prefetch_ids(&self, key: u32) {
+        self.tables.ids.prefetch(key);
     }
 
-    /// What the steering program must learn since the last call, in order.
-    pub fn take_steer_changes(&mut self) -> Vec<SteerChange> {
-        Vec::new()
+    /// The slot of the session with these IDs of ours: tunnel ID above session ID.
+    #[inline]
+    pub fn find_session(&self, key: u32) -> Option<u32> {
+        self.tables.ids.find(key)
     }
 
-    /// Frees what every worker has let go of, and returns the final counters of ended sessions.
-    pub fn reclaim(&mut self) -> Vec<(SessionKey, SessionCounters)> {
-        Vec::new()
+    /// Asks the CPU for what [`Guard::decap`] will read.
+    #[inline]
+    pub fn prefetch_decap(&self, slot: u32) {
+        self.tables.sessions.prefetch_decap(slot);
     }
 
-    /// Counters of at most `limit` sessions from `cursor` on, and the cursor to go on with.
-    pub fn session_counters(
-        &self,
-        _cursor: u32,
-        _limit: usize,
-    ) -> (Vec<(SessionKey, SessionCounters)>, Option<u32>) {
-        (Vec::new(), None)
+    /// What packets from the subscriber need.
+    #[inline]
+    pub fn decap(&self, slot: u32) -> Decap {
+        self.tables.sessions.decap(slot)
     }
 
-    /// Counters of these sessions; unknown ones are left out.
-    pub fn session_counters_of(&self, _keys: &[SessionKey]) -> Vec<(SessionKey, SessionCounters)> {
-        Vec::new()
+    /// Asks the CPU for what [`Guard::encap`] will read.
+    #[inline]
+    pub fn prefetch_encap(&self, slot: u32) {
+        self.tables.sessions.prefetch_encap(slot);
     }
 
-    /// Number of sessions.
-    pub fn sessions(&self) -> u32 {
-        0
+    /// What packets to the subscriber need.
+    #[inline]
+    pub fn encap(&self, slot: u32) -> Encap {
+        self.tables.sessions.encap(slot)
     }
 
-    /// Number of routes, both families.
-    pub fn routes(&self) -> u32 {
-        0
+    /// Asks the CPU for the first thing that [`Guard::route_ipv4`] will read.
+    #[inline]
+    pub fn prefetch_route_ipv4(&self, destination: [u8; 4]) {
+        self.tables.fib4.prefetch_root(u32::from_be_bytes(destination));
     }
 
-    /// Number of next hops whose link-layer address is known.
-    pub fn neighbors(&self) -> u32 {
-        0
+    /// Asks the CPU for the second thing that [`Guard::route_ipv4`] will read.
+    #[inline]
+    pub fn prefetch_route_ipv4_end(&self, destination: [u8; 4]) {
+        self.tables.fib4.prefetch_group(u32::from_be_bytes(destination));
+    }
+
+    /// What the destination resolves to.
+    #[inline]
+    pub fn route_ipv4(&self, destination: [u8; 4]) -> Entry {
+        Entry::decode(self.tables.fib4.lookup(u32::from_be_bytes(destination)))
+    }
+
+    /// Asks the CPU for the first thing that [`Guard::route_ipv6`] will read.
+    #[inline]
+    pub fn prefetch_route_ipv6(&self, destination: [u8; 16]) {
+        self.tables.fib6.prefetch_root(u128::from_be_bytes(destination));
+    }
+
+    /// What the destination resolves to.
+    #[inline]
+    pub fn route_ipv6(&self, destination: [u8; 16]) -> Entry {
+        Entry::decode(self.tables.fib6.lookup(u128::from_be_bytes(destination)))
+    }
+
+    /// What a path resolves to.
+    #[inline]
+    pub fn path(&self, path: u32) -> Entry {
+        let value = self.tables.paths.get(path as usize).map(|path| path.load(Ordering::Acquire));
+        Entry::decode(value.unwrap_or(0))
+    }
+
+    /// The next hop; `None` while its link-layer address is not known.
+    #[inline]
+    pub fn adjacency(&self, index: u32) -> Option<Adjacency> {
+        self.tables.adjacencies.lookup(index)
+    }
+
+    /// Asks the CPU for the counters of a session.
+    #[inline]
+    pub fn prefetch_counters(&self, index: u32) {
+        self.tables.session_shards[self.worker].prefetch(index as usize);
+    }
+
+    /// This worker's counters of the session with this index.
+    #[inline]
+    pub fn counters(&self, index: u32) -> &SessionShard {
+        &self.tables.session_shards[self.worker][index as usize]
     }
 }

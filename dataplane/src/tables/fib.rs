@@ -1,0 +1,263 @@
+//! The FIB: what a destination resolves to, and who claims each prefix.
+//!
+//! Several may claim one prefix: the host's own address, a session, a kernel route, a subscriber
+//! prefix. The best claim is what workers see. A path, the way to a tunnel's peer, is resolved here
+//! too, without sessions: an outer packet never goes into a session, also where a subscriber's
+//! address equals the peer's.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use super::lpm::{Full, Key, Lpm, LpmWriter, NOBODY, Owner};
+use super::path::Paths;
+use super::slots::Slots;
+
+/// What a destination resolves to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// Nothing.
+    NoRoute,
+    /// A next hop: the index of its adjacency.
+    Neighbor(u32),
+    /// A subscriber: the slot of the session.
+    Session(u32),
+    /// This host, or an interface that only the kernel has.
+    Local {
+        /// Whether tunnels end at this address.
+        endpoint: bool,
+    },
+    /// On-link, the neighbour not known.
+    Glean,
+    /// Dropped.
+    Unreachable,
+}
+
+const TAG_SHIFT: u32 = 28;
+const INDEX_MASK: u32 = (1 << TAG_SHIFT) - 1;
+
+/// The largest index that an entry holds.
+pub(crate) const INDEX_MAX: u32 = INDEX_MASK;
+
+impl Entry {
+    /// The value in the table; 0 is no route.
+    pub(crate) fn encode(self) -> u32 {
+        let (tag, index) = match self {
+            Self::NoRoute => (0, 0),
+            Self::Neighbor(index) => (1, index),
+            Self::Session(slot) => (2, slot),
+            Self::Local { endpoint } => (3, endpoint.into()),
+            Self::Glean => (4, 0),
+            Self::Unreachable => (5, 0),
+        };
+        debug_assert!(index <= INDEX_MAX);
+        tag << TAG_SHIFT | index
+    }
+
+    /// The entry of a value.
+    #[inline]
+    pub(crate) fn decode(value: u32) -> Self {
+        let index = value & INDEX_MASK;
+        match value >> TAG_SHIFT {
+            1 => Self::Neighbor(index),
+            2 => Self::Session(index),
+            3 => Self::Local { endpoint: index != 0 },
+            4 => Self::Glean,
+            5 => Self::Unreachable,
+            _ => Self::NoRoute,
+        }
+    }
+}
+
+/// Who claims a prefix: encoded entries, 0 where nobody does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Claims {
+    /// An address of this host.
+    pub(crate) host: u32,
+    /// A session.
+    pub(crate) session: u32,
+    /// A kernel route.
+    pub(crate) route: u32,
+    /// A subscriber prefix.
+    pub(crate) subscriber: u32,
+    /// Which of host, route and subscriber were named since the resynchronisation began.
+    pub(crate) named: Named,
+}
+
+/// Marks of a resynchronisation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) host: bool,
+    pub(crate) route: bool,
+    pub(crate) subscriber: bool,
+}
+
+impl Claims {
+    /// What workers see.
+    fn best(&self) -> u32 {
+        first([self.host, self.session, self.route, self.subscriber])
+    }
+
+    /// What a path sees.
+    fn best_for_path(&self) -> u32 {
+        first([self.host, self.route, self.subscriber, 0])
+    }
+}
+
+fn first(claims: [u32; 4]) -> u32 {
+    claims.into_iter().find(|claim| *claim != 0).unwrap_or(0)
+}
+
+/// The FIB of one family; the writer's side.
+#[derive(Debug)]
+pub(crate) struct Fib<K> {
+    lpm: LpmWriter,
+    claims: BTreeMap<(K, u8), Claims>,
+    /// Number of prefixes of each length, so that a search skips the lengths that nobody uses.
+    lengths: Vec<u32>,
+    pub(crate) paths: Paths<K>,
+}
+
+impl<K: Key> Fib<K> {
+    /// An empty FIB with at most `groups` groups in its table.
+    pub(crate) fn new(groups: u32) -> io::Result<Self> {
+        Ok(Self {
+            lpm: LpmWriter::new(groups)?,
+            claims: BTreeMap::new(),
+            lengths: vec![0; usize::from(K::BITS) + 1],
+            paths: Paths::default(),
+        })
+    }
+
+    /// What workers read.
+    pub(crate) fn reader(&self) -> &Arc<Lpm> {
+        self.lpm.reader()
+    }
+
+    /// The table's groups.
+    pub(crate) fn groups(&mut self) -> &mut Slots {
+        self.lpm.groups()
+    }
+
+    /// Who claims the prefix.
+    pub(crate) fn claims(&self, key: K, length: u8) -> Claims {
+        self.claims.get(&(key, length)).copied().unwrap_or_default()
+    }
+
+    /// All prefixes in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = ((K, u8), Claims)> {
+        self.claims.iter().map(|(prefix, claims)| (*prefix, *claims))
+    }
+
+    /// Begins a resynchronisation.
+    pub(crate) fn forget_names(&mut self) {
+        for claims in self.claims.values_mut() {
+            claims.named = Named::default();
+        }
+    }
+
+    /// Changes who claims a prefix; workers see it on return.
+    pub(crate) fn set(
+        &mut self,
+        key: K,
+        length: u8,
+        claims: Claims,
+        epoch: u64,
+    ) -> Result<(), Full> {
+        let before = self.claims(key, length);
+        let (old, new) = (before.best(), claims.best());
+        if new != 0 && old != new {
+            self.lpm.insert(key, Owner { value: new, length }, epoch)?;
+        }
+        if new == 0 && old != 0 {
+            let heir = self.best_below(key, length);
+            self.lpm.remove(key, length, heir, epoch);
+        }
+        if new == 0 {
+            self.claims.remove(&(key, length));
+        } else {
+            self.claims.insert((key, length), claims);
+        }
+        match (old == 0, new == 0) {
+            (true, false) => self.lengths[usize::from(length)] += 1,
+            (false, true) => self.lengths[usize::from(length)] -= 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn best_below(&self, key: K, below: u8) -> Owner {
+        self.search(key, below, Claims::best)
+    }
+
+    /// What leads to a tunnel's peer.
+    pub(crate) fn resolve_path(&self, peer: K) -> Entry {
+        Entry::decode(self.search(peer, K::BITS + 1, Claims::best_for_path).value)
+    }
+
+    /// The longest prefix shorter than `below` bits that covers `key`.
+    fn search(&self, key: K, below: u8, best: impl Fn(&Claims) -> u32) -> Owner {
+        (0..below)
+            .rev()
+            .filter(|length| self.lengths[usize::from(*length)] > 0)
+            .find_map(|length| {
+                let value = best(self.claims.get(&(key.network(length), length))?);
+                (value != 0).then_some(Owner { value, length })
+            })
+            .unwrap_or(NOBODY)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_survive_the_encoding() {
+        let entries = [
+            Entry::NoRoute,
+            Entry::Neighbor(0),
+            Entry::Neighbor(INDEX_MAX),
+            Entry::Session(0),
+            Entry::Session(INDEX_MAX),
+            Entry::Local { endpoint: false },
+            Entry::Local { endpoint: true },
+            Entry::Glean,
+            Entry::Unreachable,
+        ];
+        for entry in entries {
+            assert_eq!(Entry::decode(entry.encode()), entry);
+            assert_eq!(entry.encode() == 0, entry == Entry::NoRoute);
+        }
+    }
+
+    #[test]
+    fn host_before_session_before_route_before_subscriber() {
+        let mut fib: Fib<u32> = Fib::new(8).unwrap();
+        let all = Claims {
+            host: Entry::Local { endpoint: true }.encode(),
+            session: Entry::Session(3).encode(),
+            route: Entry::Neighbor(4).encode(),
+            subscriber: Entry::Unreachable.encode(),
+            named: Named::default(),
+        };
+        let seen = |fib: &Fib<u32>| Entry::decode(fib.reader().lookup(9u32));
+        let mut claims = all;
+        fib.set(9, 32, claims, 0).unwrap();
+        assert_eq!(seen(&fib), Entry::Local { endpoint: true });
+        claims.host = 0;
+        fib.set(9, 32, claims, 0).unwrap();
+        assert_eq!(seen(&fib), Entry::Session(3));
+        assert_eq!(fib.resolve_path(9), Entry::Neighbor(4), "a path never enters a session");
+        claims.session = 0;
+        fib.set(9, 32, claims, 0).unwrap();
+        assert_eq!(seen(&fib), Entry::Neighbor(4));
+        claims.route = 0;
+        fib.set(9, 32, claims, 0).unwrap();
+        assert_eq!(seen(&fib), Entry::Unreachable);
+        fib.set(9, 32, Claims::default(), 0).unwrap();
+        assert_eq!(seen(&fib), Entry::NoRoute);
+        assert_eq!(fib.iter().count(), 0);
+        assert!(fib.lengths.iter().all(|count| *count == 0));
+    }
+}

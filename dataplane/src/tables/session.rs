@@ -1,0 +1,275 @@
+//! A session as workers read it: two cache lines, one for each direction.
+//!
+//! A slot is written before it is published and not changed while any worker can reach it: a changed
+//! session goes to another slot. What lasts for the session's life, its counters, is named by the
+//! session's index.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use zerocopy::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
+
+use super::epoch::arena::Arena;
+use crate::api::{self, SessionKey};
+use crate::wire::checksum::{Sum, pseudo_ipv4, pseudo_ipv6};
+use crate::wire::{ipv4, ipv6, l2tp, udp};
+
+/// The outer addresses are IPv6.
+pub const FLAG_OUTER_IPV6: u8 = 1;
+/// The subscriber has an IPv4 prefix.
+pub const FLAG_IPV4: u8 = 2;
+/// The subscriber has an IPv6 prefix.
+pub const FLAG_IPV6: u8 = 4;
+/// FF 03 is left out when sending.
+pub const FLAG_SEND_ACFC: u8 = 8;
+/// The protocol is sent in one octet.
+pub const FLAG_SEND_PFC: u8 = 16;
+
+/// TTL and hop limit of outer packets.
+const OUTER_HOPS: u8 = 64;
+
+/// What a packet from the subscriber needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Decap {
+    /// The peer's outer address; IPv4 in the first four octets.
+    pub peer_address: [u8; 16],
+    /// Our outer address, likewise.
+    pub local_address: [u8; 16],
+    /// The peer's UDP port.
+    pub peer_port: U16,
+    /// Our UDP port.
+    pub local_port: U16,
+    /// The subscriber's only IPv4 address, for a quick source check; 0.0.0.0: look into the FIB.
+    pub inner_ipv4: [u8; 4],
+    /// Our magic number, 0 where none was agreed.
+    pub magic: U32,
+    /// Our address on the link, the source of ICMP errors.
+    pub gateway: [u8; 4],
+    /// Names the counters.
+    pub index: u32,
+    /// Names the path to the peer.
+    pub path: u32,
+    /// Tunnel ID and session ID of ours.
+    pub key: u32,
+    /// `FLAG_*`.
+    pub flags: u8,
+    /// Zero.
+    pub spare: [u8; 3],
+}
+
+/// Octets of a template at most: UDP and L2TP header behind the addresses of IPv6.
+pub const TEMPLATE_BYTES_MAX: usize = 46;
+
+/// What a packet to the subscriber needs.
+///
+/// The template is what goes in front of PPP: for IPv4 from the IP header on, for IPv6 from its
+/// source address on, as the first eight octets are the same for all sessions but for the length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Encap {
+    /// Outer header, UDP and L2TP; lengths, identification and checksums are zero.
+    pub template: [u8; TEMPLATE_BYTES_MAX],
+    /// `FLAG_*`.
+    pub flags: u8,
+    /// Zero.
+    pub spare: u8,
+    /// Names the counters.
+    pub index: u32,
+    /// Names the path to the peer.
+    pub path: u32,
+    /// The largest IP packet that the subscriber takes, octets.
+    pub peer_mru: u16,
+    /// Sum over the outer IPv4 header without length and identification.
+    pub ip_seed: u16,
+    /// Sum over pseudo-header, ports and L2TP header, without the UDP length.
+    pub udp_seed: u16,
+    /// Zero.
+    pub spare_end: [u8; 2],
+}
+
+const LINE_WORDS: usize = 8;
+const _: () = assert!(size_of::<Decap>() == LINE_WORDS * 8);
+const _: () = assert!(size_of::<Encap>() == LINE_WORDS * 8);
+
+/// The slots.
+#[derive(Debug)]
+pub(crate) struct Sessions(Arena<AtomicU64>);
+
+impl Sessions {
+    pub(crate) fn new(slots: u32) -> io::Result<Self> {
+        Ok(Self(Arena::new(slots as usize * 2 * LINE_WORDS)?))
+    }
+
+    #[inline]
+    fn line(&self, slot: u32, half: usize) -> &[AtomicU64] {
+        let start = (slot as usize * 2 + half) * LINE_WORDS;
+        &self.0[start..start + LINE_WORDS]
+    }
+
+    #[inline]
+    fn load(&self, slot: u32, half: usize) -> [u64; LINE_WORDS] {
+        let line = self.line(slot, half);
+        // The slot's number was loaded with acquire ordering: its words are there.
+        std::array::from_fn(|word| line[word].load(Ordering::Relaxed))
+    }
+
+    /// Asks the CPU for the first line.
+    #[inline]
+    pub(crate) fn prefetch_decap(&self, slot: u32) {
+        self.0.prefetch(slot as usize * 2 * LINE_WORDS);
+    }
+
+    /// Asks the CPU for the second line.
+    #[inline]
+    pub(crate) fn prefetch_encap(&self, slot: u32) {
+        self.0.prefetch((slot as usize * 2 + 1) * LINE_WORDS);
+    }
+
+    /// The first line.
+    #[inline]
+    pub(crate) fn decap(&self, slot: u32) -> Decap {
+        transmute!(self.load(slot, 0))
+    }
+
+    /// The second line.
+    #[inline]
+    pub(crate) fn encap(&self, slot: u32) -> Encap {
+        transmute!(self.load(slot, 1))
+    }
+
+    /// Writer: fills a slot that nobody can reach.
+    pub(crate) fn write(&self, slot: u32, decap: Decap, encap: Encap) {
+        let halves: [[u64; LINE_WORDS]; 2] = [transmute!(decap), transmute!(encap)];
+        for (half, words) in halves.into_iter().enumerate() {
+            for (place, word) in self.line(slot, half).iter().zip(words) {
+                place.store(word, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+/// The 32 bits that packets to us carry.
+pub(crate) fn pack(key: SessionKey) -> u32 {
+    u32::from(key.local_tunnel_id) << 16 | u32::from(key.local_session_id)
+}
+
+/// Undoes [`pack`].
+pub(crate) fn unpack(key: u32) -> SessionKey {
+    SessionKey { local_tunnel_id: (key >> 16) as u16, local_session_id: key as u16 }
+}
+
+/// Both lines of a session. `path` and `index` as the writer handed them out.
+pub(crate) fn lines(session: &api::Session, index: u32, path: u32) -> (Decap, Encap) {
+    let flags = flags(session);
+    let mut ipv4_prefixes = session.prefixes.iter().filter_map(|prefix| match prefix {
+        ipnet::IpNet::V4(net) => Some(net),
+        ipnet::IpNet::V6(_) => None,
+    });
+    let inner_ipv4 = match (ipv4_prefixes.next(), ipv4_prefixes.next()) {
+        (Some(net), None) if net.prefix_len() == 32 => net.addr().octets(),
+        _ => [0; 4],
+    };
+    let decap = Decap {
+        peer_address: padded(session.peer),
+        local_address: padded(session.local),
+        peer_port: U16::new(session.peer.port()),
+        local_port: U16::new(session.local.port()),
+        inner_ipv4,
+        magic: U32::new(session.magic),
+        gateway: session.gateway.map_or([0; 4], |gateway| gateway.octets()),
+        index,
+        path,
+        key: pack(session.key),
+        flags,
+        spare: [0; 3],
+    };
+    (decap, encap(session, index, path, flags))
+}
+
+fn flags(session: &api::Session) -> u8 {
+    let mut flags = 0;
+    let mut set = |condition: bool, flag: u8| flags |= if condition { flag } else { 0 };
+    set(session.peer.is_ipv6(), FLAG_OUTER_IPV6);
+    set(session.prefixes.iter().any(|prefix| prefix.addr().is_ipv4()), FLAG_IPV4);
+    set(session.prefixes.iter().any(|prefix| prefix.addr().is_ipv6()), FLAG_IPV6);
+    set(session.send_acfc, FLAG_SEND_ACFC);
+    set(session.send_pfc, FLAG_SEND_PFC);
+    flags
+}
+
+fn padded(address: SocketAddr) -> [u8; 16] {
+    match address.ip() {
+        IpAddr::V4(address) => {
+            let [a, b, c, d] = address.octets();
+            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        }
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+fn encap(session: &api::Session, index: u32, path: u32, flags: u8) -> Encap {
+    let udp = udp::Header {
+        source: U16::new(session.local.port()),
+        destination: U16::new(session.peer.port()),
+        length: U16::ZERO,
+        checksum: U16::ZERO,
+    };
+    let l2tp = l2tp::DataHeader::new(session.peer_tunnel_id, session.peer_session_id);
+    let mut outer = Vec::with_capacity(TEMPLATE_BYTES_MAX);
+    let (ip_seed, pseudo) = match (session.local.ip(), session.peer.ip()) {
+        (IpAddr::V4(local), IpAddr::V4(peer)) => {
+            let header = ipv4::Header {
+                version_ihl: 0x45,
+                traffic_class: 0,
+                total_length: U16::ZERO,
+                identification: U16::ZERO,
+                fragment: U16::ZERO,
+                ttl: OUTER_HOPS,
+                protocol: udp::PROTOCOL,
+                checksum: U16::ZERO,
+                source: local.octets(),
+                destination: peer.octets(),
+            };
+            outer.extend_from_slice(header.as_bytes());
+            let sum = Sum::default().octets(header.as_bytes());
+            (sum.seed(), pseudo_ipv4(local.octets(), peer.octets(), udp::PROTOCOL, 0))
+        }
+        (local, peer) => {
+            let octets = |address: IpAddr| match address {
+                IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+                IpAddr::V6(address) => address.octets(),
+            };
+            let (local, peer) = (octets(local), octets(peer));
+            outer.extend_from_slice(&local);
+            outer.extend_from_slice(&peer);
+            (0, pseudo_ipv6(local, peer, udp::PROTOCOL, 0))
+        }
+    };
+    outer.extend_from_slice(udp.as_bytes());
+    outer.extend_from_slice(l2tp.as_bytes());
+    let mut template = [0; TEMPLATE_BYTES_MAX];
+    template[..outer.len()].copy_from_slice(&outer);
+    let udp_sum = pseudo.octets(udp.as_bytes()).octets(l2tp.as_bytes());
+    Encap {
+        template,
+        flags,
+        spare: 0,
+        index,
+        path,
+        peer_mru: session.peer_mru,
+        ip_seed,
+        udp_seed: udp_sum.seed(),
+        spare_end: [0; 2],
+    }
+}
+
+/// The eight octets in front of the template of IPv6.
+#[inline]
+pub(crate) fn ipv6_front(payload_length: u16) -> [u8; 8] {
+    let [a, b, c, d] = ipv6::VERSION_CLASS_FLOW.to_bytes();
+    let [high, low] = payload_length.to_be_bytes();
+    [a, b, c, d, high, low, udp::PROTOCOL, OUTER_HOPS]
+}

@@ -1,0 +1,63 @@
+//! What commands may hold. Control is trusted to be no attacker, not to be free of mistakes.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::api::{CommandError, SESSION_PREFIXES_MAX, Session};
+
+/// The smallest MRU: below it not even an IPv4 header with options fits (RFC 2661 leaves it to PPP,
+/// whose peers propose 128 and less by mistake; control does not accept them).
+const PEER_MRU_MIN: u16 = 64;
+
+/// Refuses with a reason.
+pub(super) fn ensure(condition: bool, reason: impl FnOnce() -> String) -> Result<(), CommandError> {
+    if condition { Ok(()) } else { Err(CommandError::Invalid(reason())) }
+}
+
+/// Host bits must be zero.
+pub(super) fn prefix(prefix: IpNet) -> Result<(), CommandError> {
+    ensure(prefix.trunc() == prefix, || format!("{prefix} has host bits set"))
+}
+
+/// An address that a packet may come from or go to.
+pub(super) fn unicast(address: IpAddr) -> Result<(), CommandError> {
+    let bad = address.is_unspecified() || address.is_multicast() || address.is_loopback();
+    ensure(!bad, || format!("{address} is no unicast address"))
+}
+
+/// A MAC address that a neighbour may have.
+pub(super) fn mac(mac: [u8; 6]) -> Result<(), CommandError> {
+    ensure(mac != [0; 6] && mac[0] & 1 == 0, || format!("{mac:02x?} is no station's address"))
+}
+
+/// Everything about a session that needs no table.
+pub(super) fn session(session: &Session) -> Result<(), CommandError> {
+    let key = session.key;
+    ensure(key.local_tunnel_id != 0 && key.local_session_id != 0, || {
+        "tunnel ID and session ID 0 are not assigned to anybody".into()
+    })?;
+    ensure(session.peer_tunnel_id != 0 && session.peer_session_id != 0, || {
+        "a peer assigns no tunnel ID or session ID 0".into()
+    })?;
+    ensure(session.local.is_ipv4() == session.peer.is_ipv4(), || {
+        format!("{} and {} are of two families", session.local, session.peer)
+    })?;
+    for end in [session.local, session.peer] {
+        unicast(end.ip())?;
+        ensure(end.port() != 0, || format!("{end} has port 0"))?;
+    }
+    ensure(session.peer_mru >= PEER_MRU_MIN, || {
+        format!("an MRU of {} is below {PEER_MRU_MIN}", session.peer_mru)
+    })?;
+    ensure(session.prefixes.len() <= SESSION_PREFIXES_MAX, || {
+        format!("{} prefixes, {SESSION_PREFIXES_MAX} is the most", session.prefixes.len())
+    })?;
+    for (index, &net) in session.prefixes.iter().enumerate() {
+        prefix(net)?;
+        ensure(net.prefix_len() > 0, || "a session takes no default route".into())?;
+        unicast(net.addr())?;
+        ensure(!session.prefixes[..index].contains(&net), || format!("{net} is named twice"))?;
+    }
+    Ok(())
+}
