@@ -41,30 +41,26 @@ fn compile(source: &str, skeleton: &Path) {
 /// Makes the constants and the reasons of `shared.h` into Rust.
 fn translate(shared: &str) -> String {
     let mut rust = String::new();
-    let mut reasons = String::new();
-    for line in shared.lines().map(str::trim) {
+    for line in shared.lines() {
         if let Some((name, value)) = line.strip_prefix("#define ").and_then(|d| d.split_once(' '))
             && let Ok(value) = value.trim().parse::<u32>()
         {
             writeln!(rust, "pub(crate) const {name}: u32 = {value};").expect("to a string");
         }
-        let line = line.trim_end_matches('\\').trim_end();
-        let Some((way, symbol, rest)) =
-            ["TO_WORKERS", "TO_KERNEL", "DROP"].iter().find_map(|way| {
-                let inside = line.strip_prefix(way)?.strip_prefix('(')?.strip_suffix(')')?;
-                let (symbol, rest) = inside.split_once(", ")?;
-                Some((*way, symbol, rest))
-            })
-        else {
-            continue;
-        };
-        let way = camel_case(way);
-        let (name, text) = rest.split_once(", ").expect("three parts in a line of STEER_REASONS");
-        writeln!(reasons, "    {}, {way}, {name}, {text};", camel_case(symbol))
-            .expect("to a string");
     }
-    assert!(!reasons.is_empty(), "no reasons found in shared.h");
-    writeln!(rust, "reasons! {{\n{reasons}}}").expect("to a string");
+    let (_, list) = shared
+        .split_once("#define STEER_REASONS(TO_WORKERS, TO_KERNEL, DROP) \\\n")
+        .expect("shared.h has the list");
+    let (list, _) = list.split_once("\n\n").expect("an empty line ends the list");
+    writeln!(rust, "reasons! {{").expect("to a string");
+    for entry in list.replace("\\\n", " ").split_terminator("\")") {
+        let (way, rest) = entry.trim().split_once('(').expect("WAY(");
+        let (symbol, rest) = rest.split_once(',').expect("WAY(SYMBOL,");
+        let (name, text) = rest.split_once(',').expect("WAY(SYMBOL, \"name\",");
+        let (way, symbol) = (camel_case(way), camel_case(symbol));
+        writeln!(rust, "    {symbol}, {way}, {name}, {}\";", text.trim()).expect("to a string");
+    }
+    rust.push_str("}\n");
     rust
 }
 

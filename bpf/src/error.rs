@@ -124,7 +124,8 @@ fn attach_advice(interface: &str, mode: Mode, error: &io::Error) -> String {
     match (errno, mode) {
         (Errno::EBUSY | Errno::EEXIST, _) => format!(
             "another XDP program is there, in this or the other mode: `ip link show dev \
-             {interface}` names it, `ip link set dev {interface} xdp off` removes one without an owner"
+             {interface}` names it, `ip link set dev {interface} xdp off` removes one that no \
+             process holds"
         ),
         (Errno::EPERM | Errno::EACCES, _) => "CAP_NET_ADMIN and CAP_BPF are needed".to_owned(),
         (Errno::ENODEV | Errno::ENXIO, _) => {
@@ -135,8 +136,8 @@ fn attach_advice(interface: &str, mode: Mode, error: &io::Error) -> String {
         }
         (_, Mode::Native) => format!(
             "drivers refuse for an MTU over about 3500 octets, for LRO (`ethtool -K {interface} \
-             lro off gro off`) and for too many queues (`ethtool -L {interface}`); the kernel's log \
-             (`dmesg`) may say more, and generic mode works on any interface"
+             lro off gro off`) and for too many queues (`ethtool -L {interface}`); the kernel's \
+             log (`dmesg`) may say more, and generic mode works on any interface"
         ),
         (_, Mode::Generic) => "the kernel's log (`dmesg`) may say more".to_owned(),
     }

@@ -10,6 +10,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libbpf_rs::libbpf_sys;
+use nix::errno::Errno;
+use nix::net::if_::if_indextoname;
 
 use crate::config::Mode;
 
@@ -22,8 +24,12 @@ pub(crate) struct XdpLink {
 impl XdpLink {
     /// Attaches `program` in exactly `mode`.
     pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> io::Result<Self> {
-        let ifindex = i32::try_from(ifindex)
-            .map_err(|_| io::Error::from_raw_os_error(nix::errno::Errno::ENODEV as i32))?;
+        // The kernel calls a wrong index an invalid argument, as it calls much else. nix gives an
+        // empty name for one.
+        if if_indextoname(ifindex).map_or(true, |name| name.is_empty()) {
+            return Err(Errno::ENODEV.into());
+        }
+        let ifindex = i32::try_from(ifindex).map_err(|_| Errno::ENODEV)?;
         let options = libbpf_sys::bpf_link_create_opts {
             sz: size_of::<libbpf_sys::bpf_link_create_opts>() as _,
             flags: match mode {

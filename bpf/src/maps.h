@@ -36,7 +36,10 @@ struct prefix_ipv6 {
 	__be32 address[4];
 };
 
-/* Shared: subscriber prefixes; the value says nothing. A kernel LPM trie is several times slower. */
+/*
+ * Shared: subscriber prefixes; the value says nothing. The kernel's own prefix trie would take
+ * longer than the whole program.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, SUBSCRIBER_PREFIXES_MAX);

@@ -212,11 +212,10 @@ static __always_inline enum reason steer_ipv4(struct cursor *cursor, __be16 *l2t
 
 	if (!ip || ip->version != 4 || ip->ihl < 5)
 		return PASS_MALFORMED;
-	if (is_not_unicast_ipv4(ip->daddr))
-		return PASS_NOT_UNICAST;
-
 	host = bpf_map_lookup_elem(&host_ipv4, &ip->daddr);
 	if (!host) {
+		if (is_not_unicast_ipv4(ip->daddr))
+			return PASS_NOT_UNICAST;
 		if (core_port)
 			return XSK_CORE;
 		return is_subscriber_ipv4(ip->daddr) ? XSK_SUBSCRIBER : PASS_TRANSIT;
@@ -265,11 +264,10 @@ static __always_inline enum reason steer_ipv6(struct cursor *cursor, __be16 *l2t
 
 	if (!ip || ip->version != 6)
 		return PASS_MALFORMED;
-	if (is_not_routable_ipv6(ip->daddr.in6_u.u6_addr16[0]))
-		return PASS_NOT_UNICAST;
-
 	host = bpf_map_lookup_elem(&host_ipv6, &ip->daddr);
 	if (!host) {
+		if (is_not_routable_ipv6(ip->daddr.in6_u.u6_addr16[0]))
+			return PASS_NOT_UNICAST;
 		if (core_port)
 			return XSK_CORE;
 		return is_subscriber_ipv6(ip->daddr.in6_u.u6_addr32) ? XSK_SUBSCRIBER

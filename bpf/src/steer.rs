@@ -152,3 +152,14 @@ fn log_by_tracing() {
         })));
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn may_move_to_the_thread_that_serves() {
+        fn is_send<T: Send>() {}
+        is_send::<Steer>();
+    }
+}

@@ -54,10 +54,8 @@ impl World {
         }
         let destination = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
         let [first, ..] = destination.octets();
-        if matches!(first, 0 | 127 | 224..) || destination.is_link_local() {
-            return Ok(PassNotUnicast);
-        }
-        self.unless_endpoint(destination.into())?;
+        let local = matches!(first, 0 | 127 | 224..) || destination.is_link_local();
+        self.unless_endpoint(destination.into(), local)?;
         if header[9] != 17 {
             return Ok(PassHost);
         }
@@ -74,10 +72,8 @@ impl World {
         }
         let octets: [u8; 16] = header[24..].try_into().expect("16 octets");
         let destination = Ipv6Addr::from(octets);
-        if destination.is_multicast() || destination.is_unicast_link_local() {
-            return Ok(PassNotUnicast);
-        }
-        self.unless_endpoint(destination.into())?;
+        let local = destination.is_multicast() || destination.is_unicast_link_local();
+        self.unless_endpoint(destination.into(), local)?;
         let mut next = header[6];
         let mut rest = &packet[40..];
         for count in 0.. {
@@ -97,11 +93,13 @@ impl World {
     }
 
     /// Decides for everything but tunnel endpoints.
-    fn unless_endpoint(&self, destination: IpAddr) -> Step<()> {
+    fn unless_endpoint(&self, destination: IpAddr, local: bool) -> Step<()> {
         if [ENDPOINT, ENDPOINT6].map(address).contains(&destination) {
             Ok(())
         } else if [HOST, HOST6, GATEWAY, GATEWAY6].map(address).contains(&destination) {
             Err(PassHost)
+        } else if local {
+            Err(PassNotUnicast)
         } else if self.core {
             Err(XskCore)
         } else if self.prefixes.iter().any(|prefix| prefix.contains(&destination)) {
