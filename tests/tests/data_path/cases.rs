@@ -62,7 +62,7 @@ fn upstream() -> Vec<Case> {
             "upstream_protocols",
             vec![
                 sent(from_subscriber(PLAIN, &ping(a, REMOTE, &text(56)))),
-                sent(from_subscriber(PLAIN, &udp(a, REMOTE, [5000, 53], &text(33)))),
+                sent(from_subscriber(PLAIN, &udp(a, REMOTE, [5000, 4000], &text(33)))),
                 sent(from_subscriber(PLAIN, &tcp(a, REMOTE, &text(1)))),
                 sent(from_subscriber(PLAIN, &with_options(&udp(a, REMOTE, [5, 6], &[])))),
                 sent(from_subscriber(PLAIN, &ip_with(a, REMOTE, 17, 64, 0x2000, &text(64)))),
@@ -188,13 +188,13 @@ fn framing() -> Vec<Case> {
 fn downstream() -> Vec<Case> {
     let to = |packet: Vec<u8>, expected| (CORE, ethernet(&packet), expected);
     let sent = |packet| to(packet, Sent(ACCESS));
-    let mut unsummed = ip(REMOTE, "10.0.0.1", 17, &udp_unsummed([53, 5000], &text(33)));
+    let mut unsummed = ip(REMOTE, "10.0.0.1", 17, &udp_unsummed([4000, 5000], &text(33)));
     seal(&mut unsummed);
     let all = |destination: &str| {
         vec![
             sent(ping(REMOTE, destination, &text(57))),
-            sent(udp(REMOTE, destination, [53, 5000], &text(32))),
-            sent(udp(REMOTE, destination, [53, 5000], &text(33))),
+            sent(udp(REMOTE, destination, [4000, 5000], &text(32))),
+            sent(udp(REMOTE, destination, [4000, 5000], &text(33))),
             sent(tcp(REMOTE, destination, &text(999))),
             sent(ip(REMOTE, destination, 253, &text(31))),
             sent(ip_with(REMOTE, destination, 17, 64, 0x2001, &text(40))),
@@ -204,7 +204,7 @@ fn downstream() -> Vec<Case> {
     let all6 = |destination: &str| {
         vec![
             sent(ping(REMOTE6, destination, &text(57))),
-            sent(udp(REMOTE6, destination, [53, 5000], &text(33))),
+            sent(udp(REMOTE6, destination, [4000, 5000], &text(33))),
             sent(tcp(REMOTE6, destination, &text(400))),
             // A destination options header in front of nothing: summed in full.
             sent(ip(REMOTE6, destination, 60, &[59, 0, 1, 4, 0, 0, 0, 0])),
