@@ -12,13 +12,13 @@ const SOURCE_BUCKETS: usize = 4096;
 
 /// A token bucket as one point in time: the moment from which the bucket is full again.
 #[derive(Debug, Clone, Copy, Default)]
-struct Bucket {
+pub struct Bucket {
     full_at: Time,
 }
 
 impl Bucket {
     /// Takes one token; `false` where none is left. Holds at most `per_second` tokens.
-    fn take(&mut self, now: Time, per_second: u32) -> bool {
+    pub fn take(&mut self, now: Time, per_second: u32) -> bool {
         let Some(interval) = Duration::from_secs(1).checked_div(per_second) else { return false };
         let from = self.full_at.max(now);
         if from.since(now) + interval > Duration::from_secs(1) {

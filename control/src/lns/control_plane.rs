@@ -25,6 +25,9 @@ use crate::udp::Transmit;
 /// fail once in a trillion times, and the SCCRQ is refused then.
 const TUNNEL_ID_TRIES: usize = 40;
 
+/// Refused SCCRQs that are logged: enough to find a misconfigured LAC, too few to fill a disk.
+const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
+
 /// Tunnels that 16-bit identifiers leave room for while [`TUNNEL_ID_TRIES`] finds a free one.
 pub const TUNNELS_MAX: u32 = 32_768;
 
@@ -91,20 +94,22 @@ impl Lns {
             Ok(Unassigned::Sccrq(sccrq)) => {
                 self.handle_sccrq(now, (local, peer), header, datagram, &sccrq);
             }
+            // Whoever is established knows our Tunnel ID; without it anybody could say so.
             Ok(Unassigned::StopCcn(stop)) => {
-                let key = stop.assigned_tunnel_id.map(|id| (peer, id));
-                let id = key.and_then(|key| self.tunnels_by_peer.get(&key)).copied();
-                let entry = id.and_then(|id| Some((id, self.tunnels.get_mut(&id)?)));
-                let Some((id, entry)) = entry else {
+                let id = stop.assigned_tunnel_id.and_then(|id| self.half_open_tunnel(peer, id, id));
+                let Some((id, entry)) = id.and_then(|id| Some((id, self.tunnels.get_mut(&id)?)))
+                else {
                     return self.counters.add(LnsCounter::ControlWithoutTunnel);
                 };
                 entry.tunnel.handle_stop_ccn(now, header, header.payload(datagram), &stop);
                 self.drive_tunnel(now, id);
             }
-            Ok(Unassigned::Hello) => match self.half_open_tunnel_of(peer) {
-                Some(id) => self.handle_in_tunnel(now, id, header, datagram),
-                None => self.counters.add(LnsCounter::ControlWithoutTunnel),
-            },
+            Ok(Unassigned::Hello) => {
+                match self.half_open_tunnel(peer, TunnelId(0), TunnelId(u16::MAX)) {
+                    Some(id) => self.handle_in_tunnel(now, id, header, datagram),
+                    None => self.counters.add(LnsCounter::ControlWithoutTunnel),
+                }
+            }
             Ok(Unassigned::Zlb | Unassigned::Other) => {
                 self.counters.add(LnsCounter::ControlWithoutTunnel);
             }
@@ -113,7 +118,10 @@ impl Lns {
                 if !self.limiter.admit(now, peer.ip()) {
                     return self.counters.add(LnsCounter::SetupRateLimited);
                 }
-                tracing::info!(%peer, reason = reject.result.message, "malformed SCCRQ refused");
+                if self.refusal_log.take(now, REFUSALS_LOGGED_PER_SECOND) {
+                    let reason = &reject.result.message;
+                    tracing::info!(%peer, reason, "malformed SCCRQ refused");
+                }
                 self.refuse(local, peer, header, reject.assigned_tunnel_id, reject.result);
             }
         }
@@ -125,14 +133,19 @@ impl Lns {
         self.drive_tunnel(now, id);
     }
 
-    /// The tunnel that is being set up with a peer, where there is just one.
-    fn half_open_tunnel_of(&self, peer: SocketAddr) -> Option<TunnelId> {
-        let of_peer = (peer, TunnelId(0))..=(peer, TunnelId(u16::MAX));
-        let mut half_open = self
-            .tunnels_by_peer
-            .range(of_peer)
-            .map(|(_, id)| *id)
-            .filter(|id| self.tunnels.get(id).is_some_and(|entry| !entry.established));
+    /// The tunnel that is being set up with a peer whose own Tunnel ID lies between `first` and
+    /// `last`, where there is just one.
+    fn half_open_tunnel(
+        &self,
+        peer: SocketAddr,
+        first: TunnelId,
+        last: TunnelId,
+    ) -> Option<TunnelId> {
+        let of_peer = (peer, first, 0)..=(peer, last, u64::MAX);
+        let is_half_open =
+            |id: &TunnelId| self.tunnels.get(id).is_some_and(|entry| !entry.established);
+        let mut half_open =
+            self.tunnels_by_peer.range(of_peer).map(|(_, id)| *id).filter(is_half_open);
         half_open.next().filter(|_| half_open.next().is_none())
     }
 
@@ -173,14 +186,13 @@ impl Lns {
         sccrq: &Sccrq,
     ) {
         let hash = self.hasher.hash_one(header.payload(datagram));
-        if let Some(&id) = self.tunnels_by_peer.get(&(peer, sccrq.assigned_tunnel_id)) {
-            if !self.started_anew(now, id, hash) {
-                self.counters.add(LnsCounter::SetupDuplicate);
-                return self.handle_in_tunnel(now, id, header, datagram);
-            }
-            self.counters.add(LnsCounter::SetupReplaced);
-            tracing::info!(tunnel = id.0, %peer, "the peer started anew, its old tunnel ends");
-            self.remove_tunnel(now, id, "replaced by a new tunnel of the same peer");
+        let key = (peer, sccrq.assigned_tunnel_id, hash);
+        let known = self.tunnels_by_peer.get(&key).copied();
+        if let Some(id) = known
+            && !self.is_long_established(now, id)
+        {
+            self.counters.add(LnsCounter::SetupDuplicate);
+            return self.handle_in_tunnel(now, id, header, datagram);
         }
         if !self.limiter.admit(now, peer.ip()) {
             return self.counters.add(LnsCounter::SetupRateLimited);
@@ -189,8 +201,10 @@ impl Lns {
             self.open_tunnel(now, (local, peer), id, profile, sccrq, hash)
         });
         if let Err(result) = opened {
-            let host_name = printable(&sccrq.host_name);
-            tracing::info!(%peer, host_name, reason = result.message, "tunnel refused");
+            if self.refusal_log.take(now, REFUSALS_LOGGED_PER_SECOND) {
+                let host_name = printable(&sccrq.host_name);
+                tracing::info!(%peer, host_name, reason = result.message, "tunnel refused");
+            }
             self.counters.add(LnsCounter::SetupRefused);
             self.refuse(local, peer, header, Some(sccrq.assigned_tunnel_id), result);
         }
@@ -210,14 +224,13 @@ impl Lns {
         self.transmissions.push_back(Transmit { local, peer, payload });
     }
 
-    /// Whether an SCCRQ that finds a tunnel is no retransmission: another one than opened it, or the
-    /// same when no retransmission can be on its way any more (peers that always use the same
-    /// Tunnel ID and send no challenge repeat theirs octet for octet).
-    fn started_anew(&self, now: Time, id: TunnelId, hash: u64) -> bool {
-        let Some(entry) = self.tunnels.get(&id) else { return false };
-        entry.established
-            && (entry.sccrq_hash != hash
-                || now.since(entry.started) > retransmission_cycle(&self.config))
+    /// Whether an SCCRQ that opened this tunnel can be no retransmission any more: peers that always
+    /// use the same Tunnel ID and send no challenge repeat theirs octet for octet when they start
+    /// anew.
+    fn is_long_established(&self, now: Time, id: TunnelId) -> bool {
+        self.tunnels.get(&id).is_some_and(|entry| {
+            entry.established && now.since(entry.started) > retransmission_cycle(&self.config)
+        })
     }
 
     /// Whether this peer may open a tunnel: its new Tunnel ID and its profile.
@@ -281,18 +294,20 @@ impl Lns {
     ) -> Result<(), ResultCode> {
         let Some(config) = self.tunnel_configs.get(profile.unwrap_or(0)) else { return Ok(()) };
         let tunnel = Tunnel::accept(now, id, sccrq, Arc::clone(config), &mut self.rng)?;
+        let key = (peer, sccrq.assigned_tunnel_id, sccrq_hash);
+        let repeats = self.tunnels_by_peer.insert(key, id);
         let entry = TunnelEntry {
             tunnel,
             local,
             peer,
             profile,
             sccrq_hash,
+            repeats,
             started: now,
             established: false,
             calls: BTreeMap::new(),
         };
         self.tunnels.insert(id, entry);
-        self.tunnels_by_peer.insert((peer, sccrq.assigned_tunnel_id), id);
         self.tunnels_half_open += 1;
         let of_peer = self.tunnels_per_address.entry(peer.ip()).or_insert(0);
         *of_peer += 1;
@@ -323,6 +338,7 @@ impl Lns {
     fn handle_tunnel_event(&mut self, now: Time, id: TunnelId, event: tunnel::Event) {
         match event {
             tunnel::Event::Established { peer_host_name, peer_vendor } => {
+                self.replace_older(now, id);
                 self.mark_opened(id);
                 self.counters.add(LnsCounter::TunnelsOpened);
                 if let Some(entry) = self.tunnels.get(&id) {
@@ -351,6 +367,29 @@ impl Lns {
         }
     }
 
+    /// A peer has shown, by answering to our unpredictable Tunnel ID, that it is there and uses its
+    /// own Tunnel ID for this tunnel: what else goes by that ID is left over from before it started
+    /// anew.
+    fn replace_older(&mut self, now: Time, id: TunnelId) {
+        let Some(entry) = self.tunnels.get(&id) else { return };
+        let (peer, peer_tunnel_id) = (entry.peer, entry.tunnel.peer_tunnel_id());
+        let same = (peer, peer_tunnel_id, 0)..=(peer, peer_tunnel_id, u64::MAX);
+        let older: Vec<TunnelId> = self
+            .tunnels_by_peer
+            .range(same)
+            .map(|(_, older)| *older)
+            .chain(entry.repeats)
+            .filter(|older| {
+                *older != id && self.tunnels.get(older).is_some_and(|older| older.established)
+            })
+            .collect();
+        for older in older {
+            self.counters.add(LnsCounter::SetupReplaced);
+            tracing::info!(tunnel = older.0, by = id.0, %peer, "tunnel replaced: its peer started anew");
+            self.remove_tunnel(now, older, "replaced by a new tunnel of the same peer");
+        }
+    }
+
     /// The tunnel is not half open any more: it is established, or closed before that.
     fn mark_opened(&mut self, id: TunnelId) {
         if let Some(entry) = self.tunnels.get_mut(&id)
@@ -376,7 +415,7 @@ impl Lns {
         self.mark_opened(id);
         self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
-        let key = (entry.peer, entry.tunnel.peer_tunnel_id());
+        let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash);
         if self.tunnels_by_peer.get(&key) == Some(&id) {
             self.tunnels_by_peer.remove(&key);
         }

@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::l2tp::header::{self, Header};
 use crate::l2tp::tunnel::{self, Tunnel};
 use crate::l2tp::{SessionId, TunnelId};
-use crate::limits::SetupLimiter;
+use crate::limits::{Bucket, SetupLimiter};
 use crate::ppp;
 use crate::time::Time;
 use crate::timers::{self, Timers};
@@ -60,6 +60,8 @@ struct TunnelEntry {
     profile: Option<usize>,
     /// Keyed hash of the SCCRQ: tells a retransmission from a peer that started anew.
     sccrq_hash: u64,
+    /// An older tunnel that the same SCCRQ, octet for octet, had opened long ago.
+    repeats: Option<TunnelId>,
     started: Time,
     established: bool,
     calls: BTreeMap<SessionId, usize>,
@@ -114,8 +116,10 @@ pub struct Lns {
     users: Users,
     addresses: Addresses,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
-    /// Tunnels by the peer's address and Tunnel ID: finds what a retransmitted SCCRQ belongs to.
-    tunnels_by_peer: BTreeMap<(SocketAddr, TunnelId), TunnelId>,
+    /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
+    /// retransmitted SCCRQ belongs to. Anybody may forge one, so another SCCRQ is another tunnel,
+    /// and takes the place of the one there only when it is established.
+    tunnels_by_peer: BTreeMap<(SocketAddr, TunnelId, u64), TunnelId>,
     tunnels_per_address: HashMap<IpAddr, u32>,
     tunnels_half_open: u32,
     calls: Slab<Call>,
@@ -127,6 +131,7 @@ pub struct Lns {
     peer_changes: VecDeque<PeerChange>,
     dataplane_ready: bool,
     counters: counters::LnsCounters,
+    refusal_log: Bucket,
     /// Forwarding totals of sessions that ended.
     ended_totals: SessionCounters,
 }
@@ -164,6 +169,7 @@ impl Lns {
             peer_changes: VecDeque::new(),
             dataplane_ready: false,
             counters: counters::LnsCounters::default(),
+            refusal_log: Bucket::default(),
             ended_totals: SessionCounters::default(),
             config,
         })

@@ -420,21 +420,54 @@ fn a_peer_that_started_anew_gets_a_new_tunnel() {
     let (session, _) = lab.up(5, "alice", "wonder");
     let old = lab.key(session);
     lab.wait(Duration::from_secs(40));
+    (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
     lab.datagram(&sccrq);
-    assert_eq!(lab.lns.tunnels.len(), 1);
-    assert_eq!(lab.count(LnsCounter::SetupReplaced), 1);
+    lab.ns = 1;
+    let Some((_, Message::Sccrp(sccrp))) = lab.messages.pop() else { panic!("no SCCRP") };
+    assert!(!lab.commands.contains(&Command::SessionRemove(old)), "anybody could have sent it");
+    assert_eq!(lab.lns.tunnels.len(), 2);
+    lab.lns_tunnel = sccrp.assigned_tunnel_id;
+    lab.control(SessionId(0), &Message::Scccn(Scccn { challenge_response: None }));
     assert!(lab.commands.contains(&Command::SessionRemove(old)), "its calls are over");
-    assert!(matches!(lab.messages.pop(), Some((_, Message::Sccrp(_)))));
+    assert_eq!((lab.lns.tunnels.len(), lab.count(LnsCounter::SetupReplaced)), (1, 1));
+    lab.up(6, "alice", "wonder");
 }
 
 #[test]
-fn another_sccrq_with_the_same_identifier_is_a_new_tunnel_at_once() {
+fn forged_requests_with_a_live_identifier_take_nothing_away() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    let live = (lab.ns, lab.nr, lab.lns_tunnel);
+    for forged in 0..3 {
+        let Message::Sccrq(mut sccrq) = lab.sccrq() else { unreachable!() };
+        sccrq.tie_breaker = Some([forged; 8]);
+        (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
+        lab.control(SessionId(0), &Message::Sccrq(sccrq));
+    }
+    let result = ResultCode::tunnel(TunnelResult::ShuttingDown, None, "");
+    let stop = StopCcn { assigned_tunnel_id: Some(lab.lac_tunnel), result };
+    lab.control(SessionId(0), &Message::StopCcn(Box::new(stop)));
+    lab.wait(Duration::from_secs(45));
+    (lab.ns, lab.nr, lab.lns_tunnel) = live;
+    lab.messages.clear();
+    assert!(!lab.commands.contains(&Command::SessionRemove(lab.key(session))));
+    assert_eq!((lab.lns.tunnels.len(), lab.lns.tunnels_by_peer.len()), (1, 1));
+    assert_eq!(lab.lns.tunnels_half_open, 0);
+    lab.up(6, "bob", "builder");
+}
+
+#[test]
+fn another_request_with_the_same_identifier_replaces_once_it_is_established() {
     let mut lab = Lab::new("");
     lab.open();
     let Message::Sccrq(mut sccrq) = lab.sccrq() else { unreachable!() };
     sccrq.tie_breaker = Some([1; 8]);
     (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
     lab.control(SessionId(0), &Message::Sccrq(sccrq));
+    let Some((_, Message::Sccrp(sccrp))) = lab.messages.pop() else { panic!("no SCCRP") };
+    lab.lns_tunnel = sccrp.assigned_tunnel_id;
+    lab.control(SessionId(0), &Message::Scccn(Scccn { challenge_response: None }));
     assert_eq!((lab.lns.tunnels.len(), lab.count(LnsCounter::SetupReplaced)), (1, 1));
 }
 
