@@ -1,4 +1,4 @@
-//! Measurements of xlns. The program is `xlns-bench`; here is what it runs.
+//! Measurements of xlns: what they do, apart from the command line.
 
 pub mod allocation;
 pub mod clock;

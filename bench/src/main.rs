@@ -1,4 +1,4 @@
-//! xlns-bench: measures what xlns does, and says how.
+//! Measures xlns: see `xlns-bench --help`.
 
 use std::process::ExitCode;
 
@@ -9,23 +9,25 @@ use xlns_bench::pipeline;
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
 
-/// Measures xlns.
 #[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
+#[command(name = "xlns-bench", version, about)]
+struct Command {
     #[command(subcommand)]
-    command: Command,
+    what: What,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    /// The data plane's batch function in memory, one core, no kernel.
-    Pipeline(pipeline::Options),
+enum What {
+    /// The data plane's batch function in memory: ns a packet on one core, memory a session.
+    Pipeline(pipeline::Arguments),
 }
 
 fn main() -> ExitCode {
-    let Arguments { command: Command::Pipeline(options) } = Arguments::parse();
-    match pipeline::run(&options) {
+    let Command { what } = Command::parse();
+    let result = match &what {
+        What::Pipeline(arguments) => pipeline::run(arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("xlns-bench: {error}");

@@ -173,7 +173,7 @@ impl Packets {
         match self.direction {
             Direction::Decapsulation => {
                 let key = key(number);
-                let payload = 12 + usize::from(self.size);
+                let payload = 10 + usize::from(self.size);
                 let local = peer(number / TUNNEL_SESSIONS);
                 udp(&mut self.octets, local, ENDPOINT, [L2TP_PORT; 2], payload as u16);
                 self.octets.extend(2u16.to_be_bytes());

@@ -23,7 +23,7 @@ use load::{Direction, Load};
 
 /// What to measure.
 #[derive(Debug, Args)]
-pub struct Options {
+pub struct Arguments {
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -79,29 +79,29 @@ struct Plan {
 ///
 /// # Errors
 /// Where tables cannot be made or filled, or a packet is not sent as it should.
-pub fn run(options: &Options) -> Result<(), Box<dyn Error>> {
-    let (windows, window) = if options.quick { (5, 50) } else { (20, 500) };
+pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let (windows, window) = if arguments.quick { (5, 50) } else { (20, 500) };
     let plan = Plan {
         windows,
         window: Duration::from_millis(window),
         ticks_per_nanosecond: clock::ticks_per_nanosecond(Duration::from_millis(100)),
     };
     let mut report = Report {
-        inner_bytes: options.size,
+        inner_bytes: arguments.size,
         burst: BATCH_MAX,
         windows,
         ticks_per_nanosecond: plan.ticks_per_nanosecond,
         rows: Vec::new(),
         filling: Vec::new(),
     };
-    for &sessions in &options.sessions {
+    for &sessions in &arguments.sessions {
         let (mut load, filling) = fill(sessions)?;
         report.filling.push(filling);
         for direction in [Direction::Decapsulation, Direction::Encapsulation] {
-            report.rows.push(measure(&mut load, direction, options.size, &plan)?);
+            report.rows.push(measure(&mut load, direction, arguments.size, &plan)?);
         }
     }
-    if options.json {
+    if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
     } else {
         print(&report);
