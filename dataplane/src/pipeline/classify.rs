@@ -138,12 +138,12 @@ pub(super) enum Work {
 }
 
 /// Classifies a frame by its octets alone.
-#[inline]
+#[inline(always)]
 pub(super) fn classify(tables: &Tables, frame: &Frame) -> Work {
     classified(tables, frame).unwrap_or_else(Work::Drop)
 }
 
-#[inline]
+#[inline(always)]
 fn classified(tables: &Tables, frame: &Frame) -> Result<Work, DropReason> {
     let octets = frame.octets();
     let limits = tables.limits();
@@ -175,7 +175,7 @@ fn classified(tables: &Tables, frame: &Frame) -> Result<Work, DropReason> {
 
 /// Proves an IP header. Returns the packet, and where its UDP header begins if it is an unfragmented
 /// UDP datagram.
-#[inline]
+#[inline(always)]
 fn ip(ethertype: u16, octets: &[u8], offset: usize) -> Result<(Packet, Option<usize>), DropReason> {
     let octets = octets.get(offset..).unwrap_or_default();
     match ethertype {
@@ -205,7 +205,7 @@ fn ip(ethertype: u16, octets: &[u8], offset: usize) -> Result<(Packet, Option<us
 ///
 /// A non-zero UDP checksum of data is not verified: that would read the whole payload. It becomes a
 /// choice together with the other per-profile options.
-#[inline]
+#[inline(always)]
 fn data(
     outer: Packet,
     source_port: u16,
@@ -227,7 +227,7 @@ fn data(
 }
 
 /// Reads the PPP frame between `start` and `end`.
-#[inline]
+#[inline(always)]
 fn inner(octets: &[u8], start: usize, end: usize) -> Result<Inner, DropReason> {
     let octets = octets.get(..end).unwrap_or_default();
     let frame = octets.get(start..).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::verdict::{DropReason, Verdict};
 
 impl Context<'_> {
     /// L2TP data whose IDs are those of a session.
-    #[inline]
+    #[inline(always)]
     pub(super) fn decap(&mut self, frame: &mut Frame, data: &Data) -> Result<Verdict, DropReason> {
         let session = self.guard.decap(data.slot);
         if !is_outer_right(&session, data, frame.octets()) {
@@ -26,7 +26,7 @@ impl Context<'_> {
     }
 
     /// An IP packet from a subscriber. Counted once it is known to go somewhere.
-    #[inline]
+    #[inline(always)]
     fn upstream(
         &mut self,
         frame: &mut Frame,
@@ -49,7 +49,7 @@ impl Context<'_> {
 
 /// Whether the datagram came from the session's peer to the session's address. The IDs alone prove
 /// nothing: anybody could guess them.
-#[inline]
+#[inline(always)]
 fn is_outer_right(session: &Decap, data: &Data, octets: &[u8]) -> bool {
     let ipv6 = session.flags & FLAG_OUTER_IPV6 != 0;
     let addresses = match (data.outer.source(octets), data.outer.destination(octets)) {

@@ -58,7 +58,7 @@ impl Context<'_> {
     }
 
     /// The next hop on the path to the peer, if a PPP frame of `length` octets fits there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn way_to_peer(
         &self,
         session: &Encap,
@@ -81,7 +81,7 @@ impl Context<'_> {
     }
 
     /// Puts everything in front of a PPP information field whose sum is `sum`, and sends it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn encapsulate(
         &mut self,
         frame: &mut Frame,

@@ -45,7 +45,7 @@ impl Context<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_to_neighbor(
         &self,
         frame: &mut Frame,

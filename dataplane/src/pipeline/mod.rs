@@ -102,7 +102,7 @@ impl Pipeline {
 }
 
 /// After classification: asks for the entry of the IDs, and the root of the FIB.
-#[inline]
+#[inline(always)]
 fn prefetch(guard: &Guard<'_>, frame: &Frame, work: &Work) {
     match work {
         Work::Drop(_) => {}
@@ -126,7 +126,7 @@ fn prefetch_route(guard: &Guard<'_>, destination: Address) {
 
 /// Finds the session of data, or that there is none, and asks for its first line and for the second
 /// entry of the FIB.
-#[inline]
+#[inline(always)]
 fn find(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     let packet = match work {
         Work::Drop(_) => return,
@@ -149,7 +149,7 @@ fn find(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
 }
 
 /// Looks the destination up, and asks for the second line of the session that it leads to.
-#[inline]
+#[inline(always)]
 fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     let entry = match work {
         Work::Drop(_) => return,
