@@ -1,1 +1,175 @@
-//! (being written)
+//! One subscriber, from the LAC's request for a call to the end: the only file that knows L2TP, PPP,
+//! users, addresses and forwarding together.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipnet::IpNet;
+use xlns_dataplane::api;
+
+use crate::l2tp::{SessionId, TunnelId};
+use crate::lns::Lease;
+use crate::ppp::{self, Agreed, Link};
+use crate::time::Time;
+
+/// PPP frames that came before the call was connected, as frames overtake control messages
+/// (interop: any peer whose first Configure-Request travels with its ICCN).
+const EARLY_FRAMES_MAX: usize = 4;
+
+/// The longest PPP frame held early, octets; a first Configure-Request is far shorter.
+const EARLY_FRAME_BYTES_MAX: usize = 256;
+
+/// How far a call is.
+pub enum Phase {
+    /// ICRP is sent, ICCN awaited; frames that came early.
+    Connecting {
+        /// At most [`EARLY_FRAMES_MAX`].
+        early: Vec<Box<[u8]>>,
+    },
+    /// PPP negotiates or runs.
+    Link(Box<Link>),
+}
+
+/// What forwards for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Nothing yet.
+    Absent,
+    /// Echo alone: LCP is up.
+    Echo,
+    /// Packets as well: the subscriber's address is routed here.
+    Packets,
+}
+
+/// One call.
+pub struct Call {
+    /// Our Tunnel ID of its tunnel.
+    pub tunnel: TunnelId,
+    /// Our Session ID.
+    pub session: SessionId,
+    /// How far it is.
+    pub phase: Phase,
+    /// What the data plane was told.
+    pub forwarding: Forwarding,
+    /// The authenticated name.
+    pub user: Option<Box<str>>,
+    /// The address, from authentication until the call's last packet was counted.
+    pub lease: Option<Lease>,
+    /// Calling Number AVP, where the LAC sent one.
+    pub calling_number: Option<Box<str>>,
+    /// When the LAC asked for it.
+    pub started: Time,
+}
+
+impl Call {
+    /// A call that was just accepted.
+    pub fn new(
+        tunnel: TunnelId,
+        session: SessionId,
+        calling_number: Option<Box<str>>,
+        now: Time,
+    ) -> Self {
+        Self {
+            tunnel,
+            session,
+            phase: Phase::Connecting { early: Vec::new() },
+            forwarding: Forwarding::Absent,
+            user: None,
+            lease: None,
+            calling_number,
+            started: now,
+        }
+    }
+
+    /// Its key in the data plane.
+    pub fn key(&self) -> api::SessionKey {
+        api::SessionKey { local_tunnel_id: self.tunnel.0, local_session_id: self.session.0 }
+    }
+
+    /// The PPP link, once the call is connected.
+    pub fn link_mut(&mut self) -> Option<&mut Link> {
+        match &mut self.phase {
+            Phase::Connecting { .. } => None,
+            Phase::Link(link) => Some(link),
+        }
+    }
+
+    /// The PPP link, once the call is connected.
+    pub fn link(&self) -> Option<&Link> {
+        match &self.phase {
+            Phase::Connecting { .. } => None,
+            Phase::Link(link) => Some(link),
+        }
+    }
+
+    /// What LCP agreed on, once it is up.
+    pub fn agreed(&self) -> Option<Agreed> {
+        match self.forwarding {
+            Forwarding::Absent => None,
+            Forwarding::Echo | Forwarding::Packets => self.link().map(Link::agreed),
+        }
+    }
+
+    /// Holds a frame that came before ICCN. Returns whether there was room.
+    pub fn hold_early(&mut self, frame: &[u8]) -> bool {
+        match &mut self.phase {
+            Phase::Connecting { early }
+                if early.len() < EARLY_FRAMES_MAX && frame.len() <= EARLY_FRAME_BYTES_MAX =>
+            {
+                early.push(frame.into());
+                true
+            }
+            Phase::Connecting { .. } | Phase::Link(_) => false,
+        }
+    }
+
+    /// The word that `show sessions` uses.
+    pub fn state_name(&self) -> &'static str {
+        let Phase::Link(link) = &self.phase else { return "wait-connect" };
+        match link.phase() {
+            ppp::Phase::Establish => "link",
+            ppp::Phase::Authenticate => "authentication",
+            ppp::Phase::Network if self.forwarding == Forwarding::Packets => "open",
+            ppp::Phase::Network => "network",
+            ppp::Phase::Terminate | ppp::Phase::Dead => "closing",
+        }
+    }
+
+    /// The entry that the data plane is to have; `None` while nothing is to be forwarded.
+    pub fn entry(&self, ends: &TunnelEnds, gateway: Ipv4Addr) -> Option<api::Session> {
+        let link = self.link()?;
+        let prefixes = match self.forwarding {
+            Forwarding::Absent => return None,
+            Forwarding::Echo => Vec::new(),
+            Forwarding::Packets => {
+                self.lease.iter().map(|lease| IpNet::from(IpAddr::V4(lease.address()))).collect()
+            }
+        };
+        let agreed = link.agreed();
+        Some(api::Session {
+            key: self.key(),
+            peer_tunnel_id: ends.peer_tunnel_id.0,
+            peer_session_id: ends.peer_session_id.0,
+            local: ends.local,
+            peer: ends.peer,
+            send_acfc: agreed.send_acfc,
+            send_pfc: agreed.send_pfc,
+            magic: agreed.magic,
+            peer_mru: agreed.peer_mru,
+            prefixes,
+            gateway: Some(gateway),
+        })
+    }
+}
+
+/// What the tunnel knows of a call's two ends.
+#[derive(Debug, Clone, Copy)]
+pub struct TunnelEnds {
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub peer: SocketAddr,
+    /// The peer's ID of the tunnel.
+    pub peer_tunnel_id: TunnelId,
+    /// The peer's ID of the session.
+    pub peer_session_id: SessionId,
+}

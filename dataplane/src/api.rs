@@ -176,6 +176,9 @@ pub enum ApiError {
     /// Ports or workers could not be set up; says which and what to do.
     #[error("{0}")]
     SetUp(String),
+    /// A control process that lives is connected already. Carries the number 0: it is said at once.
+    #[error("another control process is connected to the data plane")]
+    Busy,
     /// The message is too long, or is no message.
     #[error("malformed request: {0}")]
     Malformed(String),
@@ -186,7 +189,8 @@ pub enum ApiError {
 pub struct Configuration {
     /// At most [`PORTS_MAX`].
     pub ports: Vec<PortConfiguration>,
-    /// Number of worker threads; 0: as many as the port with the most queues has.
+    /// Number of worker threads; 0: as many as the port with the fewest queues has, but not more
+    /// than cores. A worker needs a queue of its own on every port.
     pub workers: u16,
     /// The core of each worker, in order; empty: the first cores that the process may use.
     pub cores: Vec<u16>,

@@ -1,1 +1,52 @@
-//! (being written)
+//! Cores: which ones workers may use, and pinning.
+
+use core_affinity::CoreId;
+
+/// The cores that this thread may run on, in ascending order; empty where the kernel does not say.
+pub fn allowed() -> Vec<u16> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    cores.into_iter().filter_map(|core| u16::try_from(core.id).ok()).collect()
+}
+
+/// The core of each of `workers` workers: those configured, in order, else the allowed ones. Where
+/// there are more workers than cores, they share them.
+pub fn assign(configured: &[u16], allowed: &[u16], workers: usize) -> Vec<Option<u16>> {
+    let cores = if configured.is_empty() { allowed } else { configured };
+    (0..workers).map(|worker| cores.get(worker % cores.len().max(1)).copied()).collect()
+}
+
+/// Pins this thread to a core. Returns whether it worked; a thread that is not pinned works as
+/// well, only less evenly.
+pub fn pin(core: u16) -> bool {
+    allowed().contains(&core) && core_affinity::set_for_current(CoreId { id: core.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configured_cores_come_before_allowed_ones() {
+        assert_eq!(assign(&[5, 3], &[0, 1], 2), [Some(5), Some(3)]);
+        assert_eq!(assign(&[], &[0, 1], 2), [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn workers_beyond_the_cores_share_them() {
+        assert_eq!(assign(&[], &[0, 1], 3), [Some(0), Some(1), Some(0)]);
+        assert_eq!(assign(&[], &[], 2), [None, None]);
+    }
+
+    #[test]
+    fn a_core_that_exists_is_pinned_to_and_another_is_not() {
+        let allowed = allowed();
+        let last = *allowed.last().unwrap();
+        std::thread::spawn(move || {
+            assert!(pin(last));
+            assert_eq!(super::allowed(), [last]);
+        })
+        .join()
+        .unwrap();
+        assert!(!pin(u16::MAX));
+    }
+}

@@ -1,1 +1,549 @@
-//! (being written)
+//! A worker: a pinned thread that owns queues of every port, one pool of frames and one queue of
+//! the TUN device, and runs every frame to completion.
+//!
+//! One turn: for each queue take back what was sent, refill, receive a batch, let the pipeline
+//! decide, put every frame where its verdict says; then show the transmit rings to the kernel.
+//! A worker that finds nothing for [`IDLE_TURNS`] turns sleeps in poll(2), unless it polls busily.
+//!
+//! Invariants: received = transmitted + dropped, after every turn; a frame is in the pool, on a ring
+//! or in the batch, never lost: every path through [`Io::settle`] ends in one of them. Nothing
+//! allocates, locks or logs per packet.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::counters::{Shard, WorkerCounters};
+use crate::cpu;
+use crate::frame::Frame;
+use crate::pipeline::{BATCH_MAX, Pipeline};
+use crate::port::PortId;
+use crate::port::tun::TunQueue;
+use crate::port::xsk::{Pool, Queue, kernel};
+use crate::tables::{Reader, Tables};
+use crate::verdict::{DropReason, Verdict};
+
+/// Empty turns before a worker sleeps: some microseconds, in which a sender that keeps a steady
+/// pace is met awake.
+const IDLE_TURNS: u32 = 32;
+
+/// A busy worker looks at the host's queue once in so many turns: its packets are few, and asking
+/// is a system call.
+const HOST_TURNS: u32 = 8;
+
+/// Frames that no fill ring gets, so that the host's packets find some when receive rings fill up.
+const HOST_RESERVE_FRAMES: usize = BATCH_MAX;
+
+/// The longest sleep, so that a wake-up lost for whatever reason delays packets and no more.
+const PARK_MILLISECONDS: i32 = 100;
+
+/// The longest sleep while the kernel has not taken all frames to be sent, or the pool is empty.
+const PARK_BUSY_MILLISECONDS: i32 = 1;
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct WorkerParts {
+    /// Which worker: its place in the tables.
+    pub index: usize,
+    /// The core to pin it to.
+    pub core: Option<u16>,
+    /// Its queues of each port, in the order of the ports; at least one each.
+    pub ports: Vec<Box<[Queue]>>,
+    /// Its queue of the TUN device, whose port comes after the others.
+    pub host: Option<TunQueue>,
+    /// Its frames.
+    pub pool: Pool,
+    /// Whether it never sleeps.
+    pub busy_poll: bool,
+}
+
+/// What others may know of a running worker and tell it.
+#[derive(Debug)]
+pub struct Status {
+    stop: AtomicBool,
+    wake: EventFd,
+    frames_free: AtomicU64,
+    /// The core, plus one; 0 while not pinned.
+    core: AtomicU32,
+}
+
+/// A running worker; stopped by [`Handle::stop`].
+#[derive(Debug)]
+pub struct Handle {
+    status: Arc<Status>,
+    thread: JoinHandle<()>,
+}
+
+/// Starts a worker's thread. On return its fill rings are filled: the first frame finds a place even
+/// where the thread has not run yet.
+///
+/// # Errors
+/// No descriptor or no thread left.
+pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle> {
+    for queue in parts.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
+        queue.refill(&mut parts.pool, HOST_RESERVE_FRAMES);
+    }
+    let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+    let status = Arc::new(Status {
+        stop: AtomicBool::new(false),
+        wake,
+        frames_free: AtomicU64::new(parts.pool.free() as u64),
+        core: AtomicU32::new(0),
+    });
+    let name = match parts.core {
+        Some(core) => format!("xlns-w{core}"),
+        None => format!("xlns-w-{}", parts.index),
+    };
+    let (shared, tables) = (Arc::clone(&status), Arc::clone(tables));
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let core = parts.core.filter(|core| cpu::pin(*core));
+        if core.is_none() {
+            tracing::warn!(worker = parts.index, core = parts.core, "worker is not pinned");
+        }
+        shared.core.store(core.map_or(0, |core| u32::from(core) + 1), Ordering::Relaxed);
+        Worker::new(parts, &tables, shared).run();
+    })?;
+    Ok(Handle { status, thread })
+}
+
+impl Handle {
+    /// Tells the worker to stop after its turn.
+    pub fn request_stop(&self) {
+        self.status.stop.store(true, Ordering::Release);
+        // The counter of an eventfd that is not read is full after 2^64 stops.
+        let _ = self.status.wake.write(1);
+    }
+
+    /// Stops the worker and waits for its end. Returns whether it ended as it should.
+    pub fn stop(self) -> bool {
+        self.request_stop();
+        self.thread.join().is_ok()
+    }
+
+    /// What the worker did, from its counters in `shard`.
+    pub fn counters(&self, shard: &Shard) -> WorkerCounters {
+        let core = self.status.core.load(Ordering::Relaxed);
+        WorkerCounters {
+            core: core.checked_sub(1).and_then(|core| u16::try_from(core).ok()),
+            frames_free: self.status.frames_free.load(Ordering::Relaxed),
+            ..shard.worker()
+        }
+    }
+}
+
+/// A worker on its thread.
+#[derive(Debug)]
+struct Worker {
+    index: usize,
+    reader: Reader,
+    pipeline: Pipeline,
+    io: Io,
+    batch: Vec<Frame>,
+    verdicts: Vec<Verdict>,
+    /// What to poll while asleep: the status' event, the host's queue, every port's queues.
+    sleepers: Vec<libc::pollfd>,
+    status: Arc<Status>,
+    busy_poll: bool,
+    turns: u32,
+}
+
+/// Where frames come from and go to.
+#[derive(Debug)]
+struct Io {
+    ports: Vec<Box<[Queue]>>,
+    host: Option<TunQueue>,
+    host_port: PortId,
+    pool: Pool,
+    tables: Arc<Tables>,
+    index: usize,
+}
+
+impl Worker {
+    fn new(parts: WorkerParts, tables: &Arc<Tables>, status: Arc<Status>) -> Self {
+        let WorkerParts { index, ports, host, pool, busy_poll, .. } = parts;
+        let wanted = |fd: Option<i32>| libc::pollfd {
+            fd: fd.unwrap_or(-1),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let mut sleepers = vec![
+            wanted(Some(status.wake.as_fd().as_raw_fd())),
+            wanted(host.as_ref().map(|host| host.as_fd().as_raw_fd())),
+        ];
+        for queue in ports.iter().flat_map(|queues| queues.iter()) {
+            sleepers.push(wanted(queue.socket().map(|socket| socket.as_raw_fd())));
+        }
+        let host_port = PortId(ports.len() as u16);
+        Self {
+            index,
+            reader: tables.register(index),
+            pipeline: Pipeline::new(Arc::clone(tables), index),
+            io: Io { ports, host, host_port, pool, tables: Arc::clone(tables), index },
+            batch: Vec::with_capacity(BATCH_MAX),
+            verdicts: Vec::with_capacity(BATCH_MAX),
+            sleepers,
+            status,
+            busy_poll,
+            turns: 0,
+        }
+    }
+
+    fn run(mut self) {
+        let mut idle = 0;
+        while !self.status.stop.load(Ordering::Acquire) {
+            if self.turn(idle > 0) > 0 {
+                idle = 0;
+                continue;
+            }
+            idle += 1;
+            if idle >= IDLE_TURNS && !self.busy_poll {
+                // After a sleep in which nothing came, one look is enough.
+                idle = if self.park() { 0 } else { IDLE_TURNS - 1 };
+            }
+        }
+        self.reader.park();
+        let missing = self.io.missing();
+        tracing::debug!(worker = self.index, missing, "worker stopped");
+    }
+
+    /// One turn over all queues. Returns the number of frames received.
+    fn turn(&mut self, idle: bool) -> usize {
+        let Self { reader, pipeline, io, batch, verdicts, .. } = self;
+        let guard = reader.guard();
+        let mut received = 0;
+        for port in 0..io.ports.len() {
+            for lane in 0..io.ports[port].len() {
+                if io.receive(port, lane, batch) == 0 {
+                    continue;
+                }
+                received += batch.len();
+                pipeline.process(&guard, batch, verdicts);
+                io.settle(lane, batch, verdicts);
+            }
+        }
+        self.turns = self.turns.wrapping_add(1);
+        if (idle || self.turns.is_multiple_of(HOST_TURNS)) && io.receive_from_host(batch) > 0 {
+            received += batch.len();
+            pipeline.process(&guard, batch, verdicts);
+            io.settle(self.turns as usize, batch, verdicts);
+        }
+        io.flush();
+        if received > 0 {
+            let free = io.pool.free() as u64;
+            self.status.frames_free.store(free, Ordering::Relaxed);
+        }
+        received
+    }
+
+    /// Sleeps until a frame, a packet of the host, or a stop comes. Returns whether one did.
+    fn park(&mut self) -> bool {
+        self.reader.park();
+        self.status.frames_free.store(self.io.pool.free() as u64, Ordering::Relaxed);
+        let timeout = if self.io.is_waiting() { PARK_BUSY_MILLISECONDS } else { PARK_MILLISECONDS };
+        let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
+        if awake {
+            self.look_for_gone();
+        }
+        awake
+    }
+
+    /// A descriptor that reports an error would end every sleep at once: its interface was removed
+    /// or moved to another namespace, which a socket does not survive.
+    fn look_for_gone(&mut self) {
+        const GONE: libc::c_short = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        let [wake, host, queues @ ..] = self.sleepers.as_mut_slice() else { return };
+        debug_assert_eq!(wake.revents & GONE, 0);
+        if host.revents & GONE != 0 {
+            host.fd = -1;
+            tracing::warn!(worker = self.index, "the TUN device is gone");
+        }
+        let all = self.io.ports.iter_mut().flat_map(|queues| queues.iter_mut());
+        for (sleeper, queue) in queues.iter_mut().zip(all) {
+            if sleeper.revents & GONE != 0 {
+                sleeper.fd = -1;
+                queue.set_gone();
+            }
+        }
+    }
+}
+
+impl Io {
+    #[inline]
+    fn shard(&self) -> &Shard {
+        self.tables.shard(self.index)
+    }
+
+    /// Receives a batch from the worker's queue number `lane` of `port`.
+    #[inline]
+    fn receive(&mut self, port: usize, lane: usize, batch: &mut Vec<Frame>) -> usize {
+        let queue = &mut self.ports[port][lane];
+        queue.complete(&mut self.pool);
+        queue.receive(&mut self.pool, BATCH_MAX, batch);
+        queue.refill(&mut self.pool, HOST_RESERVE_FRAMES);
+        self.count_batch(PortId(port as u16), batch)
+    }
+
+    /// Reads a batch of the host's packets.
+    #[inline]
+    fn receive_from_host(&mut self, batch: &mut Vec<Frame>) -> usize {
+        let Some(host) = &self.host else { return 0 };
+        while batch.len() < BATCH_MAX {
+            let Some(mut frame) = self.pool.take(self.host_port) else { break };
+            if !host.read(&mut frame) {
+                self.pool.give(frame);
+                break;
+            }
+            batch.push(frame);
+        }
+        self.count_batch(self.host_port, batch)
+    }
+
+    #[inline]
+    fn count_batch(&self, port: PortId, batch: &[Frame]) -> usize {
+        if !batch.is_empty() {
+            let bytes = batch.iter().map(|frame| frame.len() as u64).sum();
+            self.shard().count_batch();
+            self.shard().count_received(port, batch.len() as u64, bytes);
+        }
+        batch.len()
+    }
+
+    /// Puts every frame where its verdict says: on a transmit ring, to the host, or back into the
+    /// pool. `lane` spreads over the worker's queues of the port that it leaves by.
+    #[inline]
+    fn settle(&mut self, lane: usize, batch: &mut Vec<Frame>, verdicts: &[Verdict]) {
+        debug_assert_eq!(batch.len(), verdicts.len());
+        for (frame, verdict) in batch.drain(..).zip(verdicts) {
+            match *verdict {
+                Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
+                Verdict::Transmit(port) => self.transmit(port, lane, frame),
+                // The pipeline has counted it.
+                Verdict::Drop(_) => self.pool.give(frame),
+            }
+        }
+    }
+
+    #[inline]
+    fn transmit(&mut self, port: PortId, lane: usize, frame: Frame) {
+        let bytes = frame.len() as u64;
+        let sent = match self.ports.get_mut(usize::from(port.0)) {
+            Some(queues) => {
+                let lane = lane % queues.len();
+                queues[lane].transmit(frame)
+            }
+            None => Err(frame),
+        };
+        match sent {
+            Ok(()) => self.shard().count_transmitted(port, 1, bytes),
+            Err(frame) => self.drop_frame(frame, DropReason::TransmitFull),
+        }
+    }
+
+    fn give_to_host(&mut self, frame: Frame) {
+        let taken = self.host.as_ref().is_some_and(|host| host.write(&frame));
+        if !taken {
+            return self.drop_frame(frame, DropReason::HostFull);
+        }
+        self.shard().count_transmitted(self.host_port, 1, frame.len() as u64);
+        self.pool.give(frame);
+    }
+
+    #[cold]
+    fn drop_frame(&mut self, frame: Frame, reason: DropReason) {
+        self.shard().count_drop(reason);
+        self.pool.give(frame);
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        for queue in self.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
+            queue.flush();
+        }
+    }
+
+    /// Whether sleeping long could leave frames unsent or rings unfilled.
+    fn is_waiting(&self) -> bool {
+        let mut queues = self.ports.iter().flat_map(|queues| queues.iter());
+        let empty = self.pool.free() <= HOST_RESERVE_FRAMES;
+        queues.any(|queue| queue.is_retrying() || (empty && queue.outstanding() > 0))
+    }
+
+    /// Frames that are neither in the pool nor on a ring as far as this side can tell; a driver may
+    /// hold some. After a turn, 0 without a kernel.
+    fn missing(&mut self) -> i64 {
+        let queues = self.ports.iter_mut().flat_map(|queues| queues.iter_mut());
+        let held: i64 = queues.map(|queue| i64::from(queue.held())).sum();
+        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::xsk::queue::Wire;
+    use crate::port::xsk::{Memory, umem};
+    use crate::tables::{self, Limits, PortInfo, PortKind};
+
+    const FRAMES: u32 = 256;
+    const RING: u32 = 64;
+
+    /// A worker with one queue on each of two ports, without a host, and the wires of both.
+    struct Bench {
+        worker: Worker,
+        memory: Arc<Memory>,
+        wires: Vec<Wire>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500 };
+            let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+            let limits = Limits {
+                sessions_max: 16,
+                routes_max: 16,
+                workers: 1,
+                l2tp_port: 1701,
+                ports: vec![ethernet, ethernet, host],
+            };
+            let (tables, _writer) = tables::new(&limits).unwrap();
+            let (memory, mut pools) = umem::pools(Memory::heap(FRAMES), &[FRAMES]);
+            let (queues, wires): (Vec<_>, Vec<_>) =
+                (0..2).map(|port| Queue::pair(PortId(port), RING)).unzip();
+            let parts = WorkerParts {
+                index: 0,
+                core: None,
+                ports: queues.into_iter().map(|queue| vec![queue].into_boxed_slice()).collect(),
+                host: None,
+                pool: pools.remove(0),
+                busy_poll: false,
+            };
+            let status = Arc::new(Status {
+                stop: AtomicBool::new(false),
+                wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
+                frames_free: AtomicU64::new(0),
+                core: AtomicU32::new(0),
+            });
+            let mut bench = Self { worker: Worker::new(parts, &tables, status), memory, wires };
+            bench.worker.turn(false);
+            bench
+        }
+
+        fn deliver(&mut self, port: usize, count: usize) {
+            for _ in 0..count {
+                assert!(self.wires[port].deliver(&self.memory, &[0; 60]));
+            }
+        }
+
+        /// Receives from port 0 and settles every frame with this verdict.
+        fn settle(&mut self, verdict: Verdict) {
+            let Worker { io, batch, .. } = &mut self.worker;
+            while io.receive(0, 0, batch) > 0 {
+                let verdicts = vec![verdict; batch.len()];
+                if let Verdict::Drop(reason) = verdict {
+                    batch.iter().for_each(|_| io.shard().count_drop(reason));
+                }
+                io.settle(0, batch, &verdicts);
+            }
+            io.flush();
+        }
+
+        fn counters(&self) -> (u64, u64, u64) {
+            let counters = self.worker.io.shard().worker();
+            assert_eq!(counters.received, counters.transmitted + counters.dropped);
+            (counters.received, counters.transmitted, counters.dropped)
+        }
+    }
+
+    #[test]
+    fn rings_are_filled_before_the_first_frame() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.wires[0].fill.available(), RING);
+        assert_eq!(bench.wires[1].fill.available(), RING);
+        assert_eq!(bench.worker.io.missing(), 0);
+    }
+
+    #[test]
+    fn a_frame_to_the_other_port_leaves_there_and_its_chunk_comes_back() {
+        let mut bench = Bench::new();
+        let free = bench.worker.io.pool.free();
+        bench.deliver(0, 3);
+        bench.settle(Verdict::Transmit(PortId(1)));
+        assert_eq!(bench.counters(), (3, 3, 0));
+        for _ in 0..3 {
+            assert_eq!(bench.wires[1].collect(&bench.memory), Some(vec![0; 60]));
+        }
+        assert_eq!(bench.wires[0].collect(&bench.memory), None);
+        assert_eq!(bench.worker.io.missing(), 0);
+        bench.worker.turn(false);
+        assert_eq!(bench.worker.io.pool.free(), free);
+        assert_eq!(bench.worker.io.missing(), 0);
+    }
+
+    #[test]
+    fn what_the_transmit_ring_does_not_take_is_dropped_and_counted() {
+        let mut bench = Bench::new();
+        bench.deliver(0, RING as usize);
+        bench.settle(Verdict::Transmit(PortId(1)));
+        assert_eq!(bench.counters(), (64, 64, 0));
+        bench.deliver(0, 5);
+        bench.settle(Verdict::Transmit(PortId(1)));
+        assert_eq!(bench.counters(), (69, 64, 5));
+        assert_eq!(bench.worker.io.missing(), 0);
+    }
+
+    #[test]
+    fn a_port_that_does_not_exist_and_a_host_that_is_not_there_drop() {
+        let mut bench = Bench::new();
+        bench.deliver(0, 1);
+        bench.settle(Verdict::Transmit(PortId(7)));
+        bench.deliver(0, 1);
+        bench.settle(Verdict::Transmit(PortId(2)));
+        assert_eq!(bench.counters(), (2, 0, 2));
+        let mut drops = crate::counters::DropCounts::default();
+        bench.worker.io.shard().add_drops(&mut drops);
+        assert_eq!(drops.0[DropReason::TransmitFull as usize], 1);
+        assert_eq!(drops.0[DropReason::HostFull as usize], 1);
+        assert_eq!(bench.worker.io.missing(), 0);
+    }
+
+    #[test]
+    fn turns_lose_no_frame_however_many_come() {
+        let mut bench = Bench::new();
+        let mut received = 0;
+        for round in 0..200 {
+            let count = (round * 7) % 65;
+            bench.deliver(round % 2, count);
+            assert_eq!(bench.worker.turn(round % 3 == 0), count);
+            received += count as u64;
+            while bench.wires.iter_mut().any(|wire| wire.collect(&bench.memory).is_some()) {}
+            assert_eq!(bench.worker.io.missing(), 0);
+        }
+        assert_eq!(bench.counters().0, received);
+    }
+
+    #[test]
+    fn a_worker_sleeps_long_only_where_nothing_waits() {
+        let mut bench = Bench::new();
+        assert!(!bench.worker.io.is_waiting());
+        bench.deliver(0, 1);
+        bench.settle(Verdict::Transmit(PortId(1)));
+        assert!(!bench.worker.io.is_waiting());
+        while bench.worker.io.pool.take(PortId(0)).is_some() {}
+        assert!(bench.worker.io.is_waiting());
+    }
+
+    #[test]
+    fn a_sleeping_worker_is_woken_to_stop() {
+        let bench = Bench::new();
+        let Worker { status, .. } = &bench.worker;
+        let handle = Handle { status: Arc::clone(status), thread: std::thread::spawn(|| {}) };
+        handle.request_stop();
+        // Ends at once: the event is there, whatever the queues say.
+        bench.worker.run();
+        assert!(handle.stop());
+    }
+}

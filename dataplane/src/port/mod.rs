@@ -1,5 +1,6 @@
 //! Where frames come from and go to.
 
+pub mod interface;
 pub mod memory;
 pub mod tun;
 pub mod xsk;

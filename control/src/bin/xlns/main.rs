@@ -1,1 +1,163 @@
-fn main() {}
+//! `xlns`: the operator's command line.
+
+mod check;
+mod clear;
+mod output;
+mod run;
+mod show;
+mod table;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xlns_control::admin::{ClientError, SOCKET_DEFAULT};
+use xlns_control::config::{Config, PATH_DEFAULT};
+
+use crate::output::Failure;
+
+/// Starts, checks, shows and clears: the operator's side of the xlns L2TP network server.
+#[derive(Debug, Parser)]
+#[command(name = "xlns", version, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+    /// Prints JSON: an array of objects, or an object, with exact numbers.
+    #[arg(long, global = true)]
+    json: bool,
+    /// The configuration file; `show` and `clear` take the socket from it, if given.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Socket of the running xlnsd, for `show` and `clear` [default: /run/xlns/admin.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Starts the data plane and the control process in the foreground, for a try-out.
+    ///
+    /// Both end with this command, at Ctrl-C, and when one of them cannot go on. For service, use
+    /// the systemd units instead.
+    Run {
+        /// What both log, instead of the variable RUST_LOG: `info`, `debug`, or a filter such as
+        /// `xlns_control::l2tp=trace`.
+        #[arg(long, value_name = "FILTER")]
+        log: Option<String>,
+    },
+    /// Checks a configuration and prints all of it that is in force, secrets hidden.
+    Check,
+    /// Shows what is up and what it does.
+    #[command(subcommand)]
+    Show(Show),
+    /// Ends tunnels or sessions; the peer is told.
+    #[command(subcommand)]
+    Clear(Clear),
+}
+
+#[derive(Debug, Subcommand)]
+enum Show {
+    /// Tunnels: peer, state, sessions.
+    Tunnels,
+    /// Sessions: user, address, state, traffic. UP is what the subscriber sends.
+    Sessions {
+        /// Only those of this tunnel.
+        #[arg(long, value_name = "ID")]
+        tunnel: Option<u16>,
+        /// Only those of this user.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Only the one with this address.
+        #[arg(long, value_name = "IP")]
+        address: Option<IpAddr>,
+    },
+    /// Ports: how each is attached, why not better, traffic.
+    Ports,
+    /// Workers: core, load, drops.
+    Workers,
+    /// Routes that the workers use.
+    Routes,
+    /// Counters: drops by reason, steering, tables, protocols. Zeros are left out.
+    Counters {
+        /// Zeros, too.
+        #[arg(long)]
+        all: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Clear {
+    /// Ends a tunnel with all its sessions.
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
+    Tunnel {
+        /// Our Tunnel ID, the first column of `xlns show tunnels`.
+        #[arg(group = "which")]
+        id: Option<u16>,
+        /// All tunnels of this peer.
+        #[arg(long, value_name = "IP", group = "which")]
+        peer: Option<IpAddr>,
+        /// All tunnels.
+        #[arg(long, group = "which")]
+        all: bool,
+    },
+    /// Ends a session.
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
+    Session {
+        /// Our Tunnel and Session IDs, the first two columns of `xlns show sessions`.
+        #[arg(num_args = 2, value_names = ["TUNNEL", "SESSION"], group = "which")]
+        ids: Option<Vec<u16>>,
+        /// All sessions of this user.
+        #[arg(long, value_name = "NAME", group = "which")]
+        user: Option<String>,
+        /// The session with this address.
+        #[arg(long, value_name = "IP", group = "which")]
+        address: Option<IpAddr>,
+    },
+}
+
+fn main() -> ExitCode {
+    let line = CommandLine::parse();
+    match carry_out(&line) {
+        Ok(()) => ExitCode::SUCCESS,
+        // `xlns show sessions | head`: the reader has what it wants.
+        Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(Failure::Reported) => ExitCode::FAILURE,
+        Err(Failure::Message(message)) => {
+            if line.json {
+                eprintln!("{}", serde_json::json!({ "error": message }));
+            } else {
+                eprintln!("xlns: {message}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn carry_out(line: &CommandLine) -> Result<(), Failure> {
+    let config = line.config.as_deref().unwrap_or(Path::new(PATH_DEFAULT));
+    match &line.command {
+        Command::Run { log } => run::run(config, log.as_deref()),
+        Command::Check => check::check(config, line.json),
+        Command::Show(topic) => show::show(topic, &socket(line)?, line.json),
+        Command::Clear(which) => clear::clear(which, &socket(line)?, line.json),
+    }
+}
+
+/// The socket named, else that of the configuration named, else the usual one.
+fn socket(line: &CommandLine) -> Result<PathBuf, Failure> {
+    match (&line.socket, &line.config) {
+        (Some(socket), _) => Ok(socket.clone()),
+        (None, Some(config)) => {
+            let config = Config::load(config).map_err(|error| check::report(&error))?;
+            Ok(config.admin.socket)
+        }
+        (None, None) => Ok(PathBuf::from(SOCKET_DEFAULT)),
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        Self::Message(error.to_string())
+    }
+}

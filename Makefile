@@ -1,0 +1,48 @@
+# `make` alone says what there is.
+
+CARGO ?= cargo
+# The lab makes network namespaces.
+ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)")
+PROGRAMS := -p xlns-control -p xlns-dataplane -p xlns-bench --bins
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint unit bpf loom privileged bench clean-lab
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what building and testing need (Debian packages)
+	@scripts/setup
+
+build: setup ## the programs, optimised, in target/release
+	$(CARGO) build --release $(PROGRAMS) -p xlns-tests --bin xlns-demo
+
+demo: build ## a stock Linux client dials in; its traffic crosses the workers
+	@$(ROOT) target/release/xlns-demo
+
+test: setup lint unit bpf loom privileged ## everything that .ci/run checks
+
+lint: ## format and clippy, no warning allowed
+	$(CARGO) fmt --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy -p xlns-tests --test privileged --quiet -- -D warnings
+
+unit: ## unit and property tests, data path, style (what needs root is left out without)
+	$(CARGO) test --workspace --exclude xlns-bpf
+
+bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
+	$(CARGO) test -p xlns-bpf --no-run
+	$(ROOT) $(CARGO) test -p xlns-bpf
+
+loom: ## every interleaving of the epoch and the rings (a build of its own)
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test -p xlns-dataplane --lib loom
+
+privileged: build ## real peers in network namespaces (root)
+	$(CARGO) test --release -p xlns-tests --test privileged --no-run
+	$(ROOT) $(CARGO) test --release -p xlns-tests --test privileged
+
+bench: ## the pipeline in memory: ns and instructions a packet
+	$(CARGO) run --release -p xlns-bench --bin xlns-bench -- pipeline
+
+clean-lab: ## remove namespaces and folders that killed runs left
+	@$(ROOT) scripts/clean-lab

@@ -1,0 +1,333 @@
+//! Requests, rows and the lines that carry them.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// Every tunnel, in the order of our Tunnel IDs.
+    ShowTunnels,
+    /// Sessions, in the order of our Tunnel and Session IDs.
+    ShowSessions {
+        /// Which of them.
+        #[serde(default)]
+        filter: SessionFilter,
+    },
+    /// Every port, in the order of the configuration, `xlns0` last.
+    ShowPorts,
+    /// Every worker.
+    ShowWorkers,
+    /// The routes that the workers use, in the order of their prefixes.
+    ShowRoutes,
+    /// Every counter that is not a port's, worker's or session's.
+    ShowCounters,
+    /// Ends tunnels with all their sessions.
+    ClearTunnel {
+        /// Which.
+        which: TunnelSelector,
+    },
+    /// Ends sessions.
+    ClearSession {
+        /// Which.
+        which: SessionSelector,
+    },
+}
+
+/// Which sessions to show: those to which all that is given applies.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SessionFilter {
+    /// Our Tunnel ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel_id: Option<u16>,
+    /// The user's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The subscriber's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+}
+
+impl SessionFilter {
+    /// Whether a session is wanted.
+    pub fn matches(&self, tunnel_id: u16, user: &str, address: Option<IpAddr>) -> bool {
+        self.tunnel_id.is_none_or(|wanted| wanted == tunnel_id)
+            && self.user.as_deref().is_none_or(|wanted| wanted == user)
+            && (self.address.is_none() || self.address == address)
+    }
+}
+
+/// Which tunnels to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TunnelSelector {
+    /// The one with our Tunnel ID.
+    Id(u16),
+    /// Those of a peer address.
+    Peer(IpAddr),
+    /// Every one.
+    All,
+}
+
+/// Which sessions to end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SessionSelector {
+    /// The one with our IDs.
+    Id {
+        /// Our Tunnel ID.
+        tunnel_id: u16,
+        /// Our Session ID.
+        session_id: u16,
+    },
+    /// Those of a user.
+    User(String),
+    /// The one with this subscriber address.
+    Address(IpAddr),
+}
+
+/// One line of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Response {
+    /// To [`Request::ShowTunnels`].
+    Tunnel(TunnelRow),
+    /// To [`Request::ShowSessions`].
+    Session(SessionRow),
+    /// To [`Request::ShowPorts`].
+    Port(PortRow),
+    /// To [`Request::ShowWorkers`].
+    Worker(WorkerRow),
+    /// To [`Request::ShowRoutes`].
+    Route(RouteRow),
+    /// To [`Request::ShowCounters`].
+    Counter(CounterRow),
+    /// To [`Request::ClearTunnel`] and [`Request::ClearSession`].
+    Cleared {
+        /// How many tunnels or sessions are being ended.
+        count: u64,
+    },
+    /// The last line of an answer that failed.
+    Error {
+        /// Why.
+        message: String,
+    },
+    /// The last line of an answer.
+    End {
+        /// The number of lines before it.
+        rows: u64,
+    },
+}
+
+/// A tunnel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TunnelRow {
+    /// The Tunnel ID that we assigned.
+    pub tunnel_id: u16,
+    /// The Tunnel ID that the peer assigned.
+    pub peer_tunnel_id: u16,
+    /// The peer's address and port.
+    pub peer: SocketAddr,
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's Host Name AVP.
+    pub host_name: String,
+    /// The peer's Vendor Name AVP; empty where it sent none.
+    pub vendor_name: String,
+    /// `wait-ctl-conn`, `established`, `closing` (RFC 2661 section 7.2.1).
+    pub state: String,
+    /// The LAC profile that applies; empty where the configuration has none.
+    pub lac: String,
+    /// Sessions in it.
+    pub sessions: u32,
+    /// Control messages sent that the peer has not acknowledged.
+    pub unacknowledged: u32,
+    /// Control messages sent again.
+    pub retransmissions: u64,
+    /// Seconds since its SCCRQ.
+    pub age_seconds: u64,
+}
+
+/// A session, from ICRQ on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// The Tunnel ID that we assigned.
+    pub tunnel_id: u16,
+    /// The Session ID that we assigned.
+    pub session_id: u16,
+    /// The Session ID that the peer assigned.
+    pub peer_session_id: u16,
+    /// The peer's address and port.
+    pub peer: SocketAddr,
+    /// The user's name; empty before it said one.
+    pub user: String,
+    /// The subscriber's address; none before IPCP asked.
+    pub address: Option<IpAddr>,
+    /// `wait-connect`, `link`, `authentication`, `network`, `open`, `closing`.
+    pub state: String,
+    /// The subscriber's MRU, octets.
+    pub mru: u16,
+    /// `chap-md5`, `pap`; empty before LCP is up.
+    pub authentication: String,
+    /// Calling Number AVP; empty where the peer sent none.
+    pub calling_number: String,
+    /// Packets forwarded from the subscriber.
+    pub upstream_packets: u64,
+    /// Octets of them, from the inner IP header on.
+    pub upstream_bytes: u64,
+    /// Packets sent to the subscriber.
+    pub downstream_packets: u64,
+    /// Octets of them, from the inner IP header on.
+    pub downstream_bytes: u64,
+    /// Seconds since its ICRQ.
+    pub age_seconds: u64,
+}
+
+/// A port, `xlns0` among them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRow {
+    /// Interface name.
+    pub interface: String,
+    /// MAC address; empty for `xlns0`.
+    pub mac: String,
+    /// MTU, octets.
+    pub mtu: u16,
+    /// Queues in use.
+    pub queues: u16,
+    /// `native-zero-copy`, `native-copy`, `generic`; `tun` for `xlns0`.
+    pub mode: String,
+    /// Each better mode, and why it was not obtained.
+    pub not_better: Vec<String>,
+    /// Frames received by workers.
+    pub received_packets: u64,
+    /// Octets of them.
+    pub received_bytes: u64,
+    /// Frames sent by workers.
+    pub transmitted_packets: u64,
+    /// Octets of them.
+    pub transmitted_bytes: u64,
+    /// Frames that the kernel dropped for want of a free frame or of room in the receive ring.
+    pub kernel_dropped: u64,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// From 0.
+    pub worker: u16,
+    /// The core it is pinned to; none where pinning failed.
+    pub core: Option<u16>,
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent.
+    pub transmitted: u64,
+    /// Frames dropped; `show counters` has the reasons.
+    pub dropped: u64,
+    /// Batches with at least one frame.
+    pub batches: u64,
+    /// Frames free in its pool.
+    pub frames_free: u64,
+}
+
+/// A route of the workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteRow {
+    /// Destination.
+    pub prefix: IpNet,
+    /// `neighbor`, `glean`, `local`, `unreachable`, `subscriber`.
+    pub target: String,
+    /// The port's interface; empty where none is involved.
+    pub interface: String,
+    /// The next hop.
+    pub gateway: Option<IpAddr>,
+}
+
+/// A counter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterRow {
+    /// `drop`, `steer INTERFACE`, `table`, `l2tp`, `ppp`, `control`.
+    pub group: String,
+    /// Its name; the label of a metric.
+    pub name: String,
+    /// Since the process started; of the group `table`, now.
+    pub value: u64,
+    /// What it counts, in a sentence; may be empty.
+    pub explanation: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_look_like_this_on_the_wire() {
+        let lines = [
+            (Request::ShowTunnels, r#"{"request":"show-tunnels"}"#),
+            (
+                Request::ShowSessions {
+                    filter: SessionFilter { user: Some("a".into()), ..Default::default() },
+                },
+                r#"{"request":"show-sessions","filter":{"user":"a"}}"#,
+            ),
+            (
+                Request::ClearTunnel { which: TunnelSelector::Id(7) },
+                r#"{"request":"clear-tunnel","which":{"id":7}}"#,
+            ),
+            (
+                Request::ClearTunnel { which: TunnelSelector::All },
+                r#"{"request":"clear-tunnel","which":"all"}"#,
+            ),
+            (
+                Request::ClearSession {
+                    which: SessionSelector::Id { tunnel_id: 7, session_id: 9 },
+                },
+                r#"{"request":"clear-session","which":{"id":{"tunnel_id":7,"session_id":9}}}"#,
+            ),
+        ];
+        for (request, line) in lines {
+            assert_eq!(serde_json::to_string(&request).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn a_filter_may_be_missing_but_not_misspelt() {
+        let all = serde_json::from_str::<Request>(r#"{"request":"show-sessions"}"#).unwrap();
+        assert_eq!(all, Request::ShowSessions { filter: SessionFilter::default() });
+        let misspelt = r#"{"request":"show-sessions","filter":{"usr":"a"}}"#;
+        assert!(serde_json::from_str::<Request>(misspelt).is_err());
+        assert!(serde_json::from_str::<Request>(r#"{"request":"clear-tunnel"}"#).is_err());
+    }
+
+    #[test]
+    fn a_filter_wants_all_that_it_names() {
+        let address: IpAddr = "10.0.0.7".parse().unwrap();
+        let any = SessionFilter::default();
+        assert!(any.matches(1, "", None));
+        let filter =
+            SessionFilter { tunnel_id: Some(1), user: Some("a".into()), address: Some(address) };
+        assert!(filter.matches(1, "a", Some(address)));
+        assert!(!filter.matches(2, "a", Some(address)));
+        assert!(!filter.matches(1, "b", Some(address)));
+        assert!(!filter.matches(1, "a", None));
+    }
+
+    #[test]
+    fn rows_say_their_kind() {
+        let end = serde_json::to_string(&Response::End { rows: 3 }).unwrap();
+        assert_eq!(end, r#"{"kind":"end","rows":3}"#);
+        let row = Response::Counter(CounterRow {
+            group: "drop".into(),
+            name: "no_route".into(),
+            value: u64::MAX,
+            explanation: String::new(),
+        });
+        let line = serde_json::to_string(&row).unwrap();
+        assert!(line.starts_with(r#"{"kind":"counter","group":"drop""#), "{line}");
+        assert_eq!(serde_json::from_str::<Response>(&line).unwrap(), row);
+    }
+}

@@ -1,0 +1,257 @@
+//! `xlns show`.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use xlns_control::admin::{
+    Client, CounterRow, PortRow, Request, Response, Rows, SessionFilter, SessionRow, TunnelRow,
+    WorkerRow,
+};
+
+use crate::Show;
+use crate::output::{Failure, JsonArray};
+use crate::table::{self, Column, Table, number, text};
+
+/// How one kind of row becomes a table.
+struct Layout {
+    columns: &'static [Column],
+    /// Said where there is no row.
+    empty: &'static str,
+}
+
+const TUNNELS: Layout = Layout {
+    columns: &[
+        number("TUNNEL"),
+        number("PEER-ID"),
+        text("PEER"),
+        text("HOST-NAME"),
+        text("STATE"),
+        text("LAC"),
+        number("SESSIONS"),
+        number("UNACKED"),
+        number("RESENT"),
+        number("AGE"),
+    ],
+    empty: "no tunnels",
+};
+
+const SESSIONS: Layout = Layout {
+    columns: &[
+        number("TUNNEL"),
+        number("SESSION"),
+        text("USER"),
+        text("ADDRESS"),
+        text("PEER"),
+        text("STATE"),
+        text("AUTH"),
+        number("MRU"),
+        number("UP-PKTS"),
+        number("UP-BYTES"),
+        number("DOWN-PKTS"),
+        number("DOWN-BYTES"),
+        number("AGE"),
+    ],
+    empty: "no sessions",
+};
+
+const PORTS: Layout = Layout {
+    columns: &[
+        text("PORT"),
+        text("MODE"),
+        number("QUEUES"),
+        number("MTU"),
+        text("MAC"),
+        number("RX-PKTS"),
+        number("RX-BYTES"),
+        number("TX-PKTS"),
+        number("TX-BYTES"),
+        number("KERNEL-DROPS"),
+    ],
+    empty: "no ports: the data plane is not up",
+};
+
+const WORKERS: Layout = Layout {
+    columns: &[
+        number("WORKER"),
+        number("CORE"),
+        number("RECEIVED"),
+        number("SENT"),
+        number("DROPPED"),
+        number("BATCHES"),
+        number("PER-BATCH"),
+        number("FREE-FRAMES"),
+    ],
+    empty: "no workers: the data plane is not up",
+};
+
+const ROUTES: Layout = Layout {
+    columns: &[text("PREFIX"), text("TARGET"), text("GATEWAY"), text("INTERFACE")],
+    empty: "no routes",
+};
+
+const COUNTERS: Layout = Layout {
+    columns: &[text("GROUP"), text("NAME"), number("VALUE"), text("MEANING")],
+    empty: "no counter is above zero (--all shows every one)",
+};
+
+/// Prints what `topic` asks for.
+pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
+    let (request, layout) = match topic {
+        Show::Tunnels => (Request::ShowTunnels, TUNNELS),
+        Show::Sessions { tunnel, user, address } => {
+            let filter =
+                SessionFilter { tunnel_id: *tunnel, user: user.clone(), address: *address };
+            (Request::ShowSessions { filter }, SESSIONS)
+        }
+        Show::Ports => (Request::ShowPorts, PORTS),
+        Show::Workers => (Request::ShowWorkers, WORKERS),
+        Show::Routes => (Request::ShowRoutes, ROUTES),
+        Show::Counters { .. } => (Request::ShowCounters, COUNTERS),
+    };
+    let mut client = Client::connect(socket)?;
+    let rows = client.ask(&request)?;
+    let output = BufWriter::new(io::stdout().lock());
+    if json {
+        return print_json(rows, output);
+    }
+    let with_zeros = !matches!(topic, Show::Counters { all: false });
+    print_table(rows, &layout, with_zeros, output)
+}
+
+fn print_json(rows: Rows<'_>, output: impl Write) -> Result<(), Failure> {
+    let mut rows = rows.peekable();
+    if let Some(Err(_)) = rows.peek() {
+        // Nothing on the output: half an array would be no JSON.
+        rows.next().transpose()?;
+    }
+    let mut array = JsonArray::new(output)?;
+    for row in rows {
+        array.push(&object_of(&row?)?)?;
+    }
+    Ok(array.finish()?)
+}
+
+/// A row without the `kind` that the protocol adds.
+fn object_of(row: &Response) -> Result<serde_json::Value, io::Error> {
+    let mut value = serde_json::to_value(row).map_err(io::Error::from)?;
+    if let Some(object) = value.as_object_mut() {
+        object.remove("kind");
+    }
+    Ok(value)
+}
+
+fn print_table(
+    rows: Rows<'_>,
+    layout: &Layout,
+    with_zeros: bool,
+    mut output: impl Write,
+) -> Result<(), Failure> {
+    let mut table = Table::new(&mut output, layout.columns);
+    let mut notes = Vec::new();
+    for row in rows {
+        let row = row?;
+        match &row {
+            Response::Counter(counter) if counter.value == 0 && !with_zeros => continue,
+            Response::Port(port) => {
+                notes.extend(
+                    port.not_better.iter().map(|why| (port.interface.clone(), why.clone())),
+                );
+            }
+            _ => {}
+        }
+        table.push(cells_of(&row))?;
+    }
+    table.finish(layout.empty)?;
+    if !notes.is_empty() {
+        writeln!(output, "\nBetter modes that were not obtained:")?;
+        for (interface, why) in notes {
+            writeln!(output, "  {interface}: {}", table::printable(&why))?;
+        }
+    }
+    Ok(output.flush()?)
+}
+
+fn cells_of(row: &Response) -> Vec<String> {
+    match row {
+        Response::Tunnel(row) => tunnel_cells(row),
+        Response::Session(row) => session_cells(row),
+        Response::Port(row) => port_cells(row),
+        Response::Worker(row) => worker_cells(row),
+        Response::Route(row) => vec![
+            row.prefix.to_string(),
+            row.target.clone(),
+            row.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+            row.interface.clone(),
+        ],
+        Response::Counter(row) => counter_cells(row),
+        Response::Cleared { .. } | Response::Error { .. } | Response::End { .. } => Vec::new(),
+    }
+}
+
+fn tunnel_cells(row: &TunnelRow) -> Vec<String> {
+    vec![
+        row.tunnel_id.to_string(),
+        row.peer_tunnel_id.to_string(),
+        row.peer.to_string(),
+        row.host_name.clone(),
+        row.state.clone(),
+        row.lac.clone(),
+        row.sessions.to_string(),
+        row.unacknowledged.to_string(),
+        table::count(row.retransmissions),
+        table::age(row.age_seconds),
+    ]
+}
+
+fn session_cells(row: &SessionRow) -> Vec<String> {
+    vec![
+        row.tunnel_id.to_string(),
+        row.session_id.to_string(),
+        row.user.clone(),
+        row.address.map(|address| address.to_string()).unwrap_or_default(),
+        row.peer.to_string(),
+        row.state.clone(),
+        row.authentication.clone(),
+        row.mru.to_string(),
+        table::count(row.upstream_packets),
+        table::bytes(row.upstream_bytes),
+        table::count(row.downstream_packets),
+        table::bytes(row.downstream_bytes),
+        table::age(row.age_seconds),
+    ]
+}
+
+fn port_cells(row: &PortRow) -> Vec<String> {
+    vec![
+        row.interface.clone(),
+        row.mode.clone(),
+        row.queues.to_string(),
+        row.mtu.to_string(),
+        row.mac.clone(),
+        table::count(row.received_packets),
+        table::bytes(row.received_bytes),
+        table::count(row.transmitted_packets),
+        table::bytes(row.transmitted_bytes),
+        table::count(row.kernel_dropped),
+    ]
+}
+
+fn worker_cells(row: &WorkerRow) -> Vec<String> {
+    // Tenths, so that a value between 1 and 64 says something.
+    let tenths = row.received.saturating_mul(10).checked_div(row.batches).unwrap_or(0);
+    vec![
+        row.worker.to_string(),
+        row.core.map(|core| core.to_string()).unwrap_or_default(),
+        table::count(row.received),
+        table::count(row.transmitted),
+        table::count(row.dropped),
+        table::count(row.batches),
+        format!("{}.{}", tenths / 10, tenths % 10),
+        table::count(row.frames_free),
+    ]
+}
+
+fn counter_cells(row: &CounterRow) -> Vec<String> {
+    // Exact: counters are compared with one another.
+    vec![row.group.clone(), row.name.clone(), row.value.to_string(), row.explanation.clone()]
+}

@@ -1,0 +1,357 @@
+//! Whether the values of a configuration fit one another.
+
+mod addresses;
+mod dataplane;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::error::Problem;
+use super::key_path::KeyPath;
+use super::{Config, LacConfig, Secret, secret};
+
+/// The longest name of anything in the file, octets: what one AVP, or the name field of a PAP or
+/// CHAP packet with its one octet of length, can carry.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The longest secret, octets.
+const SECRET_BYTES_MAX: usize = 255;
+
+/// IPCP carries a primary and a secondary server (RFC 1877).
+const DNS_SERVERS_MAX: usize = 2;
+
+/// Everything that does not fit.
+pub fn check(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    check_lns(config, &mut problems);
+    check_l2tp(config, &mut problems);
+    check_ppp(config, &mut problems);
+    check_lacs(config, &mut problems);
+    addresses::check(config, &mut problems);
+    check_users(config, &mut problems);
+    dataplane::check(config, &mut problems);
+    problems
+}
+
+fn root() -> KeyPath {
+    KeyPath::default()
+}
+
+/// The gateway address equals an address that tunnels end at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GatewayConflict {
+    /// The address.
+    pub address: Ipv4Addr,
+}
+
+impl fmt::Display for GatewayConflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is also an address that tunnels end at. A subscriber's router installs a host \
+             route to the PPP address of its LNS; where that is the tunnel's address as well, its \
+             L2TP packets follow that route into the tunnel they carry, and the session dies \
+             within seconds",
+            self.address
+        )
+    }
+}
+
+/// What to do about a [`GatewayConflict`].
+const GATEWAY_HELP: &str = "take another address, one of a pool's or any that only subscribers \
+     need to reach; if no peer routes its tunnel by its own table, \
+     set allow_gateway_on_listen_address = true";
+
+impl Config {
+    /// Whether the gateway is an address that tunnels end at. `host_addresses` are the addresses of
+    /// this host's interfaces, without those of `dataplane.tun_name`; they count where `lns.listen`
+    /// names an unspecified address.
+    pub fn gateway_conflict(&self, host_addresses: &[IpAddr]) -> Option<GatewayConflict> {
+        let gateway = IpAddr::V4(self.lns.gateway);
+        let any = self.lns.listen.contains(&IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let conflicts =
+            self.lns.listen.contains(&gateway) || (any && host_addresses.contains(&gateway));
+        (conflicts && !self.lns.allow_gateway_on_listen_address)
+            .then_some(GatewayConflict { address: self.lns.gateway })
+    }
+}
+
+fn check_lns(config: &Config, problems: &mut Vec<Problem>) {
+    let lns = root().key("lns");
+    check_name(&lns.key("host_name"), &config.lns.host_name, problems);
+    addresses::check_listen(&config.lns, &lns.key("listen"), problems);
+    let gateway = lns.key("gateway");
+    if let Some(why) = addresses::unusable(config.lns.gateway) {
+        problems.push(Problem::new(&gateway, format!("{} is {why}", config.lns.gateway)));
+    } else if let Some(conflict) = config.gateway_conflict(&[]) {
+        problems.push(Problem::new(&gateway, conflict.to_string()).with_help(GATEWAY_HELP));
+    }
+}
+
+fn check_l2tp(config: &Config, problems: &mut Vec<Problem>) {
+    let l2tp = &config.l2tp;
+    if l2tp.retransmit_max_ms < l2tp.retransmit_initial_ms {
+        let message = format!(
+            "{} is below retransmit_initial_ms ({})",
+            l2tp.retransmit_max_ms, l2tp.retransmit_initial_ms
+        );
+        problems.push(Problem::new(&root().key("l2tp").key("retransmit_max_ms"), message));
+    }
+}
+
+fn check_ppp(config: &Config, problems: &mut Vec<Problem>) {
+    let path = root().key("ppp");
+    let ppp = &config.ppp;
+    if ppp.mru_min > ppp.mru {
+        let message = format!("{} is above mru ({})", ppp.mru_min, ppp.mru);
+        problems.push(Problem::new(&path.key("mru_min"), message));
+    }
+    let authentication = path.key("authentication");
+    if ppp.authentication.is_empty() {
+        let message = "names no protocol: sessions without authentication are not offered";
+        let help = "authentication = [\"chap-md5\", \"pap\"]";
+        problems.push(Problem::new(&authentication, message).with_help(help));
+    }
+    for (index, protocol) in ppp.authentication.iter().enumerate() {
+        if ppp.authentication.iter().take(index).any(|earlier| earlier == protocol) {
+            problems.push(Problem::new(&authentication.index(index), "is named twice"));
+        }
+    }
+    let dns = path.key("dns");
+    if ppp.dns.len() > DNS_SERVERS_MAX {
+        let message = format!("{} servers: 0 to {DNS_SERVERS_MAX} servers", ppp.dns.len());
+        problems.push(Problem::new(&dns, message));
+    }
+    for (index, server) in ppp.dns.iter().enumerate() {
+        if let Some(why) = addresses::unusable(*server) {
+            problems.push(Problem::new(&dns.index(index), format!("{server} is {why}")));
+        }
+    }
+}
+
+fn check_lacs(config: &Config, problems: &mut Vec<Problem>) {
+    let lacs = root().key("lac");
+    let names = config.lac.iter().map(|lac| lac.name.as_str());
+    check_distinct(&lacs, "name", names, problems);
+    let takes_all = |lac: &LacConfig| lac.peers.is_empty() && lac.host_names.is_empty();
+    let first_for_all = config.lac.iter().position(takes_all).unwrap_or(usize::MAX);
+    for (index, lac) in config.lac.iter().enumerate() {
+        let path = lacs.index(index);
+        check_name(&path.key("name"), &lac.name, problems);
+        for (at, peers) in lac.peers.iter().enumerate() {
+            addresses::check_host_bits(&path.key("peers").index(at), *peers, problems);
+        }
+        for (at, host_name) in lac.host_names.iter().enumerate() {
+            check_name(&path.key("host_names").index(at), host_name, problems);
+        }
+        if let Some(secret) = &lac.secret {
+            check_secret(&path.key("secret"), secret, problems);
+        }
+        if index > first_for_all {
+            let message = "is never used: a profile before it takes every peer";
+            let help =
+                "profiles are tried in order; the one without peers and host_names goes last";
+            problems.push(Problem::new(&path.key("name"), message).with_help(help));
+        }
+    }
+}
+
+fn check_users(config: &Config, problems: &mut Vec<Problem>) {
+    let users = root().key("user");
+    check_distinct(&users, "name", config.user.iter().map(|user| user.name.as_str()), problems);
+    for (index, user) in config.user.iter().enumerate() {
+        let path = users.index(index);
+        check_name(&path.key("name"), &user.name, problems);
+        check_secret(&path.key("password"), &user.password, problems);
+        match &user.pool {
+            Some(pool) if config.pool.iter().all(|known| known.name != *pool) => {
+                let known: Vec<&str> = config.pool.iter().map(|pool| pool.name.as_str()).collect();
+                let help = match known.as_slice() {
+                    [] => "there is no [[pool]]".to_owned(),
+                    names => format!("pools are: {}", names.join(", ")),
+                };
+                let message = format!("no pool is named `{pool}`");
+                problems.push(Problem::new(&path.key("pool"), message).with_help(help));
+            }
+            Some(_) if user.address.is_some() => {
+                let message = "a user with a fixed address takes none of a pool";
+                let help = "remove `pool` or `address`";
+                problems.push(Problem::new(&path.key("pool"), message).with_help(help));
+            }
+            None if user.address.is_none() && config.pool.is_empty() => {
+                let message = "there is no address for this user: it has none, and no pool exists";
+                let help = "add a [[pool]], or `address` to the user";
+                problems.push(Problem::new(&path.key("name"), message).with_help(help));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn check_name(path: &KeyPath, name: &str, problems: &mut Vec<Problem>) {
+    if name.is_empty() {
+        problems.push(Problem::new(path, format!("is empty: 1 to {NAME_BYTES_MAX} octets")));
+    } else if name.len() > NAME_BYTES_MAX {
+        let message = format!("{} octets: 1 to {NAME_BYTES_MAX} octets", name.len());
+        problems.push(Problem::new(path, message));
+    } else if name.chars().any(char::is_control) {
+        problems.push(Problem::new(path, "holds a control character"));
+    }
+}
+
+fn check_secret(path: &KeyPath, secret: &Secret, problems: &mut Vec<Problem>) {
+    let length = secret.expose().len();
+    if length == 0 || length > SECRET_BYTES_MAX {
+        let message = format!("{length} octets: 1 to {SECRET_BYTES_MAX} octets");
+        problems.push(Problem::new(path, message));
+    } else if secret.expose() == secret::PLACEHOLDER {
+        let message = "is what `xlns check` prints in place of a secret, not the secret";
+        problems.push(Problem::new(path, message));
+    }
+}
+
+/// Refuses the second of two entries of `array` with the same `key`.
+fn check_distinct<'a>(
+    array: &KeyPath,
+    key: &str,
+    values: impl Iterator<Item = &'a str>,
+    problems: &mut Vec<Problem>,
+) {
+    let mut first_of: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, value) in values.enumerate() {
+        if let Some(first) = first_of.get(value) {
+            let message = format!("`{value}` is taken by {array}[{first}]");
+            problems.push(Problem::new(&array.index(index).key(key), message));
+        } else {
+            first_of.insert(value, index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with a small good file after `from` was replaced by `to` and `more` added.
+    pub fn problems(from: &str, to: &str, more: &str) -> Vec<String> {
+        const GOOD: &str = "[lns]\nlisten = [\"192.0.2.1\"]\ngateway = \"10.0.0.1\"\n\
+            [[port]]\ninterface = \"eth0\"\n\
+            [[pool]]\nname = \"home\"\nprefixes = [\"10.0.0.0/24\"]\n";
+        assert!(GOOD.contains(from), "{from} is not in the good file");
+        let text = format!("{}{more}", GOOD.replacen(from, to, 1));
+        match Config::parse("x.toml", &text) {
+            Ok(_) => Vec::new(),
+            Err(error) => error.problems().map(ToString::to_string).collect(),
+        }
+    }
+
+    /// Whether exactly one thing is wrong and begins with `expected`.
+    #[track_caller]
+    pub fn refused(from: &str, to: &str, more: &str, expected: &str) {
+        let problems = problems(from, to, more);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(expected), "{problems:?}");
+    }
+
+    #[track_caller]
+    pub fn accepted(from: &str, to: &str, more: &str) {
+        assert_eq!(problems(from, to, more), [""; 0]);
+    }
+
+    #[test]
+    fn a_gateway_on_a_listen_address_is_refused_with_the_explanation() {
+        let problems = problems("10.0.0.1", "192.0.2.1", "");
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("lns.gateway: 192.0.2.1 is also an address that tunnels end"));
+        assert!(problems[0].contains("host route"), "{problems:?}");
+        let allowed = "\"192.0.2.1\"\nallow_gateway_on_listen_address = true";
+        accepted("\"10.0.0.1\"", allowed, "");
+    }
+
+    #[test]
+    fn with_a_wildcard_the_host_addresses_decide() {
+        let text = "[lns]\nlisten = [\"0.0.0.0\"]\ngateway = \"10.0.0.1\"\n\
+            [[port]]\ninterface = \"eth0\"\n";
+        let mut config = Config::parse("x.toml", text).unwrap();
+        assert_eq!(config.gateway_conflict(&[]), None);
+        let here: IpAddr = "10.0.0.1".parse().unwrap();
+        let conflict = GatewayConflict { address: config.lns.gateway };
+        assert_eq!(config.gateway_conflict(&[here]), Some(conflict));
+        config.lns.allow_gateway_on_listen_address = true;
+        assert_eq!(config.gateway_conflict(&[here]), None);
+        config.lns.allow_gateway_on_listen_address = false;
+        config.lns.listen = vec!["::".parse().unwrap()];
+        assert_eq!(config.gateway_conflict(&[here]), None, "no IPv4 tunnel can end there");
+    }
+
+    #[test]
+    fn retransmission_and_mru_have_an_order() {
+        refused(
+            "",
+            "",
+            "[l2tp]\nretransmit_max_ms = 500\n",
+            "l2tp.retransmit_max_ms: 500 is below",
+        );
+        accepted("", "", "[l2tp]\nretransmit_max_ms = 1000\n");
+        refused("", "", "[ppp]\nmru_min = 1461\n", "ppp.mru_min: 1461 is above mru (1460)");
+        accepted("", "", "[ppp]\nmru_min = 1460\n");
+    }
+
+    #[test]
+    fn authentication_is_some_and_named_once() {
+        refused("", "", "[ppp]\nauthentication = []\n", "ppp.authentication: names no protocol");
+        let twice = "[ppp]\nauthentication = [\"pap\", \"pap\"]\n";
+        refused("", "", twice, "ppp.authentication[1]: is named twice");
+        accepted("", "", "[ppp]\nauthentication = [\"pap\"]\n");
+    }
+
+    #[test]
+    fn two_dns_servers_fit() {
+        accepted("", "", "[ppp]\ndns = [\"9.9.9.9\", \"1.1.1.1\"]\n");
+        let three = "[ppp]\ndns = [\"9.9.9.9\", \"1.1.1.1\", \"8.8.8.8\"]\n";
+        refused("", "", three, "ppp.dns: 3 servers");
+        refused("", "", "[ppp]\ndns = [\"224.0.0.1\"]\n", "ppp.dns[0]: 224.0.0.1 is a multicast");
+    }
+
+    #[test]
+    fn lac_profiles_have_names_of_their_own_and_an_order() {
+        let all_last = "[[lac]]\nname = \"a\"\npeers = [\"192.0.2.0/24\"]\n[[lac]]\nname = \"b\"\n";
+        accepted("", "", all_last);
+        let twice = "[[lac]]\nname = \"a\"\nhost_names = [\"x\"]\n[[lac]]\nname = \"a\"\n";
+        refused("", "", twice, "lac[1].name: `a` is taken by lac[0]");
+        let never = "[[lac]]\nname = \"a\"\n[[lac]]\nname = \"b\"\n";
+        refused("", "", never, "lac[1].name: is never used");
+        let host_bits = "[[lac]]\nname = \"a\"\npeers = [\"192.0.2.7/24\"]\n";
+        refused("", "", host_bits, "lac[0].peers[0]: 192.0.2.7/24 has bits set");
+    }
+
+    #[test]
+    fn secrets_have_a_length_and_are_no_placeholder() {
+        let lac = |secret: &str| format!("[[lac]]\nname = \"a\"\nsecret = \"{secret}\"\n");
+        accepted("", "", &lac(&"s".repeat(255)));
+        refused("", "", &lac(&"s".repeat(256)), "lac[0].secret: 256 octets");
+        refused("", "", &lac(""), "lac[0].secret: 0 octets");
+        refused("", "", &lac("<set>"), "lac[0].secret: is what `xlns check` prints");
+    }
+
+    #[test]
+    fn users_have_names_of_their_own_and_a_known_pool() {
+        let user = "[[user]]\nname = \"a\"\npassword = \"p\"\n";
+        accepted("", "", user);
+        accepted("", "", &format!("{user}pool = \"home\"\n"));
+        refused("", "", &format!("{user}{user}"), "user[1].name: `a` is taken by user[0]");
+        refused("", "", &format!("{user}pool = \"hmoe\"\n"), "user[0].pool: no pool is named");
+        let both = format!("{user}pool = \"home\"\naddress = \"10.0.0.9\"\n");
+        refused("", "", &both, "user[0].pool: a user with a fixed address");
+        refused("", "", "[[user]]\nname = \"\"\npassword = \"p\"\n", "user[0].name: is empty");
+    }
+
+    #[test]
+    fn a_user_needs_an_address_from_somewhere() {
+        let pool = "[[pool]]\nname = \"home\"\nprefixes = [\"10.0.0.0/24\"]\n";
+        let user = "[[user]]\nname = \"a\"\npassword = \"p\"\n";
+        refused(pool, "", user, "user[0].name: there is no address for this user");
+        accepted(pool, "", &format!("{user}address = \"10.0.0.9\"\n"));
+    }
+}

@@ -1,0 +1,167 @@
+//! What other parts take from the configuration.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+use xlns_dataplane::api::{Configuration, ControlRates, PortConfiguration};
+
+use super::Config;
+
+impl Config {
+    /// What the data plane is told at its start.
+    pub fn dataplane_configuration(&self) -> Configuration {
+        let dataplane = &self.dataplane;
+        let port = |port: &super::PortConfig| PortConfiguration {
+            interface: port.interface.clone(),
+            queues: port.queues,
+            core: port.core,
+            mode: port.mode,
+        };
+        Configuration {
+            ports: self.port.iter().map(port).collect(),
+            workers: dataplane.workers,
+            cores: dataplane.cores.clone(),
+            frames_per_queue: dataplane.frames_per_queue,
+            sessions_max: self.l2tp.sessions_max,
+            routes_max: dataplane.routes_max,
+            tun_name: dataplane.tun_name.clone(),
+            tun_mtu: dataplane.tun_mtu,
+            busy_poll: dataplane.busy_poll,
+            l2tp_port: self.lns.port,
+            control_rates: ControlRates {
+                setup_packets_per_second: dataplane.setup_packets_per_second,
+                tunnel_packets_per_second: dataplane.tunnel_packets_per_second,
+                ppp_packets_per_second: dataplane.ppp_packets_per_second,
+                burst_packets: dataplane.control_burst_packets,
+            },
+        }
+    }
+
+    /// Where subscribers' addresses lie: the prefixes of the pools, and each fixed address outside
+    /// of them on its own.
+    pub fn subscriber_prefixes(&self) -> Vec<IpNet> {
+        let pools: Vec<IpNet> =
+            self.pool.iter().flat_map(|pool| pool.prefixes.iter().copied()).collect();
+        let outside = self
+            .user
+            .iter()
+            .filter_map(|user| user.address)
+            .filter(|address| !pools.iter().any(|pool| pool.contains(&IpAddr::V4(*address))))
+            .map(|address| IpNet::V4(Ipv4Net::from(address)));
+        let mut prefixes: Vec<IpNet> = pools.iter().copied().chain(outside).collect();
+        prefixes.sort_unstable();
+        prefixes
+    }
+
+    /// What is allowed but probably not meant; a line each.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.user.is_empty() {
+            warnings.push("no [[user]]: every subscriber will be refused".to_owned());
+        }
+        if self.lac.iter().all(|lac| lac.secret.is_none()) {
+            warnings.push(
+                "no tunnel secret: whoever reaches the L2TP port can open tunnels".to_owned(),
+            );
+        }
+        if self.dataplane.tun_mtu > self.ppp.mru {
+            warnings.push(format!(
+                "dataplane.tun_mtu ({}) is above ppp.mru ({}): packets of this host to subscribers \
+                 may be larger than they take",
+                self.dataplane.tun_mtu, self.ppp.mru
+            ));
+        }
+        warnings
+    }
+
+    /// The configuration in force, as TOML, secrets replaced.
+    ///
+    /// # Errors
+    /// Where the serialiser cannot write a value; no checked configuration has one.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = r#"
+        [lns]
+        listen = ["192.0.2.1"]
+        gateway = "10.0.0.1"
+        port = 1801
+        [l2tp]
+        sessions_max = 77
+        [dataplane]
+        workers = 2
+        cores = [4, 6]
+        setup_packets_per_second = 11
+        [[port]]
+        interface = "eth0"
+        queues = 2
+        [[port]]
+        interface = "eth1"
+        core = true
+        mode = "generic"
+        [[lac]]
+        name = "any"
+        secret = "hunter2"
+        [[pool]]
+        name = "home"
+        prefixes = ["10.0.0.0/24"]
+        [[user]]
+        name = "inside"
+        password = "hunter2"
+        address = "10.0.0.7"
+        [[user]]
+        name = "outside"
+        password = "hunter2"
+        address = "172.16.0.7"
+    "#;
+
+    #[test]
+    fn the_data_plane_is_told_all_of_its_part() {
+        let configuration = Config::parse("x.toml", TEXT).unwrap().dataplane_configuration();
+        assert_eq!(configuration.workers, 2);
+        assert_eq!(configuration.cores, [4, 6]);
+        assert_eq!(configuration.sessions_max, 77);
+        assert_eq!(configuration.l2tp_port, 1801);
+        assert_eq!(configuration.control_rates.setup_packets_per_second, 11);
+        let ports: Vec<_> = configuration
+            .ports
+            .iter()
+            .map(|port| (port.interface.as_str(), port.queues, port.core, port.mode.name()))
+            .collect();
+        assert_eq!(ports, [("eth0", 2, false, "native-zero-copy"), ("eth1", 0, true, "generic")]);
+    }
+
+    #[test]
+    fn fixed_addresses_outside_of_pools_are_subscriber_prefixes() {
+        let config = Config::parse("x.toml", TEXT).unwrap();
+        let expected: Vec<IpNet> =
+            ["10.0.0.0/24", "172.16.0.7/32"].iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(config.subscriber_prefixes(), expected);
+    }
+
+    #[test]
+    fn what_is_printed_is_read_back_but_for_the_secrets() {
+        let config = Config::parse("x.toml", TEXT).unwrap();
+        let printed = config.to_toml().unwrap();
+        assert!(!printed.contains("hunter2"), "{printed}");
+        assert_eq!(printed.matches("\"<set>\"").count(), 3);
+        let again = Config::parse("y.toml", &printed.replace("<set>", "hunter2")).unwrap();
+        assert_eq!(again, config);
+    }
+
+    #[test]
+    fn what_is_probably_not_meant_is_said() {
+        let config = Config::parse("x.toml", TEXT).unwrap();
+        assert_eq!(config.warnings(), [""; 0]);
+        let least = "[lns]\nlisten = [\"192.0.2.1\"]\ngateway = \"10.0.0.1\"\n\
+            [[port]]\ninterface = \"eth0\"\n[dataplane]\ntun_mtu = 1461\n";
+        let config = Config::parse("x.toml", least).unwrap();
+        assert_eq!(config.warnings().len(), 3);
+    }
+}

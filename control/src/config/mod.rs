@@ -1,0 +1,309 @@
+//! The configuration: one TOML file, read at start. `xlns.example.toml` documents every key.
+//!
+//! Loading proves, in this order: the text is TOML; every number is in its range (`schema`); every
+//! key is known; every value has its type; and the values fit one another (`check`). What is wrong
+//! is reported all at once, each mistake at its line ([`ConfigError`]). A [`Config`] from a file
+//! has passed all of that. Secrets ([`Secret`]) are wiped after use and never printed, in errors
+//! neither.
+
+mod check;
+mod convert;
+mod error;
+mod key_path;
+mod load;
+mod schema;
+mod secret;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use xlns_dataplane::api::AttachMode;
+
+pub use check::GatewayConflict;
+pub use error::{ConfigError, Problem};
+pub use secret::Secret;
+
+/// Where the configuration is looked for unless the command line says otherwise.
+pub const PATH_DEFAULT: &str = "/etc/xlns/xlns.toml";
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// `[lns]`
+    pub lns: LnsConfig,
+    /// `[l2tp]`
+    #[serde(default)]
+    pub l2tp: L2tpConfig,
+    /// `[ppp]`
+    #[serde(default)]
+    pub ppp: PppConfig,
+    /// `[dataplane]`
+    #[serde(default)]
+    pub dataplane: DataplaneConfig,
+    /// `[admin]`
+    #[serde(default)]
+    pub admin: AdminConfig,
+    /// `[[port]]`
+    #[serde(default)]
+    pub port: Vec<PortConfig>,
+    /// `[[lac]]`: profiles, the first that matches a peer applies. None: any peer, no secret.
+    #[serde(default)]
+    pub lac: Vec<LacConfig>,
+    /// `[[pool]]`
+    #[serde(default)]
+    pub pool: Vec<PoolConfig>,
+    /// `[[user]]`
+    #[serde(default)]
+    pub user: Vec<UserConfig>,
+}
+
+/// Who we are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LnsConfig {
+    /// Host Name AVP (RFC 2661 section 4.4.3), and the name in CHAP challenges.
+    #[serde(default = "host_name_default")]
+    pub host_name: String,
+    /// Addresses that tunnels may end at; an unspecified address stands for all of its family.
+    pub listen: Vec<IpAddr>,
+    /// UDP port.
+    #[serde(default = "l2tp_port_default")]
+    pub port: u16,
+    /// Our address on every PPP link.
+    pub gateway: Ipv4Addr,
+    /// Allows `gateway` to equal a listen address.
+    #[serde(default)]
+    pub allow_gateway_on_listen_address: bool,
+}
+
+/// Control connection timing and limits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct L2tpConfig {
+    /// Control messages that a peer may send before our acknowledgement, offered in the Receive
+    /// Window Size AVP.
+    pub receive_window: u16,
+    /// Time before the first retransmission, milliseconds.
+    pub retransmit_initial_ms: u64,
+    /// The retransmission time doubles up to this, milliseconds.
+    pub retransmit_max_ms: u64,
+    /// Retransmissions without an answer after which the tunnel is given up.
+    pub retransmit_tries: u32,
+    /// Silence on a control connection before a HELLO, seconds.
+    pub hello_interval_seconds: u64,
+    /// Tunnels in all.
+    pub tunnels_max: u32,
+    /// Tunnels of one peer address.
+    pub tunnels_per_peer_max: u32,
+    /// Tunnels that are not established yet.
+    pub tunnels_half_open_max: u32,
+    /// Sessions in all; sizes the session table of the data plane as well.
+    pub sessions_max: u32,
+    /// Sessions of one tunnel.
+    pub sessions_per_tunnel_max: u32,
+    /// SCCRQs taken a second, all peers together.
+    pub sccrq_per_second_max: u32,
+    /// SCCRQs taken a second from one source address.
+    pub sccrq_per_second_per_source_max: u32,
+}
+
+/// How a LAC, or a group of them, is treated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LacConfig {
+    /// Shown in tables and logs.
+    pub name: String,
+    /// Peer addresses; empty: any.
+    #[serde(default)]
+    pub peers: Vec<IpNet>,
+    /// Host Name AVPs; empty: any.
+    #[serde(default)]
+    pub host_names: Vec<String>,
+    /// Tunnel secret; with one, the peer is challenged and must answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<Secret>,
+}
+
+/// An authentication protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AuthenticationProtocol {
+    /// CHAP with MD5 (RFC 1994).
+    ChapMd5,
+    /// PAP (RFC 1334).
+    Pap,
+}
+
+/// PPP on every session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PppConfig {
+    /// Asked for in this order.
+    pub authentication: Vec<AuthenticationProtocol>,
+    /// The MRU that we ask for, and the most that we send to a subscriber, octets.
+    pub mru: u16,
+    /// A smaller MRU of a subscriber is Nak'ed up to this, octets.
+    pub mru_min: u16,
+    /// DNS servers told to subscribers: primary, secondary.
+    pub dns: Vec<Ipv4Addr>,
+    /// Restart timer of every automaton (RFC 1661 section 4.6), milliseconds.
+    pub restart_timer_ms: u64,
+    /// Configure-Requests without an answer before the link is given up.
+    pub max_configure: u32,
+    /// Terminate-Requests without an answer before the link is taken for closed.
+    pub max_terminate: u32,
+    /// Configure-Naks in a row before an option is rejected.
+    pub max_failure: u32,
+    /// From LCP up until the subscriber has to be authenticated, seconds.
+    pub authentication_timeout_seconds: u64,
+}
+
+/// Addresses for subscribers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PoolConfig {
+    /// Users name it.
+    pub name: String,
+    /// Ranges in CIDR form.
+    pub prefixes: Vec<IpNet>,
+}
+
+/// A local user.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UserConfig {
+    /// As the subscriber sends it, realm included.
+    pub name: String,
+    /// For PAP and CHAP alike.
+    pub password: Secret,
+    /// A fixed address, else one of `pool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<Ipv4Addr>,
+    /// Name of the pool; default: the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+}
+
+/// The forwarding process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DataplaneConfig {
+    /// Unix socket of `xlns-dataplane`.
+    pub socket: PathBuf,
+    /// Worker threads; 0: one per queue of the port with the fewest, but not more than cores.
+    pub workers: u16,
+    /// Core of each worker, in order; empty: the first ones that the process may use.
+    pub cores: Vec<u16>,
+    /// Frames of 2048 octets per queue of a port.
+    pub frames_per_queue: u32,
+    /// Routes of both families together.
+    pub routes_max: u32,
+    /// The TUN device between the workers and the kernel.
+    pub tun_name: String,
+    /// Its MTU, octets: the largest packet that this host itself sends to a subscriber.
+    pub tun_mtu: u16,
+    /// Whether workers poll busily instead of sleeping when idle.
+    pub busy_poll: bool,
+    /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
+    pub setup_packets_per_second: u32,
+    /// L2TP control of existing tunnels let through, packets a second and port.
+    pub tunnel_packets_per_second: u32,
+    /// PPP control inside sessions let through, packets a second and port.
+    pub ppp_packets_per_second: u32,
+    /// Of each of these kinds, packets that may come at once.
+    pub control_burst_packets: u32,
+}
+
+/// A NIC.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PortConfig {
+    /// Interface name.
+    pub interface: String,
+    /// Queues to use; 0: all that the interface has.
+    #[serde(default)]
+    pub queues: u16,
+    /// Whether all transit traffic goes to the workers, not only the subscribers'.
+    #[serde(default)]
+    pub core: bool,
+    /// The best attach mode to try.
+    #[serde(default = "best_mode")]
+    pub mode: AttachMode,
+}
+
+/// The operator's socket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AdminConfig {
+    /// Unix socket that `xlns show` and `xlns clear` use.
+    pub socket: PathBuf,
+}
+
+fn host_name_default() -> String {
+    "xlns".into()
+}
+
+fn l2tp_port_default() -> u16 {
+    1701
+}
+
+fn best_mode() -> AttachMode {
+    AttachMode::NativeZeroCopy
+}
+
+impl Default for L2tpConfig {
+    fn default() -> Self {
+        Self {
+            receive_window: 64,
+            retransmit_initial_ms: 1000,
+            retransmit_max_ms: 8000,
+            retransmit_tries: 5,
+            hello_interval_seconds: 60,
+            tunnels_max: 8192,
+            tunnels_per_peer_max: 8192,
+            tunnels_half_open_max: 1024,
+            sessions_max: 1_048_576,
+            sessions_per_tunnel_max: 60_000,
+            sccrq_per_second_max: 2000,
+            sccrq_per_second_per_source_max: 100,
+        }
+    }
+}
+
+impl Default for PppConfig {
+    fn default() -> Self {
+        Self {
+            authentication: vec![AuthenticationProtocol::ChapMd5, AuthenticationProtocol::Pap],
+            mru: 1460,
+            mru_min: 576,
+            dns: Vec::new(),
+            restart_timer_ms: 3000,
+            max_configure: 10,
+            max_terminate: 2,
+            max_failure: 5,
+            authentication_timeout_seconds: 30,
+        }
+    }
+}
+
+impl Default for DataplaneConfig {
+    fn default() -> Self {
+        Self {
+            socket: "/run/xlns/dataplane.sock".into(),
+            workers: 0,
+            cores: Vec::new(),
+            frames_per_queue: 4096,
+            routes_max: 2_097_152,
+            tun_name: "xlns0".into(),
+            tun_mtu: 1460,
+            busy_poll: false,
+            setup_packets_per_second: 20_000,
+            tunnel_packets_per_second: 100_000,
+            ppp_packets_per_second: 100_000,
+            control_burst_packets: 4096,
+        }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { socket: crate::admin::SOCKET_DEFAULT.into() }
+    }
+}

@@ -1,0 +1,341 @@
+//! Every key of the configuration by name, with the range of those that are numbers.
+//!
+//! One list: ranges are checked by it, hints for misspelt keys come from it, and tests hold it
+//! against the types in `config` and against `xlns.example.toml`.
+
+use std::ops::{Range, RangeInclusive};
+
+use toml::de::{DeTable, DeValue};
+
+use super::error::Problem;
+use super::key_path::KeyPath;
+
+/// One key.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// The table that holds it: `l2tp`; for `[[port]]` it is `port`.
+    pub section: &'static str,
+    /// Its name in that table.
+    pub name: &'static str,
+    /// For numbers, and arrays of numbers: what is allowed, and the unit.
+    pub number: Option<(RangeInclusive<i64>, &'static str)>,
+}
+
+const fn key(section: &'static str, name: &'static str) -> Key {
+    Key { section, name, number: None }
+}
+
+const fn number(
+    section: &'static str,
+    name: &'static str,
+    range: RangeInclusive<i64>,
+    unit: &'static str,
+) -> Key {
+    Key { section, name, number: Some((range, unit)) }
+}
+
+/// The least MTU of a link that carries IPv6.
+const TUN_MTU_MIN: i64 = 1280;
+
+/// What a frame of the data plane holds: an Ethernet header, two 802.1Q tags and a check sequence
+/// come on top.
+const TUN_MTU_MAX: i64 = xlns_dataplane::frame::FRAME_BYTES_MAX as i64 - 26;
+
+/// The size that every IPv4 host takes; a link that carries less is no use to a subscriber.
+const MRU_LEAST: i64 = 576;
+
+/// Cores are numbered below this (CPU_SETSIZE of Linux).
+const CORE_MAX: i64 = 1023;
+
+const WORKERS_MAX: i64 = xlns_dataplane::api::WORKERS_MAX as i64;
+
+/// Every key; tables in the order of the file.
+pub const KEYS: &[Key] = &[
+    key("lns", "host_name"),
+    key("lns", "listen"),
+    number("lns", "port", 1..=65_535, "UDP port"),
+    key("lns", "gateway"),
+    key("lns", "allow_gateway_on_listen_address"),
+    // What may be held for one peer before it is in order; carriers' LACs offer up to 800.
+    number("l2tp", "receive_window", 1..=1024, "messages"),
+    number("l2tp", "retransmit_initial_ms", 100..=60_000, "milliseconds"),
+    number("l2tp", "retransmit_max_ms", 100..=60_000, "milliseconds"),
+    number("l2tp", "retransmit_tries", 1..=30, "tries"),
+    number("l2tp", "hello_interval_seconds", 1..=3600, "seconds"),
+    // Tunnel and session IDs have 16 bits and 0 is none.
+    number("l2tp", "tunnels_max", 1..=65_535, "tunnels"),
+    number("l2tp", "tunnels_per_peer_max", 1..=65_535, "tunnels"),
+    number("l2tp", "tunnels_half_open_max", 1..=65_535, "tunnels"),
+    // 128 octets a session in the data plane: 1 GiB at the most.
+    number("l2tp", "sessions_max", 1..=8_388_608, "sessions"),
+    number("l2tp", "sessions_per_tunnel_max", 1..=65_535, "sessions"),
+    number("l2tp", "sccrq_per_second_max", 1..=1_000_000, "messages a second"),
+    number("l2tp", "sccrq_per_second_per_source_max", 1..=1_000_000, "messages a second"),
+    key("ppp", "authentication"),
+    number("ppp", "mru", MRU_LEAST..=1500, "octets"),
+    number("ppp", "mru_min", 128..=1500, "octets"),
+    key("ppp", "dns"),
+    number("ppp", "restart_timer_ms", 100..=60_000, "milliseconds"),
+    number("ppp", "max_configure", 1..=100, "requests"),
+    number("ppp", "max_terminate", 1..=100, "requests"),
+    number("ppp", "max_failure", 1..=100, "Naks"),
+    number("ppp", "authentication_timeout_seconds", 1..=300, "seconds"),
+    key("dataplane", "socket"),
+    number("dataplane", "workers", 0..=WORKERS_MAX, "threads"),
+    number("dataplane", "cores", 0..=CORE_MAX, "core numbers"),
+    number("dataplane", "frames_per_queue", 512..=65_536, "frames"),
+    number("dataplane", "routes_max", 1024..=16_777_216, "routes"),
+    key("dataplane", "tun_name"),
+    number("dataplane", "tun_mtu", TUN_MTU_MIN..=TUN_MTU_MAX, "octets"),
+    key("dataplane", "busy_poll"),
+    number("dataplane", "setup_packets_per_second", 1..=10_000_000, "packets a second"),
+    number("dataplane", "tunnel_packets_per_second", 1..=10_000_000, "packets a second"),
+    number("dataplane", "ppp_packets_per_second", 1..=10_000_000, "packets a second"),
+    number("dataplane", "control_burst_packets", 1..=1_000_000, "packets"),
+    key("admin", "socket"),
+    key("port", "interface"),
+    number("port", "queues", 0..=WORKERS_MAX, "queues"),
+    key("port", "core"),
+    key("port", "mode"),
+    key("lac", "name"),
+    key("lac", "peers"),
+    key("lac", "host_names"),
+    key("lac", "secret"),
+    key("pool", "name"),
+    key("pool", "prefixes"),
+    key("user", "name"),
+    key("user", "password"),
+    key("user", "address"),
+    key("user", "pool"),
+];
+
+/// The names that may stand where `path` stands: the keys of its table, or the tables.
+pub fn siblings(path: &KeyPath) -> Vec<&'static str> {
+    let section = path.section();
+    let mut names: Vec<&str> = if section.is_empty() {
+        KEYS.iter().map(|key| key.section).collect()
+    } else {
+        KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect()
+    };
+    names.dedup();
+    names
+}
+
+/// Where the values of keys stand that nothing knows: a misspelt `password` may hold a secret.
+pub fn unknown_values(root: &DeTable<'_>) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    for (section, value) in root {
+        let tables: Vec<&DeTable<'_>> = match value.get_ref() {
+            DeValue::Array(elements) => {
+                elements.iter().filter_map(|element| element.get_ref().as_table()).collect()
+            }
+            DeValue::Table(table) => vec![table],
+            _ => Vec::new(),
+        };
+        for (name, value) in tables.into_iter().flatten() {
+            let is_known = |key: &Key| {
+                key.section == section.get_ref().as_ref() && key.name == name.get_ref().as_ref()
+            };
+            if !KEYS.iter().any(is_known) {
+                spans.push(value.span());
+            }
+        }
+    }
+    spans
+}
+
+/// Checks every number in the text against its range, before types are: a value that is too large
+/// for its type is told its range, too.
+pub fn check_ranges(root: &DeTable<'_>) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for key in KEYS {
+        let Some((range, unit)) = &key.number else { continue };
+        let path = KeyPath::default().key(key.section);
+        match root.get(key.section).map(|value| value.get_ref()) {
+            Some(DeValue::Table(table)) => {
+                check_key(table, &path.key(key.name), range, unit, &mut problems);
+            }
+            Some(DeValue::Array(array)) => {
+                for (index, element) in array.iter().enumerate() {
+                    if let DeValue::Table(table) = element.get_ref() {
+                        let path = path.index(index).key(key.name);
+                        check_key(table, &path, range, unit, &mut problems);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    problems
+}
+
+fn check_key(
+    table: &DeTable<'_>,
+    path: &KeyPath,
+    range: &RangeInclusive<i64>,
+    unit: &str,
+    problems: &mut Vec<Problem>,
+) {
+    let Some(value) = path.last_key().and_then(|name| table.get(name)) else { return };
+    match value.get_ref() {
+        DeValue::Array(elements) => {
+            for (index, element) in elements.iter().enumerate() {
+                problems.extend(check_number(element.get_ref(), &path.index(index), range, unit));
+            }
+        }
+        number => problems.extend(check_number(number, path, range, unit)),
+    }
+}
+
+fn check_number(
+    value: &DeValue<'_>,
+    path: &KeyPath,
+    range: &RangeInclusive<i64>,
+    unit: &str,
+) -> Option<Problem> {
+    let integer = value.as_integer()?;
+    let parsed = i64::from_str_radix(integer.as_str(), integer.radix());
+    if parsed.is_ok_and(|number| range.contains(&number)) {
+        return None;
+    }
+    let (least, most) = (range.start(), range.end());
+    Some(Problem::new(
+        path,
+        format!("{} is out of range: {least} to {most} {unit}", integer.as_str()),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AdminConfig, Config, DataplaneConfig, L2tpConfig, PppConfig};
+    use super::*;
+
+    fn check(text: &str) -> Vec<String> {
+        let root = DeTable::parse(text).unwrap();
+        check_ranges(root.get_ref()).iter().map(|problem| problem.to_string()).collect()
+    }
+
+    #[test]
+    fn both_ends_of_a_range_are_inside() {
+        assert_eq!(check("[l2tp]\nreceive_window = 1"), [""; 0]);
+        assert_eq!(check("[l2tp]\nreceive_window = 1024"), [""; 0]);
+        for (text, number) in [("0", "0"), ("1025", "1025"), ("-1", "-1"), ("0x401", "401")] {
+            let problems = check(&format!("[l2tp]\nreceive_window = {text}"));
+            let expected =
+                format!("l2tp.receive_window: {number} is out of range: 1 to 1024 messages");
+            assert_eq!(problems, [expected]);
+        }
+    }
+
+    #[test]
+    fn numbers_larger_than_any_type_are_told_the_range() {
+        let problems = check("[lns]\nport = 99999999999999999999999");
+        assert!(problems[0].ends_with("is out of range: 1 to 65535 UDP port"), "{problems:?}");
+    }
+
+    #[test]
+    fn arrays_of_tables_and_of_numbers_are_checked_by_element() {
+        let problems = check("[[port]]\nqueues = 1\n[[port]]\nqueues = 65\n");
+        assert_eq!(problems, ["port[1].queues: 65 is out of range: 0 to 64 queues"]);
+        let problems = check("[dataplane]\ncores = [0, 1024]\n");
+        assert_eq!(problems, ["dataplane.cores[1]: 1024 is out of range: 0 to 1023 core numbers"]);
+    }
+
+    #[test]
+    fn siblings_are_the_tables_or_the_keys_of_one() {
+        let root = KeyPath::default();
+        assert!(siblings(&root.key("ln")).contains(&"lns"));
+        assert_eq!(siblings(&root.key("admin").key("x")), ["socket"]);
+        assert_eq!(siblings(&root.key("nothing").key("x")), [""; 0]);
+    }
+
+    const EXAMPLE: &str = include_str!("../../../xlns.example.toml");
+
+    /// The example with its commented-out keys put in force.
+    fn example_in_full() -> String {
+        let is_key = |line: &str| {
+            let word = line.strip_prefix('#').and_then(|rest| rest.split_once(" = "));
+            word.is_some_and(|(word, _)| {
+                word.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_')
+            })
+        };
+        let lines = EXAMPLE.lines().map(|line| if is_key(line) { &line[1..] } else { line });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Section, name and the place in the text of every key of a file.
+    fn keys_of(text: &str) -> Vec<(String, String, usize)> {
+        let root = DeTable::parse(text).unwrap();
+        let mut keys = Vec::new();
+        for (section, value) in root.get_ref() {
+            let tables: Vec<&DeTable<'_>> = match value.get_ref() {
+                DeValue::Array(array) => {
+                    array.iter().map(|element| element.get_ref().as_table().unwrap()).collect()
+                }
+                other => vec![other.as_table().unwrap()],
+            };
+            for (name, _) in tables.into_iter().flatten() {
+                let start = name.span().start;
+                keys.push((section.get_ref().to_string(), name.get_ref().to_string(), start));
+            }
+        }
+        keys
+    }
+
+    #[test]
+    fn the_example_is_accepted_and_commented_out_keys_show_their_defaults() {
+        let example = Config::parse("xlns.example.toml", EXAMPLE).unwrap();
+        assert_eq!(example.l2tp, L2tpConfig::default());
+        let full = Config::parse("xlns.example.toml", &example_in_full()).unwrap();
+        assert_eq!(full.lns, example.lns);
+        assert_eq!(full.l2tp, L2tpConfig::default());
+        assert_eq!(full.ppp, PppConfig::default());
+        assert_eq!(full.dataplane, DataplaneConfig::default());
+        assert_eq!(full.admin, AdminConfig::default());
+        assert_eq!(full.port, example.port);
+        assert_eq!(full.lac, example.lac);
+    }
+
+    #[test]
+    fn the_example_has_every_key_with_its_range_and_unit() {
+        let text = example_in_full();
+        let written = keys_of(&text);
+        for key in KEYS {
+            let at = written
+                .iter()
+                .find(|(section, name, _)| section == key.section && name == key.name)
+                .unwrap_or_else(|| panic!("{}.{} is not in the example", key.section, key.name))
+                .2;
+            let Some((range, unit)) = &key.number else { continue };
+            let above = text[..at].rsplit_once("\n\n").map_or("", |(_, block)| block);
+            let above = above.replace("\n# ", " ");
+            let expected = format!("{} to {} {unit}", range.start(), range.end());
+            let named = above.contains(&expected)
+                || (*unit == "UDP port" && above.contains(&expected.replace(" UDP port", "")));
+            assert!(named, "{}.{}: `{expected}` is not above the key", key.section, key.name);
+        }
+    }
+
+    #[test]
+    fn the_list_has_exactly_the_keys_of_the_types() {
+        // With every optional key set, what is printed has all keys that the types have.
+        let printed = Config::parse("x.toml", &example_in_full()).unwrap().to_toml().unwrap();
+        let mut of_types: Vec<(String, String)> =
+            keys_of(&printed).into_iter().map(|(section, name, _)| (section, name)).collect();
+        of_types.sort();
+        of_types.dedup();
+        let mut listed: Vec<(String, String)> =
+            KEYS.iter().map(|key| (key.section.to_owned(), key.name.to_owned())).collect();
+        listed.sort();
+        assert_eq!(listed, of_types);
+    }
+
+    #[test]
+    fn every_default_is_in_range() {
+        let printed = Config::parse("x.toml", EXAMPLE).unwrap().to_toml().unwrap();
+        assert_eq!(check(&printed), [""; 0]);
+        for key in KEYS {
+            assert!(key.number.as_ref().is_none_or(|(range, _)| !range.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What happened to messages and calls, each under its own name.
+
+macro_rules! lns_counters {
+    ($($variant:ident, $name:literal, $text:literal;)*) => {
+        /// What is counted.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum LnsCounter { $(#[doc = $text] $variant,)* }
+
+        impl LnsCounter {
+            /// All of them, in the order of their counts.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The metric's label.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The sentence for operators.
+            pub fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+lns_counters! {
+    HeaderMalformed, "header_malformed", "Datagrams that are no L2TPv2: cut short, another version, a length or offset that leads outside.";
+    ControlNoSuchTunnel, "control_no_such_tunnel", "Control messages for a tunnel ID that is not in use.";
+    ControlOuterAddress, "control_outer_address", "Control messages of a known tunnel from another address or port.";
+    ControlWithoutTunnel, "control_without_tunnel", "Control messages with tunnel ID 0 that neither start nor stop a tunnel.";
+    SetupMalformed, "setup_malformed", "SCCRQs that could not be decoded or lack a mandatory AVP.";
+    SetupRateLimited, "setup_rate_limited", "SCCRQs over the rate of their source or of all.";
+    SetupRefused, "setup_refused", "SCCRQs answered with StopCCN: a limit is reached or no profile matches.";
+    SetupDuplicate, "setup_duplicate", "Retransmitted SCCRQs that found their tunnel.";
+    SetupReplaced, "setup_replaced", "Tunnels replaced by a new SCCRQ of a peer that had started anew.";
+    TunnelsOpened, "tunnels_opened", "Tunnels that reached established.";
+    TunnelsClosed, "tunnels_closed", "Tunnels that ended, for whatever reason.";
+    CallsOffered, "calls_offered", "Incoming calls.";
+    CallsRefused, "calls_refused", "Incoming calls refused because a limit is reached.";
+    CallsConnected, "calls_connected", "Calls whose ICCN arrived.";
+    CallsUp, "calls_up", "Calls whose subscriber got an address and can send packets.";
+    CallsEnded, "calls_ended", "Calls that ended, for whatever reason.";
+    AuthenticationAccepted, "authentication_accepted", "Subscribers whose name and proof were right.";
+    AuthenticationRefused, "authentication_refused", "Subscribers whose name or proof was wrong.";
+    PoolExhausted, "pool_exhausted", "Subscribers refused because no address was free.";
+    ForwardingRefused, "forwarding_refused", "Sessions that the data plane refused to carry.";
+    DataNoSuchTunnel, "data_no_such_tunnel", "Data messages on the control socket for an unknown tunnel.";
+    DataNoSuchSession, "data_no_such_session", "Data messages on the control socket for an unknown session.";
+    DataOuterAddress, "data_outer_address", "Data messages on the control socket from another address or port than their tunnel's.";
+    DataHeldEarly, "data_held_early", "PPP frames that came before ICCN and were held.";
+    PppWithoutEffect, "ppp_without_effect", "PPP frames that were malformed, or had no meaning in the state of their link.";
+    DataTooEarly, "data_too_early", "PPP frames that came before ICCN and found no room.";
+}
+
+/// One count for each [`LnsCounter`].
+#[derive(Debug, Clone)]
+pub struct LnsCounters([u64; LnsCounter::ALL.len()]);
+
+impl Default for LnsCounters {
+    fn default() -> Self {
+        Self([0; LnsCounter::ALL.len()])
+    }
+}
+
+impl LnsCounters {
+    /// Counts one.
+    pub fn add(&mut self, counter: LnsCounter) {
+        if let Some(count) = self.0.get_mut(counter as usize) {
+            *count += 1;
+        }
+    }
+
+    /// The count.
+    pub fn value(&self, counter: LnsCounter) -> u64 {
+        self.0.get(counter as usize).copied().unwrap_or(0)
+    }
+}

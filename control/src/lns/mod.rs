@@ -1,0 +1,360 @@
+//! The root machine: datagrams, timers and answers of the data plane in; datagrams and forwarding
+//! commands out. No socket, no clock, no randomness but the seed.
+//!
+//! `handle_*` takes what happened, `poll_*` hands out what is to be done and is drained after every
+//! `handle_*`. Invariants: a call is in `calls` exactly while its tunnel knows its session; an
+//! address is free again only after the data plane said that the session's last packet is counted.
+
+mod addresses;
+mod calls;
+mod control_plane;
+mod counters;
+mod show;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use slab::Slab;
+use xlns_dataplane::api::{self, Command, SessionKey};
+use xlns_dataplane::counters::SessionCounters;
+
+use crate::call::Call;
+use crate::config::Config;
+use crate::l2tp::header::{self, Header};
+use crate::l2tp::tunnel::{self, Tunnel};
+use crate::l2tp::{SessionId, TunnelId};
+use crate::limits::SetupLimiter;
+use crate::ppp;
+use crate::time::Time;
+use crate::timers::{self, Timers};
+use crate::udp::Transmit;
+use crate::users::Users;
+
+pub use addresses::{AddressesError, Lease};
+pub use counters::LnsCounter;
+
+use addresses::Addresses;
+
+/// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
+const COMMANDS_MAX: usize = 1 << 20;
+
+/// A peer that a tunnel needs, or needs no more: its neighbour is kept alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerChange {
+    /// The first tunnel to it is there.
+    Used(IpAddr),
+    /// The last one is gone.
+    Unused(IpAddr),
+}
+
+/// One tunnel and what belongs to it.
+struct TunnelEntry {
+    tunnel: Tunnel,
+    local: SocketAddr,
+    peer: SocketAddr,
+    /// Index of the LAC profile, `None` where no profile is configured.
+    profile: Option<usize>,
+    /// Keyed hash of the SCCRQ: tells a retransmission from a peer that started anew.
+    sccrq_hash: u64,
+    started: Time,
+    established: bool,
+    calls: BTreeMap<SessionId, usize>,
+}
+
+/// An ended call whose last packets the data plane still counts.
+struct Ending {
+    lease: Option<Lease>,
+    user: Option<Box<str>>,
+    /// A resynchronisation has begun since: its end answers for this session as well.
+    before_resync: bool,
+}
+
+/// What a timer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TimerKey {
+    Tunnel(TunnelId),
+    Call(usize),
+}
+
+impl TimerKey {
+    /// The timer's token: Tunnel IDs first, calls behind them.
+    fn token(self) -> u32 {
+        match self {
+            Self::Tunnel(id) => id.0.into(),
+            Self::Call(index) => (TUNNEL_TOKENS + index) as u32,
+        }
+    }
+
+    fn of_token(token: u32) -> Self {
+        match u16::try_from(token) {
+            Ok(id) => Self::Tunnel(TunnelId(id)),
+            Err(_) => Self::Call(token as usize - TUNNEL_TOKENS),
+        }
+    }
+}
+
+/// Timer tokens that belong to tunnels: one for each Tunnel ID.
+const TUNNEL_TOKENS: usize = 1 << 16;
+
+/// Calls that timer tokens leave room for.
+pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS;
+
+/// The L2TP network server.
+pub struct Lns {
+    config: Arc<Config>,
+    tunnel_configs: Vec<Arc<tunnel::Config>>,
+    ppp_config: Arc<ppp::Config>,
+    rng: StdRng,
+    hasher: hashbrown::DefaultHashBuilder,
+    limiter: SetupLimiter<hashbrown::DefaultHashBuilder>,
+    users: Users,
+    addresses: Addresses,
+    tunnels: BTreeMap<TunnelId, TunnelEntry>,
+    /// Tunnels by the peer's address and Tunnel ID: finds what a retransmitted SCCRQ belongs to.
+    tunnels_by_peer: BTreeMap<(SocketAddr, TunnelId), TunnelId>,
+    tunnels_per_address: HashMap<IpAddr, u32>,
+    tunnels_half_open: u32,
+    calls: Slab<Call>,
+    ending: BTreeMap<SessionKey, Ending>,
+    timers: Timers,
+    transmissions: VecDeque<Transmit>,
+    commands: VecDeque<Command>,
+    commands_lost: bool,
+    peer_changes: VecDeque<PeerChange>,
+    dataplane_ready: bool,
+    counters: counters::LnsCounters,
+    /// Forwarding totals of sessions that ended.
+    ended_totals: SessionCounters,
+}
+
+impl Lns {
+    /// An LNS without tunnels. `seed` makes identifiers and challenges unpredictable.
+    ///
+    /// # Errors
+    /// A pool that the configuration names cannot be built; says which.
+    pub fn new(config: Arc<Config>, seed: [u8; 32]) -> Result<Self, AddressesError> {
+        let hasher = hashbrown::DefaultHashBuilder::default();
+        let limiter = SetupLimiter::new(
+            config.l2tp.sccrq_per_second_max,
+            config.l2tp.sccrq_per_second_per_source_max,
+            hasher.clone(),
+        );
+        Ok(Self {
+            tunnel_configs: control_plane::tunnel_configs(&config),
+            ppp_config: calls::ppp_config(&config),
+            rng: StdRng::from_seed(seed),
+            limiter,
+            hasher,
+            users: Users::new(&config.user),
+            addresses: Addresses::new(&config)?,
+            tunnels: BTreeMap::new(),
+            tunnels_by_peer: BTreeMap::new(),
+            tunnels_per_address: HashMap::new(),
+            tunnels_half_open: 0,
+            calls: Slab::new(),
+            ending: BTreeMap::new(),
+            timers: Timers::new(),
+            transmissions: VecDeque::new(),
+            commands: VecDeque::new(),
+            commands_lost: false,
+            peer_changes: VecDeque::new(),
+            dataplane_ready: false,
+            counters: counters::LnsCounters::default(),
+            ended_totals: SessionCounters::default(),
+            config,
+        })
+    }
+
+    /// Takes a datagram that came to `local` from `peer`.
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        local: SocketAddr,
+        peer: SocketAddr,
+        octets: &[u8],
+    ) {
+        let header = match header::parse(octets) {
+            Ok(header) => header,
+            Err(error) => {
+                tracing::trace!(%peer, %error, "not L2TP");
+                return self.counters.add(LnsCounter::HeaderMalformed);
+            }
+        };
+        if header.control {
+            self.handle_control(now, local, peer, &header, octets);
+        } else {
+            self.handle_data(now, peer, &header, header.payload(octets));
+        }
+    }
+
+    /// Lets everything happen whose time has come.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(token) = self.timers.poll_expired(now) {
+            match TimerKey::of_token(token) {
+                TimerKey::Tunnel(id) => {
+                    if let Some(entry) = self.tunnels.get_mut(&id) {
+                        entry.tunnel.handle_timeout(now);
+                        self.drive_tunnel(now, id);
+                    }
+                }
+                TimerKey::Call(index) => {
+                    let rng = &mut self.rng;
+                    if let Some(link) = self.calls.get_mut(index).and_then(Call::link_mut) {
+                        link.handle_timeout(now, rng);
+                        self.drive_call(now, index);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When [`Lns::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next_deadline()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmissions.pop_front()
+    }
+
+    /// The next forwarding command; to be carried out before the datagrams are sent, so that a peer
+    /// that is told "up" is forwarded.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// The next change of the peers in use.
+    pub fn poll_peer_change(&mut self) -> Option<PeerChange> {
+        self.peer_changes.pop_front()
+    }
+
+    /// Whether every message to the peers is acknowledged.
+    pub fn is_quiet(&self) -> bool {
+        self.transmissions.is_empty()
+            && self.tunnels.values().all(|entry| entry.tunnel.status().queued == 0)
+    }
+
+    /// Whether commands were lost because the data plane fell behind; asked once. It has to be
+    /// filled anew.
+    pub fn take_commands_lost(&mut self) -> bool {
+        std::mem::take(&mut self.commands_lost)
+    }
+
+    /// The data plane is there and empty, or its state unknown: from here on commands are handed
+    /// out, and [`Lns::resync_page`] names what is.
+    pub fn handle_dataplane_ready(&mut self) {
+        self.dataplane_ready = true;
+        self.commands.clear();
+        for ending in self.ending.values_mut() {
+            ending.before_resync = true;
+        }
+    }
+
+    /// The data plane is away: nothing is handed out until it is back.
+    pub fn handle_dataplane_away(&mut self) {
+        self.dataplane_ready = false;
+        self.commands.clear();
+    }
+
+    /// One page of the sessions that the data plane is to have: those of the calls from `cursor` on,
+    /// at most `limit` looked at. Returns the next cursor, `None` at the end.
+    pub fn resync_page(
+        &self,
+        cursor: usize,
+        limit: usize,
+        mut name: impl FnMut(Command),
+    ) -> Option<usize> {
+        let end = self.calls.capacity().min(cursor.saturating_add(limit));
+        for index in cursor..end {
+            if let Some(entry) = self.calls.get(index).and_then(|call| self.entry(call)) {
+                name(Command::SessionSet(Box::new(entry)));
+            }
+        }
+        (end < self.calls.capacity()).then_some(end)
+    }
+
+    /// The data plane equals what was named: sessions that ended before are gone from it.
+    pub fn handle_synchronised(&mut self) {
+        let gone: Vec<SessionKey> = self
+            .ending
+            .iter()
+            .filter(|(_, ending)| ending.before_resync)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            self.finish_ending(key, None);
+        }
+    }
+
+    /// A removed session's last packet was counted.
+    pub fn handle_session_ended(&mut self, key: SessionKey, counters: SessionCounters) {
+        self.finish_ending(key, Some(counters));
+    }
+
+    /// The data plane refused a command: a session that it cannot carry is ended.
+    pub fn handle_refused(&mut self, now: Time, command: &Command, error: &api::CommandError) {
+        match command {
+            Command::SessionSet(session) => {
+                let tunnel = TunnelId(session.key.local_tunnel_id);
+                let id = SessionId(session.key.local_session_id);
+                tracing::error!(tunnel = tunnel.0, session = id.0, %error, "session refused by the data plane");
+                self.counters.add(LnsCounter::ForwardingRefused);
+                self.disconnect_for_resources(now, tunnel, id);
+            }
+            other => tracing::error!(?other, %error, "command refused by the data plane"),
+        }
+    }
+
+    fn handle_data(&mut self, now: Time, peer: SocketAddr, header: &Header, frame: &[u8]) {
+        let Some(entry) = self.tunnels.get_mut(&header.tunnel_id) else {
+            return self.counters.add(LnsCounter::DataNoSuchTunnel);
+        };
+        if entry.peer != peer {
+            return self.counters.add(LnsCounter::DataOuterAddress);
+        }
+        entry.tunnel.handle_activity(now);
+        let Some(&index) = entry.calls.get(&header.session_id) else {
+            return self.counters.add(LnsCounter::DataNoSuchSession);
+        };
+        let Some(call) = self.calls.get_mut(index) else { return };
+        if let Some(link) = call.link_mut() {
+            if let Some(discard) = link.handle_frame(now, frame, &mut self.rng) {
+                tracing::trace!(index, %discard, "PPP frame without effect");
+                self.counters.add(LnsCounter::PppWithoutEffect);
+            }
+            return self.drive_call(now, index);
+        }
+        let held = call.hold_early(frame);
+        self.counters.add(if held { LnsCounter::DataHeldEarly } else { LnsCounter::DataTooEarly });
+    }
+
+    /// Queues a command while the data plane listens.
+    fn push_command(&mut self, command: Command) {
+        if !self.dataplane_ready {
+            return;
+        }
+        if self.commands.len() >= COMMANDS_MAX {
+            self.commands.clear();
+            self.commands_lost = true;
+            return;
+        }
+        self.commands.push_back(command);
+    }
+
+    fn reschedule(&mut self, key: TimerKey, at: Option<Time>) {
+        match at {
+            Some(at) => self.timers.set(key.token(), at),
+            None => {
+                self.timers.cancel(key.token());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

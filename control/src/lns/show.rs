@@ -1,0 +1,167 @@
+//! What the operator sees of tunnels and sessions, and what he ends.
+
+use std::net::IpAddr;
+
+use super::{Lns, LnsCounter, TunnelEntry};
+use crate::admin::{
+    CounterRow, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
+};
+use crate::call::Call;
+use crate::l2tp::tunnel::State;
+use crate::l2tp::{SessionId, TunnelId};
+use crate::time::Time;
+
+impl Lns {
+    /// At most `limit` tunnels from `cursor` on, in the order of their IDs, and where to go on.
+    pub fn tunnel_rows(
+        &self,
+        now: Time,
+        cursor: u64,
+        limit: usize,
+    ) -> (Vec<TunnelRow>, Option<u64>) {
+        let Ok(first) = u16::try_from(cursor) else { return (Vec::new(), None) };
+        let mut tunnels = self.tunnels.range(TunnelId(first)..);
+        let rows: Vec<_> = tunnels
+            .by_ref()
+            .take(limit)
+            .map(|(id, entry)| self.tunnel_row(now, *id, entry))
+            .collect();
+        (rows, tunnels.next().map(|(id, _)| id.0.into()))
+    }
+
+    fn tunnel_row(&self, now: Time, id: TunnelId, entry: &TunnelEntry) -> TunnelRow {
+        let tunnel = &entry.tunnel;
+        let status = tunnel.status();
+        let lac = entry.profile.and_then(|index| self.config.lac.get(index));
+        TunnelRow {
+            tunnel_id: id.0,
+            peer_tunnel_id: tunnel.peer_tunnel_id().0,
+            peer: entry.peer,
+            local: entry.local,
+            host_name: tunnel.peer_host_name().to_owned(),
+            vendor_name: tunnel.peer_vendor().unwrap_or("").to_owned(),
+            state: state_name(tunnel.state()).to_owned(),
+            lac: lac.map(|lac| lac.name.clone()).unwrap_or_default(),
+            sessions: entry.calls.len() as u32,
+            unacknowledged: status.queued as u32,
+            retransmissions: status.retransmissions,
+            age_seconds: now.since(entry.started).as_secs(),
+        }
+    }
+
+    /// At most `limit` sessions that `filter` wants, from `cursor` on, in the order of their IDs, and
+    /// where to go on. Looks at ten times `limit` calls at most, so a page may be short.
+    pub fn session_rows(
+        &self,
+        now: Time,
+        filter: &SessionFilter,
+        cursor: u64,
+        limit: usize,
+    ) -> (Vec<SessionRow>, Option<u64>) {
+        let Ok(cursor) = u32::try_from(cursor) else { return (Vec::new(), None) };
+        let (first_tunnel, first_session) = ((cursor >> 16) as u16, cursor as u16);
+        let mut rows = Vec::new();
+        let mut looked_at = 0;
+        for (id, entry) in self.tunnels.range(TunnelId(first_tunnel)..) {
+            let from = SessionId(if id.0 == first_tunnel { first_session } else { 0 });
+            for (session, index) in entry.calls.range(from..) {
+                if rows.len() == limit || looked_at == 10 * limit {
+                    return (rows, Some(u64::from(id.0) << 16 | u64::from(session.0)));
+                }
+                looked_at += 1;
+                let Some(call) = self.calls.get(*index) else { continue };
+                if filter.matches(id.0, call.user.as_deref().unwrap_or(""), address(call)) {
+                    rows.push(session_row(now, entry, call));
+                }
+            }
+        }
+        (rows, None)
+    }
+
+    /// Control's own counters.
+    pub fn counter_rows(&self) -> Vec<CounterRow> {
+        let row = |counter: &LnsCounter| {
+            let value = self.counters.value(*counter);
+            CounterRow::new("l2tp", counter.name(), value, counter.explanation())
+        };
+        let mut rows: Vec<_> = LnsCounter::ALL.iter().map(row).collect();
+        let level = |name, value: usize, text| CounterRow::new("control", name, value as u64, text);
+        rows.push(level("tunnels", self.tunnels.len(), "Tunnels now, closing ones among them."));
+        rows.push(level("calls", self.calls.len(), "Calls now, from ICRQ on."));
+        rows.push(level(
+            "calls_ending",
+            self.ending.len(),
+            "Ended calls whose last packets are still counted.",
+        ));
+        rows.push(level("addresses_free", self.addresses.free(), "Addresses free in all pools."));
+        rows
+    }
+
+    /// Closes tunnels; returns how many.
+    pub fn clear_tunnels(&mut self, now: Time, which: &TunnelSelector) -> u64 {
+        let wanted = |(id, entry): &(&TunnelId, &TunnelEntry)| match which {
+            TunnelSelector::Id(wanted) => id.0 == *wanted,
+            TunnelSelector::Peer(address) => entry.peer.ip() == *address,
+            TunnelSelector::All => true,
+        };
+        let ids: Vec<TunnelId> = self.tunnels.iter().filter(wanted).map(|(id, _)| *id).collect();
+        let text = "cleared by the operator";
+        ids.into_iter().filter(|id| self.close_tunnel(now, *id, text)).count() as u64
+    }
+
+    /// Ends sessions; returns how many.
+    pub fn clear_sessions(&mut self, now: Time, which: &SessionSelector) -> u64 {
+        let wanted = |call: &Call| match which {
+            SessionSelector::Id { tunnel_id, session_id } => {
+                (call.tunnel.0, call.session.0) == (*tunnel_id, *session_id)
+            }
+            SessionSelector::User(user) => call.user.as_deref() == Some(user),
+            SessionSelector::Address(wanted) => address(call) == Some(*wanted),
+        };
+        let keys: Vec<_> = self
+            .calls
+            .iter()
+            .filter(|(_, call)| wanted(call))
+            .map(|(_, call)| (call.tunnel, call.session))
+            .collect();
+        keys.into_iter().filter(|(tunnel, session)| self.close_call(now, *tunnel, *session)).count()
+            as u64
+    }
+}
+
+/// The words of RFC 2661 section 7.2.1, and our own for the time after.
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Idle => "idle",
+        State::WaitCtlReply => "wait-ctl-reply",
+        State::WaitCtlConn => "wait-ctl-conn",
+        State::Established => "established",
+        State::Closing => "closing",
+    }
+}
+
+fn address(call: &Call) -> Option<IpAddr> {
+    call.lease.as_ref().map(|lease| IpAddr::V4(lease.address()))
+}
+
+fn session_row(now: Time, entry: &TunnelEntry, call: &Call) -> SessionRow {
+    let agreed = call.agreed();
+    let session = entry.tunnel.session(call.session);
+    SessionRow {
+        tunnel_id: call.tunnel.0,
+        session_id: call.session.0,
+        peer_session_id: session.map_or(0, |session| session.peer_session_id().0),
+        peer: entry.peer,
+        user: call.user.as_deref().unwrap_or("").to_owned(),
+        address: address(call),
+        state: call.state_name().to_owned(),
+        mru: agreed.map_or(0, |agreed| agreed.peer_mru),
+        authentication: agreed.map_or("", |agreed| agreed.authentication.name()).to_owned(),
+        calling_number: call.calling_number.as_deref().unwrap_or("").to_owned(),
+        upstream_packets: 0,
+        upstream_bytes: 0,
+        downstream_packets: 0,
+        downstream_bytes: 0,
+        age_seconds: now.since(call.started).as_secs(),
+    }
+}

@@ -1,0 +1,377 @@
+//! The peer: stock xl2tpd and pppd in a guest, as LAC and subscriber in one.
+//!
+//! xl2tpd opens a tunnel for each of its `lac` sections; the command with a tunnel's ID instead of
+//! a section's name makes a further call in that tunnel. Such a call has no section, and xl2tpd
+//! reads one option of it by way of a null pointer: with zeros mapped at address 0, as old systems
+//! had them, it finds the option off and goes on.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::uml::{Guest, Job};
+use crate::{LabError, Result};
+
+/// How long a call may take from the command to its address.
+const DIAL_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a command in the guest may take.
+const COMMAND_WAIT: Duration = Duration::from_secs(20);
+
+/// xl2tpd's command pipe in the guest.
+const CONTROL: &str = "/run/xl2tpd-control";
+
+/// How the subscriber proves who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// CHAP with MD5.
+    Chap,
+    /// PAP.
+    Pap,
+}
+
+/// A subscriber's access data. The name names the session's interface and logs, too.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// At most 10 letters: the interface is called `sub-NAME`.
+    pub name: String,
+    /// What it proves to know.
+    pub password: String,
+    /// By which protocol.
+    pub protocol: Protocol,
+}
+
+impl Login {
+    /// Access data with CHAP.
+    pub fn chap(name: &str, password: &str) -> Self {
+        Self { name: name.into(), password: password.into(), protocol: Protocol::Chap }
+    }
+
+    /// Access data with PAP.
+    pub fn pap(name: &str, password: &str) -> Self {
+        Self { name: name.into(), password: password.into(), protocol: Protocol::Pap }
+    }
+
+    /// The interface of its session in the guest.
+    pub fn interface(&self) -> String {
+        format!("sub-{}", self.name)
+    }
+}
+
+/// Where tunnels lead, and how they are authenticated.
+#[derive(Debug, Clone)]
+pub struct Tunnel {
+    /// The LNS.
+    pub lns: Ipv4Addr,
+    /// What both sides know; none: whoever asks is let in.
+    pub secret: Option<String>,
+    /// Whether xl2tpd wants to see that the LNS knows it, too.
+    pub challenge: bool,
+}
+
+/// A running xl2tpd; dropped, it is ended.
+#[derive(Debug)]
+pub struct Dialer<'a> {
+    guest: &'a Guest,
+    xl2tpd: Job,
+}
+
+impl<'a> Dialer<'a> {
+    /// Starts xl2tpd with one `lac` section per login. Calls on a tunnel that exists have no
+    /// section; they are made with the last login.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub fn start(guest: &'a Guest, tunnel: &Tunnel, logins: &[Login]) -> Result<Self> {
+        let (lns, challenge) = (tunnel.lns, if tunnel.challenge { "yes" } else { "no" });
+        let mut config = String::from("[global]\nport = 1701\nauth file = /run/l2tp-secrets\n");
+        let mut secrets = String::new();
+        for login in logins {
+            let options = guest.write(&format!("options.{}", login.name), &pppd_options(login))?;
+            config += &format!(
+                "\n[lac {0}]\nlns = {lns}\nchallenge = {challenge}\nppp debug = yes\n\
+                 pppoptfile = {options}\nredial = no\n",
+                login.name
+            );
+            secrets += &format!("\"{}\" * \"{}\" *\n", login.name, login.password);
+        }
+        let config = guest.write("xl2tpd.conf", &config)?;
+        let secrets = guest.write("secrets", &secrets)?;
+        let last = logins.last().map(pppd_options).unwrap_or_default();
+        let last = guest.write("options.last", &last)?;
+        let tunnel_secrets = tunnel.secret.as_ref().map(|secret| format!("* * {secret}\n"));
+        let tunnel_secrets = guest.write("l2tp-secrets", &tunnel_secrets.unwrap_or_default())?;
+        guest.check(
+            &format!(
+                "install -m 600 {secrets} /etc/ppp/chap-secrets &&
+                 install -m 600 {secrets} /etc/ppp/pap-secrets &&
+                 install -m 600 {tunnel_secrets} /run/l2tp-secrets &&
+                 install -m 600 {last} /etc/ppp/options &&
+                 rm -f /run/pppd-*.log {CONTROL}"
+            ),
+            COMMAND_WAIT,
+        )?;
+        let xl2tpd = guest.start(&format!(
+            "sysctl -q -w vm.mmap_min_addr=0
+                 exec setarch --mmap-page-zero \
+                     xl2tpd -D -c {config} -p /run/xl2tpd.pid -C {CONTROL} 2>&1"
+        ))?;
+        let dialer = Self { guest, xl2tpd };
+        // The pipe is made before this line, the socket after it.
+        dialer.wait_line(0, COMMAND_WAIT, "Listening on IP address")?;
+        Ok(dialer)
+    }
+
+    /// xl2tpd itself.
+    pub fn xl2tpd(&self) -> &Job {
+        &self.xl2tpd
+    }
+
+    /// Opens a tunnel and a session in it.
+    ///
+    /// # Errors
+    /// Where the session does not come up.
+    pub fn dial(&self, login: &Login) -> Result<Session<'a>> {
+        let session = self.start_call(login, &login.name)?;
+        session.wait_up(DIAL_WAIT)
+    }
+
+    /// Opens a session in a tunnel that exists, with the last login.
+    ///
+    /// # Errors
+    /// Where the session does not come up.
+    pub fn dial_in_tunnel(&self, tunnel_id: u16, login: &Login) -> Result<Session<'a>> {
+        let session = self.start_call(login, &tunnel_id.to_string())?;
+        session.wait_up(DIAL_WAIT)
+    }
+
+    /// Gives the command and follows pppd's log, without waiting for success.
+    ///
+    /// # Errors
+    /// Where the guest is gone.
+    pub fn start_call(&self, login: &Login, target: &str) -> Result<Session<'a>> {
+        let file = log_file(login);
+        let log = self.guest.start(&format!(": > {file}; exec tail -n +1 -f {file}"))?;
+        self.command(&format!("c {target}"))?;
+        Ok(Session {
+            guest: self.guest,
+            login: login.clone(),
+            log,
+            address: Ipv4Addr::UNSPECIFIED,
+            gateway: Ipv4Addr::UNSPECIFIED,
+        })
+    }
+
+    /// The ID that xl2tpd assigned to its newest tunnel.
+    ///
+    /// # Errors
+    /// Where none was opened.
+    pub fn tunnel_id(&self) -> Result<u16> {
+        let lines = self.xl2tpd.output().lines();
+        let newest = lines.iter().rev().find(|line| line.contains("Connection established to"));
+        newest
+            .and_then(|line| line.split_once("Local: ")?.1.split(',').next()?.trim().parse().ok())
+            .ok_or_else(|| self.error("no tunnel was opened"))
+    }
+
+    /// Gives a command to xl2tpd (`d NAME` disconnects a section's tunnel).
+    ///
+    /// # Errors
+    /// Where the guest is gone.
+    pub fn command(&self, command: &str) -> Result<()> {
+        self.guest.check(&format!("echo '{command}' > {CONTROL}"), COMMAND_WAIT).map(|_| ())
+    }
+
+    /// Waits for a line of xl2tpd that contains `text`.
+    ///
+    /// # Errors
+    /// Where it does not come.
+    pub fn wait_line(&self, mark: usize, wait: Duration, text: &str) -> Result<String> {
+        let line = self.xl2tpd.output().wait_for(mark, wait, text);
+        line.ok_or_else(|| self.error(&format!("no {text:?}")))
+    }
+
+    /// Ends xl2tpd as a crash would: it says goodbye to nobody. pppd goes on.
+    ///
+    /// # Errors
+    /// Where the guest is gone.
+    pub fn crash(&self) -> Result<()> {
+        self.guest.signal(&self.xl2tpd, "KILL")
+    }
+
+    fn error(&self, what: &str) -> LabError {
+        self.guest.error(format!("xl2tpd: {what}; it said: {}", self.xl2tpd.output().text()))
+    }
+}
+
+impl Drop for Dialer<'_> {
+    fn drop(&mut self) {
+        if self.xl2tpd.status().is_none() {
+            let _ = self.guest.signal(&self.xl2tpd, "TERM");
+            let _ = self.guest.wait(&self.xl2tpd, COMMAND_WAIT);
+        }
+        // A pppd whose xl2tpd is gone ends by itself, but not at once.
+        let _ = self.guest.run(
+            "killall -q pppd; for i in 1 2 3 4 5 6 7 8 9 10; do
+                 pidof pppd > /dev/null || exit 0; sleep 0.2
+             done; killall -q -KILL pppd",
+            COMMAND_WAIT,
+        );
+    }
+}
+
+/// A subscriber's session, as pppd sees it.
+#[derive(Debug)]
+pub struct Session<'a> {
+    guest: &'a Guest,
+    login: Login,
+    log: Job,
+    /// The subscriber's address.
+    pub address: Ipv4Addr,
+    /// The address of the other end.
+    pub gateway: Ipv4Addr,
+}
+
+impl Session<'_> {
+    /// Waits until both addresses are known; from then on, what the guest sends from the session's
+    /// address leaves through the session.
+    ///
+    /// # Errors
+    /// Where that takes longer than `wait`; with all that pppd said.
+    pub fn wait_up(mut self, wait: Duration) -> Result<Self> {
+        let local = self.wait_line(0, wait, "local  IP address")?;
+        let remote = self.wait_line(0, wait, "remote IP address")?;
+        (self.address, self.gateway) = (last_address(&local)?, last_address(&remote)?);
+        let (address, interface) = (self.address, self.login.interface());
+        let table = 1000 + u32::from(address.octets()[3]);
+        self.guest.check(
+            &format!(
+                "ip rule del pref {table} 2> /dev/null
+                 ip rule add pref {table} from {address} iif lo lookup {table} &&
+                 ip route replace default dev {interface} table {table}"
+            ),
+            COMMAND_WAIT,
+        )?;
+        Ok(self)
+    }
+
+    /// What pppd said so far.
+    pub fn log(&self) -> &crate::output::Output {
+        self.log.output()
+    }
+
+    /// The name of its interface in the guest.
+    pub fn interface(&self) -> String {
+        self.login.interface()
+    }
+
+    /// Waits for a line of pppd that contains `text`.
+    ///
+    /// # Errors
+    /// Where it does not come.
+    pub fn wait_line(&self, mark: usize, wait: Duration, text: &str) -> Result<String> {
+        self.log.output().wait_for(mark, wait, text).ok_or_else(|| {
+            self.guest.error(format!(
+                "pppd ({}) did not say {text:?} within {} s; it said:\n{}",
+                self.login.name,
+                wait.as_secs_f32(),
+                self.log.output().text()
+            ))
+        })
+    }
+
+    /// Pings from the session's address; yields sent and received.
+    ///
+    /// # Errors
+    /// Where ping does not run.
+    pub fn ping(&self, destination: Ipv4Addr, count: u32) -> Result<(u32, u32)> {
+        let job = self.guest.run(
+            &format!("ping -n -i 0.05 -W 2 -c {count} -I {} {destination}", self.address),
+            COMMAND_WAIT,
+        )?;
+        let lines = job.output().lines();
+        ping_counts(&lines)
+            .ok_or_else(|| self.guest.error(format!("ping said: {}", job.output().text())))
+    }
+
+    /// Waits for the end of the link; yields what pppd said.
+    ///
+    /// # Errors
+    /// Where it goes on.
+    pub fn wait_down(&self, wait: Duration) -> Result<String> {
+        let ended = |line: &str| {
+            ["Connection terminated", "Modem hangup"]
+                .iter()
+                .any(|end| line.contains(end))
+                .then_some(())
+        };
+        self.log.output().wait_map(0, wait, ended).ok_or_else(|| {
+            self.guest.error(format!(
+                "pppd ({}) goes on after {} s; it said:\n{}",
+                self.login.name,
+                wait.as_secs_f32(),
+                self.log.output().text()
+            ))
+        })?;
+        Ok(self.log.output().text())
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        // The follower of the log; pppd is its xl2tpd's.
+        let _ = self.guest.signal(&self.log, "TERM");
+    }
+}
+
+/// Sent and received, from `N packets transmitted, N received, ..`.
+pub fn ping_counts(lines: &[String]) -> Option<(u32, u32)> {
+    let line = lines.iter().find(|line| line.contains("packets transmitted"))?;
+    let mut numbers = line.split(", ").map(|part| part.split(' ').next()?.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+fn last_address(line: &str) -> Result<Ipv4Addr> {
+    line.rsplit(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .ok_or_else(|| LabError::new(format!("no address in {line:?}")))
+}
+
+fn log_file(login: &Login) -> String {
+    format!("/run/pppd-{}.log", login.name)
+}
+
+/// pppd as a subscriber: asks for everything an LNS hands out, offers one way of authentication.
+fn pppd_options(login: &Login) -> String {
+    let Login { name, protocol, .. } = login;
+    let refuse = match protocol {
+        Protocol::Chap => "refuse-pap",
+        Protocol::Pap => "refuse-chap",
+    };
+    format!(
+        "user {name}\nname {name}\nnoauth\nrefuse-eap\nrefuse-mschap\nrefuse-mschap-v2\n{refuse}\n\
+         nodefaultroute\nusepeerdns\nnoipdefault\nipcp-accept-local\nipcp-accept-remote\n\
+         mtu 1460\nmru 1460\nlcp-echo-interval 1\nlcp-echo-failure 5\nifname {}\n\
+         debug\nlogfile {}\n",
+        login.interface(),
+        log_file(login)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_ping_counts() {
+        let lines = ["4 packets transmitted, 3 received, 25% packet loss, time 152ms".to_owned()];
+        assert_eq!(ping_counts(&lines), Some((4, 3)));
+        assert_eq!(ping_counts(&["no route".to_owned()]), None);
+    }
+
+    #[test]
+    fn reads_addresses_of_pppd() {
+        assert_eq!(last_address("local  IP address 10.64.0.3"), Ok(Ipv4Addr::new(10, 64, 0, 3)));
+        assert!(last_address("local  IP address").is_err());
+    }
+}
