@@ -27,7 +27,7 @@ lint: ## format and clippy, no warning allowed
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	$(CARGO) clippy -p xlns-tests --test privileged --quiet -- -D warnings
 
-unit: ## unit and property tests, data path, style; no root needed
+unit: ## unit and property tests, data path, style (what needs root is left out without)
 	$(CARGO) test --workspace --exclude xlns-bpf
 
 bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
@@ -35,7 +35,7 @@ bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
 	$(ROOT) $(CARGO) test -p xlns-bpf
 
 loom: ## every interleaving of the epoch and the rings (a build of its own)
-	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test --release -p xlns-dataplane --lib loom
+	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test -p xlns-dataplane --lib loom
 
 privileged: build ## real peers in network namespaces (root)
 	$(CARGO) test --release -p xlns-tests --test privileged --no-run

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use xlns_dataplane::api;
 
 use crate::l2tp::{SessionId, TunnelId};
-use crate::pool::Lease;
-use crate::ppp::{Agreed, Link};
+use crate::lns::Lease;
+use crate::ppp::{self, Agreed, Link};
 use crate::time::Time;
 
 /// PPP frames that came before the call was connected, as frames overtake control messages
@@ -124,11 +124,13 @@ impl Call {
 
     /// The word that `show sessions` uses.
     pub fn state_name(&self) -> &'static str {
-        match (&self.phase, self.forwarding) {
-            (Phase::Connecting { .. }, _) => "connecting",
-            (Phase::Link(_), Forwarding::Absent) => "negotiating",
-            (Phase::Link(_), Forwarding::Echo) => "authenticating",
-            (Phase::Link(_), Forwarding::Packets) => "up",
+        let Phase::Link(link) = &self.phase else { return "wait-connect" };
+        match link.phase() {
+            ppp::Phase::Establish => "link",
+            ppp::Phase::Authenticate => "authentication",
+            ppp::Phase::Network if self.forwarding == Forwarding::Packets => "open",
+            ppp::Phase::Network => "network",
+            ppp::Phase::Terminate | ppp::Phase::Dead => "closing",
         }
     }
 

@@ -106,7 +106,7 @@ impl EventLoop {
         let dataplane =
             Client::new(config.dataplane.socket.clone(), configuration, TOKEN_DATAPLANE);
         let admin = admin::Server::bind(&config.admin.socket, registry, TOKEN_ADMIN)?;
-        let lns = Lns::new(Arc::clone(&config), seed, Time::ZERO).map_err(io::Error::other)?;
+        let lns = Lns::new(Arc::clone(&config), seed).map_err(io::Error::other)?;
         Ok(Self {
             unread: vec![true; listen.len()],
             routing: Routing::new(routing_config(&config)),
@@ -311,9 +311,10 @@ impl EventLoop {
     fn resync_step(&mut self) -> bool {
         if let Some(cursor) = self.resync_cursor {
             let dataplane = &mut self.dataplane;
-            self.resync_cursor = self.lns.resync_page(cursor, dataplane.room().min(RESYNC_PAGE), |command| {
-                dataplane.push_command(command);
-            });
+            self.resync_cursor =
+                self.lns.resync_page(cursor, dataplane.room().min(RESYNC_PAGE), |command| {
+                    dataplane.push_command(command);
+                });
             return true;
         }
         if self.resync_under_way && self.routing.is_synchronised() {
@@ -349,7 +350,7 @@ impl EventLoop {
             Event::Synchronised => {
                 self.lns.handle_synchronised();
                 tracing::info!("data plane synchronised");
-                let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
             }
             Event::SessionEnded { key, counters } => self.lns.handle_session_ended(key, counters),
             Event::CommandRefused { command, error } => {
@@ -374,7 +375,7 @@ impl EventLoop {
             return;
         }
         tracing::info!(why, "stopping");
-        let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
         self.stopping = Stopping::Until(now + STOP_WAIT);
         for id in self.lns.tunnel_ids() {
             self.lns.close_tunnel(now, id, "shutting down");

@@ -178,8 +178,11 @@ impl Sockets {
             self.dropped += socket.flush();
             let wanted = !socket.queue.is_empty();
             if wanted != socket.writable_wanted {
-                let interest =
-                    if wanted { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+                let interest = if wanted {
+                    Interest::READABLE | Interest::WRITABLE
+                } else {
+                    Interest::READABLE
+                };
                 let fd = socket.socket.as_raw_fd();
                 registry.reregister(&mut SourceFd(&fd), socket.token, interest)?;
                 socket.writable_wanted = wanted;
@@ -276,10 +279,7 @@ mod libc_pktinfo {
     }
 
     pub(super) fn v6(address: Ipv6Addr) -> V6 {
-        V6 {
-            ipi6_addr: nix::libc::in6_addr { s6_addr: address.octets() },
-            ipi6_ifindex: 0,
-        }
+        V6 { ipi6_addr: nix::libc::in6_addr { s6_addr: address.octets() }, ipi6_ifindex: 0 }
     }
 }
 

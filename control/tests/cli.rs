@@ -93,10 +93,15 @@ fn check_points_at_the_line() {
     for part in ["xlns.toml:3:", "gateway = \"192.0.2.1\"", "host", "allow_gateway_on_listen"] {
         assert!(shown.contains(part), "{part} is not in:\n{shown}");
     }
-    let output = check("[lns]\nlisten = [\"192.0.2.1\"]\ngatway = \"10.0.0.1\"\n", &["--json"]);
+    let output = check(
+        "[[port]]\ninterface = \"eth0\"\n[lns]\nlisten = [\"192.0.2.1\"]\ngatway = \"10.0.0.1\"\n",
+        &["--json"],
+    );
     assert_eq!(output.status.code(), Some(1));
     let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(shown["problems"][1]["key"], "lns.gatway", "{shown}");
+    let problem = &shown["problems"][1];
+    assert_eq!((&problem["key"], &problem["line"]), (&"lns.gatway".into(), &5.into()), "{shown}");
+    assert_eq!(problem["help"], "did you mean `gateway`?");
 }
 
 #[test]
@@ -268,6 +273,16 @@ fn many_sessions_come_in_pages() {
 }
 
 #[test]
+fn the_socket_is_found_by_the_configuration() {
+    let fake = Fake::start(|_| Ok((Vec::new(), None)));
+    let config = fake.folder.path().join("xlns.toml");
+    let socket = fake.folder.path().join("admin.sock");
+    fs::write(&config, format!("{GOOD}[admin]\nsocket = {socket:?}\n")).unwrap();
+    let output = xlns(&["show", "tunnels", "--config", config.to_str().unwrap()]);
+    assert_eq!(out(&output), "no tunnels\n", "{}", err(&output));
+}
+
+#[test]
 fn zeros_are_left_out_of_counters_unless_asked_for() {
     let fake = Fake::start(|_| {
         let row = |name, value| Response::Counter(CounterRow::new("drop", name, value, "None."));
@@ -381,7 +396,7 @@ struct Installation {
 const WELL_BEHAVED: &str = "#!/bin/sh\n\
     name=$(basename \"$0\")\n\
     echo \"$@\" > RUN/$name.arguments\n\
-    echo \"$NOTIFY_SOCKET $RUST_LOG\" > RUN/$name.environment\n\
+    echo \"$NOTIFY_SOCKET\" > RUN/$name.notify\n\
     exec 3<> RUN/$name.says\n\
     echo up >&3\n\
     cat > /dev/null\n\
@@ -487,11 +502,9 @@ fn run_starts_both_tells_when_they_are_ready_and_ends_them() {
     running.wait_for("xlns: data plane started, process ");
     running.wait_for("xlns: control started, process ");
     assert_eq!((line(&mut dataplane), line(&mut control)), ("up\n".into(), "up\n".into()));
-    let environment = fs::read_to_string(installation.file("xlns-dataplane.environment")).unwrap();
-    let (notify, log) = environment.trim_end().split_once(' ').unwrap();
-    assert_eq!(log, "debug");
+    let notify = fs::read_to_string(installation.file("xlns-dataplane.notify")).unwrap();
     let socket = UnixDatagram::unbound().unwrap();
-    socket.send_to(b"STATUS=2 ports\nREADY=1\n", notify).unwrap();
+    socket.send_to(b"STATUS=2 ports\nREADY=1\n", notify.trim_end()).unwrap();
     assert_eq!(running.wait_for("xlns: data plane: "), "xlns: data plane: 2 ports\n");
     assert!(running.wait_for("xlns: data plane ready after ").ends_with(" s\n"));
 
@@ -499,11 +512,11 @@ fn run_starts_both_tells_when_they_are_ready_and_ends_them() {
     let run = installation.run.path().display();
     assert_eq!(
         arguments("xlns-dataplane.arguments"),
-        format!("--socket {run}/made/dataplane.sock --exit-with-stdin\n")
+        format!("--socket {run}/made/dataplane.sock --exit-with-stdin --log debug\n")
     );
     assert_eq!(
         arguments("xlnsd.arguments"),
-        format!("--config {run}/xlns.toml --exit-with-stdin\n")
+        format!("--config {run}/xlns.toml --exit-with-stdin --log debug\n")
     );
 
     running.signal(Signal::SIGTERM);

@@ -378,3 +378,170 @@ impl Io {
         i64::from(self.pool.capacity()) - self.pool.free() as i64 - held
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::xsk::queue::Wire;
+    use crate::port::xsk::{Memory, umem};
+    use crate::tables::{self, Limits, PortInfo, PortKind};
+
+    const FRAMES: u32 = 256;
+    const RING: u32 = 64;
+
+    /// A worker with one queue on each of two ports, without a host, and the wires of both.
+    struct Bench {
+        worker: Worker,
+        memory: Arc<Memory>,
+        wires: Vec<Wire>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500 };
+            let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+            let limits = Limits {
+                sessions_max: 16,
+                routes_max: 16,
+                workers: 1,
+                l2tp_port: 1701,
+                ports: vec![ethernet, ethernet, host],
+            };
+            let (tables, _writer) = tables::new(&limits).unwrap();
+            let (memory, mut pools) = umem::pools(Memory::heap(FRAMES), &[FRAMES]);
+            let (queues, wires): (Vec<_>, Vec<_>) =
+                (0..2).map(|port| Queue::pair(PortId(port), RING)).unzip();
+            let parts = WorkerParts {
+                index: 0,
+                core: None,
+                ports: queues.into_iter().map(|queue| vec![queue].into_boxed_slice()).collect(),
+                host: None,
+                pool: pools.remove(0),
+                busy_poll: false,
+            };
+            let status = Arc::new(Status {
+                stop: AtomicBool::new(false),
+                wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
+                frames_free: AtomicU64::new(0),
+                core: AtomicU32::new(0),
+            });
+            let mut bench = Self { worker: Worker::new(parts, &tables, status), memory, wires };
+            bench.worker.turn(false);
+            bench
+        }
+
+        fn deliver(&mut self, port: usize, count: usize) {
+            for _ in 0..count {
+                assert!(self.wires[port].deliver(&self.memory, &[0; 60]));
+            }
+        }
+
+        /// Receives from port 0 and settles every frame with this verdict.
+        fn settle(&mut self, verdict: Verdict) {
+            let Worker { io, batch, .. } = &mut self.worker;
+            while io.receive(0, 0, batch) > 0 {
+                let verdicts = vec![verdict; batch.len()];
+                if let Verdict::Drop(reason) = verdict {
+                    batch.iter().for_each(|_| io.shard().count_drop(reason));
+                }
+                io.settle(0, batch, &verdicts);
+            }
+            io.flush();
+        }
+
+        fn counters(&self) -> (u64, u64, u64) {
+            let counters = self.worker.io.shard().worker();
+            assert_eq!(counters.received, counters.transmitted + counters.dropped);
+            (counters.received, counters.transmitted, counters.dropped)
+        }
+    }
+
+    #[test]
+    fn rings_are_filled_before_the_first_frame() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.wires[0].fill.available(), RING);
+        assert_eq!(bench.wires[1].fill.available(), RING);
+        assert_eq!(bench.worker.io.missing(), 0);
+    }
+
+    #[test]
+    fn a_frame_to_the_other_port_leaves_there_and_its_chunk_comes_back() {
+        let mut bench = Bench::new();
+        let free = bench.worker.io.pool.free();
+        bench.deliver(0, 3);
+        bench.settle(Verdict::Transmit(PortId(1)));
+        assert_eq!(bench.counters(), (3, 3, 0));
+        for _ in 0..3 {
+            assert_eq!(bench.wires[1].collect(&bench.memory), Some(vec![0; 60]));
+        }
+        assert_eq!(bench.wires[0].collect(&bench.memory), None);
+        assert_eq!(bench.worker.io.missing(), 0);
+        bench.worker.turn(false);
+        assert_eq!(bench.worker.io.pool.free(), free);
+        assert_eq!(bench.worker.io.missing(), 0);
+    }
+
+    #[test]
+    fn what_the_transmit_ring_does_not_take_is_dropped_and_counted() {
+        let mut bench = Bench::new();
+        bench.deliver(0, RING as usize);
+        bench.settle(Verdict::Transmit(PortId(1)));
+        assert_eq!(bench.counters(), (64, 64, 0));
+        bench.deliver(0, 5);
+        bench.settle(Verdict::Transmit(PortId(1)));
+        assert_eq!(bench.counters(), (69, 64, 5));
+        assert_eq!(bench.worker.io.missing(), 0);
+    }
+
+    #[test]
+    fn a_port_that_does_not_exist_and_a_host_that_is_not_there_drop() {
+        let mut bench = Bench::new();
+        bench.deliver(0, 1);
+        bench.settle(Verdict::Transmit(PortId(7)));
+        bench.deliver(0, 1);
+        bench.settle(Verdict::Transmit(PortId(2)));
+        assert_eq!(bench.counters(), (2, 0, 2));
+        let mut drops = crate::counters::DropCounts::default();
+        bench.worker.io.shard().add_drops(&mut drops);
+        assert_eq!(drops.0[DropReason::TransmitFull as usize], 1);
+        assert_eq!(drops.0[DropReason::HostFull as usize], 1);
+        assert_eq!(bench.worker.io.missing(), 0);
+    }
+
+    #[test]
+    fn turns_lose_no_frame_however_many_come() {
+        let mut bench = Bench::new();
+        let mut received = 0;
+        for round in 0..200 {
+            let count = (round * 7) % 65;
+            bench.deliver(round % 2, count);
+            assert_eq!(bench.worker.turn(round % 3 == 0), count);
+            received += count as u64;
+            while bench.wires.iter_mut().any(|wire| wire.collect(&bench.memory).is_some()) {}
+            assert_eq!(bench.worker.io.missing(), 0);
+        }
+        assert_eq!(bench.counters().0, received);
+    }
+
+    #[test]
+    fn a_worker_sleeps_long_only_where_nothing_waits() {
+        let mut bench = Bench::new();
+        assert!(!bench.worker.io.is_waiting());
+        bench.deliver(0, 1);
+        bench.settle(Verdict::Transmit(PortId(1)));
+        assert!(!bench.worker.io.is_waiting());
+        while bench.worker.io.pool.take(PortId(0)).is_some() {}
+        assert!(bench.worker.io.is_waiting());
+    }
+
+    #[test]
+    fn a_sleeping_worker_is_woken_to_stop() {
+        let bench = Bench::new();
+        let Worker { status, .. } = &bench.worker;
+        let handle = Handle { status: Arc::clone(status), thread: std::thread::spawn(|| {}) };
+        handle.request_stop();
+        // Ends at once: the event is there, whatever the queues say.
+        bench.worker.run();
+        assert!(handle.stop());
+    }
+}

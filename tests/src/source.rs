@@ -41,9 +41,9 @@ impl Source {
         &self.code[..self.tests_start]
     }
 
-    /// Lines before the tests, comments among them.
+    /// Lines of code before the tests, without blank lines and comments.
     pub fn own_lines(&self) -> usize {
-        self.text[..self.tests_start].lines().count()
+        self.own_code().lines().filter(|line| !line.trim().is_empty()).count()
     }
 
     /// The line of an offset, from 1.
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn tests_do_not_count() {
-        let text = "fn a() {}\n\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n";
-        assert_eq!(Source::new("a/src/x.rs", text).own_lines(), 2);
+        let text = "// why\nfn a() {}\n\n#[cfg(test)]\nmod tests {\n    fn b() {}\n}\n";
+        assert_eq!(Source::new("a/src/x.rs", text).own_lines(), 1);
         assert_eq!(Source::new("a/tests/x.rs", text).own_lines(), 0);
         assert_eq!(Source::new("a/src/x.rs", "fn a() {}\n").own_lines(), 1);
     }

@@ -11,11 +11,12 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use nix::sys::statvfs::FsFlags;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
@@ -34,7 +35,7 @@ const BOOT_WAIT: Duration = Duration::from_secs(60);
 const HALT_WAIT: Duration = Duration::from_secs(5);
 
 /// Memory of the guest.
-const MEMORY: &str = "256M";
+const MEMORY_MIB: u64 = 256;
 
 /// Begins what the agent itself says, after the job's number.
 const MARK: char = '\u{1}';
@@ -110,13 +111,13 @@ impl Guest {
         write_file(&init, &init_script(&share.to_string_lossy(), network), 0o755)?;
         let mut command = namespace.command("linux.uml");
         command
-            .arg(format!("mem={MEMORY}"))
+            .arg(format!("mem={MEMORY_MIB}M"))
             .args(["rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null", "con0=fd:0,fd:1"])
             .arg(format!("init={}", init.display()))
             .arg(format!("uml_dir={}/", share.display()))
             .arg(format!("vec0:transport=raw,ifname={},depth=64,gro=0", network.interface))
             .arg(TUNABLES)
-            .env("TMPDIR", "/dev/shm")
+            .env("TMPDIR", memory_folder(&share))
             .stdin(Stdio::piped());
         let jobs = Jobs::default();
         let ready = Output::default();
@@ -221,6 +222,16 @@ impl Drop for Guest {
     }
 }
 
+/// Where the file that is the guest's memory may lie: in memory, where a container allows that.
+fn memory_folder(otherwise: &Path) -> PathBuf {
+    let shm = Path::new("/dev/shm");
+    let fits = nix::sys::statvfs::statvfs(shm).is_ok_and(|found| {
+        let free_mib = found.blocks_available() * found.fragment_size() / (1024 * 1024);
+        free_mib > MEMORY_MIB && !found.flags().contains(FsFlags::ST_NOEXEC)
+    });
+    if fits { shm.to_owned() } else { otherwise.to_owned() }
+}
+
 /// Where the guest sees the shared folder.
 pub const SHARE: &str = "/run/share";
 
@@ -317,7 +328,7 @@ fn small_registers_filter() -> Result<BpfProgram> {
     })
 }
 
-fn write_file(path: &std::path::Path, text: &str, mode: u32) -> Result<()> {
+fn write_file(path: &Path, text: &str, mode: u32) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     let attempt = format!("write {}", path.display());
     std::fs::write(path, text).map_err(|error| LabError::io(&attempt, &error))?;

@@ -8,11 +8,14 @@ use xlns_tests::source::{Source, walk};
 /// Lines of code in a function.
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Lines of a file, its unit tests not counted.
+/// Lines of code in a file, its unit tests not counted.
 const FILE_LINES_MAX: usize = 400;
 
 /// Functions that are longer: path and name.
-const LONG_FUNCTIONS: &[(&str, &str)] = &[];
+const LONG_FUNCTIONS: &[(&str, &str)] = &[
+    // The table of RFC 1661 section 4.1, whole.
+    ("control/src/ppp/automaton.rs", "transition"),
+];
 
 /// Files that are longer.
 const LONG_FILES: &[&str] = &[];
@@ -40,6 +43,7 @@ const CLOCK_PLACES: &[&str] = &[
     "dataplane/src/worker.rs",
     "dataplane/src/worker/",
     "tests/src/deadline.rs",
+    "control/tests/",
 ];
 
 /// Which code must not name what: a folder or file, and words that its own code may not contain.
@@ -196,7 +200,7 @@ fn files_are_short() {
         }
     }
     found.extend(exceptions.iter().map(|path| format!("{path} is short now: off the list")));
-    assert_none("files have at most 400 lines besides their tests: split by task", &found);
+    assert_none("files have at most 400 lines of code besides their tests: split by task", &found);
 }
 
 #[test]

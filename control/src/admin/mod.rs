@@ -1,8 +1,8 @@
 //! The operator's socket: what `xlns show` and `xlns clear` ask, and what `xlnsd` answers.
 //!
 //! A Unix stream socket of mode 0600, JSON lines both ways. A line from the client is one
-//! [`Request`]; the answer is one [`Response`] a line, rows first, then [`Response::End`] with their
-//! number, or [`Response::Error`]. A client may ask again on the same connection.
+//! [`Request`]; the answer is one [`Response`] a line, rows first, then [`Response::End`] with
+//! their number, or [`Response::Error`]. A client may ask again on the same connection.
 //!
 //! A million rows take no memory here: [`Server`] asks its owner for a page of rows whenever the
 //! client has taken the one before, and hands the owner's own cursor back for the next.

@@ -56,9 +56,9 @@ pub struct Query {
 
 /// The admin socket and its connections.
 ///
-/// [`Server::handle_event`] takes what mio reports, [`Server::poll_query`] hands out questions. Take
-/// one a turn of the loop and do not sleep while [`Server::has_query`]: a long answer then never
-/// keeps the loop from its other work.
+/// [`Server::handle_event`] takes what mio reports, [`Server::poll_query`] hands out questions.
+/// Take one a turn of the loop and do not sleep while [`Server::has_query`]: a long answer then
+/// never keeps the loop from its other work.
 #[derive(Debug)]
 pub struct Server {
     listener: Listener,
@@ -155,7 +155,8 @@ impl Server {
     }
 
     /// Answers a question with rows, at most about [`PAGE_ROWS`]. With `next_cursor` the same
-    /// question is asked again from there once the client has taken these; without, the answer ends.
+    /// question is asked again from there once the client has taken these; without, the answer
+    /// ends.
     pub fn reply(&mut self, id: ConnectionId, rows: &[Response], next_cursor: Option<u64>) {
         let Some(connection) = self.connection(id) else { return };
         let task = std::mem::replace(&mut connection.task, Task::Closing);

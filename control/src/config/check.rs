@@ -64,9 +64,9 @@ const GATEWAY_HELP: &str = "take another address, one of a pool's or any that on
      set allow_gateway_on_listen_address = true";
 
 impl Config {
-    /// Whether subscribers would find the gateway address at a tunnel endpoint. `host_addresses` are
-    /// the addresses of this host's interfaces, without those of `dataplane.tun_name`; they count
-    /// where `lns.listen` names an unspecified address.
+    /// Whether the gateway is an address that tunnels end at. `host_addresses` are the addresses of
+    /// this host's interfaces, without those of `dataplane.tun_name`; they count where `lns.listen`
+    /// names an unspecified address.
     pub fn gateway_conflict(&self, host_addresses: &[IpAddr]) -> Option<GatewayConflict> {
         let gateway = IpAddr::V4(self.lns.gateway);
         let any = self.lns.listen.contains(&IpAddr::V4(Ipv4Addr::UNSPECIFIED));
@@ -236,6 +236,7 @@ mod tests {
     /// What is wrong with a small good file after `from` was replaced by `to` and `more` added.
     pub fn problems(from: &str, to: &str, more: &str) -> Vec<String> {
         const GOOD: &str = "[lns]\nlisten = [\"192.0.2.1\"]\ngateway = \"10.0.0.1\"\n\
+            [[port]]\ninterface = \"eth0\"\n\
             [[pool]]\nname = \"home\"\nprefixes = [\"10.0.0.0/24\"]\n";
         assert!(GOOD.contains(from), "{from} is not in the good file");
         let text = format!("{}{more}", GOOD.replacen(from, to, 1));
@@ -270,7 +271,8 @@ mod tests {
 
     #[test]
     fn with_a_wildcard_the_host_addresses_decide() {
-        let text = "[lns]\nlisten = [\"0.0.0.0\"]\ngateway = \"10.0.0.1\"\n";
+        let text = "[lns]\nlisten = [\"0.0.0.0\"]\ngateway = \"10.0.0.1\"\n\
+            [[port]]\ninterface = \"eth0\"\n";
         let mut config = Config::parse("x.toml", text).unwrap();
         assert_eq!(config.gateway_conflict(&[]), None);
         let here: IpAddr = "10.0.0.1".parse().unwrap();

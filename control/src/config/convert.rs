@@ -56,11 +56,6 @@ impl Config {
     /// What is allowed but probably not meant; a line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.port.is_empty() {
-            warnings.push(
-                "no [[port]]: sessions come up, but no packet is forwarded for them".to_owned(),
-            );
-        }
         if self.user.is_empty() {
             warnings.push("no [[user]]: every subscriber will be refused".to_owned());
         }
@@ -165,8 +160,8 @@ mod tests {
         let config = Config::parse("x.toml", TEXT).unwrap();
         assert_eq!(config.warnings(), [""; 0]);
         let least = "[lns]\nlisten = [\"192.0.2.1\"]\ngateway = \"10.0.0.1\"\n\
-            [dataplane]\ntun_mtu = 1461\n";
+            [[port]]\ninterface = \"eth0\"\n[dataplane]\ntun_mtu = 1461\n";
         let config = Config::parse("x.toml", least).unwrap();
-        assert_eq!(config.warnings().len(), 4);
+        assert_eq!(config.warnings().len(), 3);
     }
 }

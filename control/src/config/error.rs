@@ -25,12 +25,14 @@ pub struct Problem {
     pub(super) at_key: bool,
     /// Where in the text, in octets; found by `path` unless the parser said.
     pub(super) span: Option<Range<usize>>,
+    /// From 1.
+    line: Option<usize>,
 }
 
 impl Problem {
     pub(super) fn new(path: &KeyPath, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { path: path.clone(), message, help: None, at_key: false, span: None }
+        Self { path: path.clone(), message, help: None, at_key: false, span: None, line: None }
     }
 
     pub(super) fn with_help(mut self, help: impl Into<String>) -> Self {
@@ -46,6 +48,16 @@ impl Problem {
     /// What is wrong, allowed range included.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What to do.
+    pub fn help(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// The line of the file, from 1.
+    pub fn line(&self) -> Option<usize> {
+        self.line
     }
 
     pub(super) fn locate(&mut self, root: &DeTable<'_>) {
@@ -66,8 +78,8 @@ impl fmt::Display for Problem {
 
 /// A configuration that cannot be used.
 ///
-/// `Display` has one line for each mistake, fit for a log; [`ConfigError::report`] shows the lines of
-/// the file as well, with secrets masked.
+/// `Display` has one line for each mistake, fit for a log; [`ConfigError::report`] shows the lines
+/// of the file as well, with secrets masked.
 #[derive(Debug)]
 pub enum ConfigError {
     /// The file could not be read.
@@ -86,7 +98,6 @@ pub enum ConfigError {
 pub struct Mistake {
     problem: Problem,
     source: NamedSource<Arc<String>>,
-    line: Option<usize>,
 }
 
 impl ConfigError {
@@ -122,12 +133,12 @@ impl ConfigError {
     ) -> Self {
         let shown = Arc::new(shown_text(text, hidden));
         problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
-        let mistake = |problem: Problem| {
-            let line = problem.span.as_ref().map(|span| {
+        let mistake = |mut problem: Problem| {
+            problem.line = problem.span.as_ref().map(|span| {
                 shown.bytes().take(span.start).filter(|octet| *octet == b'\n').count() + 1
             });
             let source = NamedSource::new(name, Arc::clone(&shown)).with_language("TOML");
-            Mistake { problem, source, line }
+            Mistake { problem, source }
         };
         Self::Invalid(problems.into_iter().map(mistake).collect())
     }
@@ -186,7 +197,7 @@ impl fmt::Display for ConfigError {
                 for (index, mistake) in mistakes.iter().enumerate() {
                     let separator = if index == 0 { "" } else { "\n" };
                     write!(f, "{separator}{}", mistake.source.name())?;
-                    if let Some(line) = mistake.line {
+                    if let Some(line) = mistake.problem.line {
                         write!(f, ":{line}")?;
                     }
                     write!(f, ": {}", mistake.problem)?;

@@ -153,7 +153,8 @@ fn distance(left: &str, right: &str) -> usize {
 mod tests {
     use super::*;
 
-    const LEAST: &str = "[lns]\nlisten = [\"192.0.2.1\"]\ngateway = \"198.51.100.1\"\n";
+    const LEAST: &str = "[[port]]\ninterface = \"eth0\"\n\
+        [lns]\nlisten = [\"192.0.2.1\"]\ngateway = \"198.51.100.1\"\n";
 
     fn error(text: &str) -> String {
         Config::parse("xlns.toml", text).unwrap_err().to_string()
@@ -179,10 +180,10 @@ mod tests {
     fn an_unknown_key_gets_its_line_and_a_hint() {
         let message = error(&format!("{LEAST}gatewya = \"x\"\n[l2pt]\n"));
         assert!(
-            message.contains("xlns.toml:4: lns.gatewya: unknown key (did you mean `gateway`?)"),
+            message.contains("xlns.toml:6: lns.gatewya: unknown key (did you mean `gateway`?)"),
             "{message}"
         );
-        assert!(message.contains("xlns.toml:5: l2pt: unknown table or key (did you mean `l2tp`?)"));
+        assert!(message.contains("xlns.toml:7: l2pt: unknown table or key (did you mean `l2tp`?)"));
         let message = error(&format!("{LEAST}[admin]\ncolour = 1\n"));
         assert!(message.contains("admin.colour: unknown key (known here: socket)"), "{message}");
     }
@@ -194,7 +195,7 @@ mod tests {
         let message = error("[lns]\nlisten = [\"192.0.2.1\"]\n");
         assert!(message.contains("missing field `gateway`"), "{message}");
         let message = error(&format!("{LEAST}[[port]]\ninterface = \"a\"\nmode = \"fast\"\n"));
-        assert!(message.starts_with("xlns.toml:6: port[0].mode: unknown variant"), "{message}");
+        assert!(message.starts_with("xlns.toml:8: port[1].mode: unknown variant"), "{message}");
     }
 
     #[test]
@@ -202,9 +203,9 @@ mod tests {
         let message = error(&format!("{LEAST}port = 0\n[ppp]\nmru = 9000\nmrru = 1\n"));
         let lines: Vec<&str> = message.lines().collect();
         assert_eq!(lines.len(), 3, "{message}");
-        assert!(lines[0].contains(":4: lns.port: 0 is out of range: 1 to 65535"), "{message}");
-        assert!(lines[1].contains(":6: ppp.mru: 9000 is out of range: 576 to 1500"), "{message}");
-        assert!(lines[2].contains(":7: ppp.mrru: unknown key"), "{message}");
+        assert!(lines[0].contains(":6: lns.port: 0 is out of range: 1 to 65535"), "{message}");
+        assert!(lines[1].contains(":8: ppp.mru: 9000 is out of range: 576 to 1500"), "{message}");
+        assert!(lines[2].contains(":9: ppp.mrru: unknown key"), "{message}");
     }
 
     #[test]
@@ -234,5 +235,31 @@ mod tests {
         let error = Config::load(Path::new("/nonexistent/xlns.toml")).unwrap_err().to_string();
         assert!(error.starts_with("cannot read /nonexistent/xlns.toml: "), "{error}");
         assert!(error.contains("--config"), "{error}");
+    }
+
+    const EXAMPLE: &str = include_str!("../../../xlns.example.toml");
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_ends_the_process(text in ".{0,200}") {
+            let _ = Config::parse("x.toml", &text).map_err(|error| error.report());
+        }
+
+        #[test]
+        fn no_damage_to_a_good_file_ends_the_process_or_shows_a_secret(
+            at in 0..EXAMPLE.len(),
+            length in 0..40_usize,
+            put in "[\"'\\[\\]{}=#.,a0\n]{0,8}",
+        ) {
+            let end = (at + length).min(EXAMPLE.len());
+            let text = format!("{}{put}{}", &EXAMPLE[..at], &EXAMPLE[end..]);
+            // Where the damage joins lines or cuts the key itself, no word tells a secret.
+            let is_key_whole = text.matches("password = \"change me").count() == 2
+                && text.matches("secret = \"change me").count() == 1;
+            if let Err(error) = Config::parse("x.toml", &text) {
+                let report = error.report();
+                proptest::prop_assert!(!is_key_whole || !report.contains("change me"), "{}", report);
+            }
+        }
     }
 }

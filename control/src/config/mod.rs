@@ -1,9 +1,10 @@
 //! The configuration: one TOML file, read at start. `xlns.example.toml` documents every key.
 //!
-//! Loading proves, in this order: the text is TOML; every number is in its range ([`schema`]); every
-//! key is known; every value has its type; and the values fit one another ([`check`]). What is wrong
-//! is reported all at once, each mistake at its line ([`ConfigError`]). A [`Config`] that exists has
-//! passed all of that. Secrets ([`Secret`]) are wiped after use and never printed, in errors neither.
+//! Loading proves, in this order: the text is TOML; every number is in its range (`schema`); every
+//! key is known; every value has its type; and the values fit one another (`check`). What is wrong
+//! is reported all at once, each mistake at its line ([`ConfigError`]). A [`Config`] from a file
+//! has passed all of that. Secrets ([`Secret`]) are wiped after use and never printed, in errors
+//! neither.
 
 mod check;
 mod convert;
@@ -187,7 +188,7 @@ pub struct UserConfig {
 pub struct DataplaneConfig {
     /// Unix socket of `xlns-dataplane`.
     pub socket: PathBuf,
-    /// Worker threads; 0: as many as the port with the most queues has.
+    /// Worker threads; 0: one per queue of the port with the fewest, but not more than cores.
     pub workers: u16,
     /// Core of each worker, in order; empty: the first ones that the process may use.
     pub cores: Vec<u16>,

@@ -34,8 +34,12 @@ const fn number(
     Key { section, name, number: Some((range, unit)) }
 }
 
-/// The MTU of a link may be what a frame holds behind its Ethernet header with two tags.
-const TUN_MTU_MAX: i64 = xlns_dataplane::frame::FRAME_BYTES_MAX as i64 - 22;
+/// The least MTU of a link that carries IPv6.
+const TUN_MTU_MIN: i64 = 1280;
+
+/// What a frame of the data plane holds: an Ethernet header, two 802.1Q tags and a check sequence
+/// come on top.
+const TUN_MTU_MAX: i64 = xlns_dataplane::frame::FRAME_BYTES_MAX as i64 - 26;
 
 /// The size that every IPv4 host takes; a link that carries less is no use to a subscriber.
 const MRU_LEAST: i64 = 576;
@@ -79,10 +83,10 @@ pub const KEYS: &[Key] = &[
     key("dataplane", "socket"),
     number("dataplane", "workers", 0..=WORKERS_MAX, "threads"),
     number("dataplane", "cores", 0..=CORE_MAX, "core numbers"),
-    number("dataplane", "frames_per_queue", 256..=65_536, "frames"),
+    number("dataplane", "frames_per_queue", 512..=65_536, "frames"),
     number("dataplane", "routes_max", 1024..=16_777_216, "routes"),
     key("dataplane", "tun_name"),
-    number("dataplane", "tun_mtu", MRU_LEAST..=TUN_MTU_MAX, "octets"),
+    number("dataplane", "tun_mtu", TUN_MTU_MIN..=TUN_MTU_MAX, "octets"),
     key("dataplane", "busy_poll"),
     number("dataplane", "setup_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "tunnel_packets_per_second", 1..=10_000_000, "packets a second"),

@@ -187,6 +187,15 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn masking_keeps_every_position(text in "([a-z=\"' \n\u{e4}]|password|secret|\"\"\"){0,40}") {
+            let shown = masked(&text);
+            proptest::prop_assert_eq!(shown.len(), text.len());
+            proptest::prop_assert_eq!(shown.lines().count(), text.lines().count());
+        }
+    }
+
     #[test]
     fn masking_follows_strings_over_lines_and_inline_tables() {
         let shown = masked("secret = \"\"\"one\ntwo\nthree\"\"\"\nmru = 1\n");

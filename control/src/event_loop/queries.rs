@@ -86,7 +86,9 @@ impl EventLoop {
             Request::ShowWorkers => {
                 let rows: Vec<_> = (0..)
                     .zip(&counters.workers)
-                    .map(|(worker, counted)| Response::Worker(WorkerRow::of_worker(worker, counted)))
+                    .map(|(worker, counted)| {
+                        Response::Worker(WorkerRow::of_worker(worker, counted))
+                    })
                     .collect();
                 self.admin.reply(connection, &rows, None);
             }

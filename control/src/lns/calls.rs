@@ -3,20 +3,35 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use zeroize::Zeroizing;
 use xlns_dataplane::api::{Command, Session, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
-use super::{Ending, Lns, LnsCounter, TimerKey};
+use super::{CALLS_MAX, Ending, Lns, LnsCounter, TimerKey};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
 use crate::config::{AuthenticationProtocol, Config};
 use crate::l2tp::message::Icrq;
-use crate::l2tp::result::{CallResult, ErrorCode};
+use crate::l2tp::result::{
+    CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
+};
 use crate::l2tp::{SessionId, TunnelId, header};
-use crate::pool::Pools;
 use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Link, Refusal};
 use crate::time::Time;
 use crate::udp::Transmit;
+
+/// What a call is refused or ended with where something is full.
+const NO_ROOM: CallResult = CallResult::NoFacilitiesTemporary;
+
+/// Protocol of a PPP disconnect cause: LCP, or no single one (RFC 3145 section 2).
+const LCP: u16 = 0xc021;
+const NONE: u16 = 0;
+
+/// Direction of a PPP disconnect cause (RFC 3145 section 2).
+const NEITHER: u8 = 0;
+const AT_PEER: u8 = 1;
+const AT_SENDER: u8 = 2;
+
+/// Octets of the header of a data message without Length and sequence numbers.
+const DATA_HEADER_BYTES: usize = 6;
 
 /// The PPP side of the configuration.
 pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
@@ -37,17 +52,8 @@ pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
         server_name: config.lns.host_name.clone(),
         local_address: config.lns.gateway,
         dns: ppp.dns.clone(),
+        nbns: Vec::new(),
     })
-}
-
-/// The address pools, with what is spoken for taken out.
-///
-/// # Errors
-/// Names the pool that cannot be built.
-pub fn pools(config: &Config) -> Result<Pools, crate::pool::Error> {
-    let fixed = config.user.iter().filter_map(|user| user.address);
-    let reserved = fixed.chain([config.lns.gateway]).collect::<Vec<_>>();
-    Pools::new(config.pool.iter().map(|pool| (pool.name.clone(), pool.prefixes.clone())), &reserved)
 }
 
 impl Lns {
@@ -59,22 +65,30 @@ impl Lns {
         icrq: &Icrq,
     ) {
         self.counters.add(LnsCounter::CallsOffered);
-        let full = self.calls.len() >= self.config.l2tp.sessions_max as usize;
+        let most = (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
+        let full = self.calls.len() >= most;
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         if full {
             self.counters.add(LnsCounter::CallsRefused);
             let text = "no more sessions on this LNS";
-            let result = CallResult::NoFacilitiesTemporary;
-            entry.tunnel.refuse_call(now, session, result, ErrorCode::TryAnother, text);
+            let error = Some(ErrorCode::TryAnother);
+            entry.tunnel.refuse_call(now, session, NO_ROOM, error, text);
             return;
         }
-        tracing::debug!(tunnel = tunnel.0, session = session.0, calling = ?icrq.calling_number, "call");
+        let calling = icrq.calling_number.as_deref().map(|number| printable(number).into());
+        let calling: Option<Box<str>> = calling;
+        tracing::debug!(tunnel = tunnel.0, session = session.0, ?calling, "call");
         entry.tunnel.accept_call(now, session);
-        let index = self.calls.insert(Call::new(tunnel, session, now));
+        let index = self.calls.insert(Call::new(tunnel, session, calling, now));
         entry.calls.insert(session, index);
     }
 
-    pub(super) fn handle_call_connected(&mut self, now: Time, tunnel: TunnelId, session: SessionId) {
+    pub(super) fn handle_call_connected(
+        &mut self,
+        now: Time,
+        tunnel: TunnelId,
+        session: SessionId,
+    ) {
         let Some(index) = self.call_index(tunnel, session) else { return };
         let Some(call) = self.calls.get_mut(index) else { return };
         self.counters.add(LnsCounter::CallsConnected);
@@ -105,7 +119,7 @@ impl Lns {
 
     fn handle_link_event(&mut self, now: Time, index: usize, event: ppp::Event) {
         match event {
-            ppp::Event::LcpUp => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::LcpUp { .. } => self.set_forwarding(index, Forwarding::Echo),
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
             ppp::Event::NetworkUp { address } => {
                 self.set_forwarding(index, Forwarding::Packets);
@@ -121,7 +135,6 @@ impl Lns {
                 }
             }
             ppp::Event::NetworkDown => self.set_forwarding(index, Forwarding::Echo),
-            ppp::Event::LcpDown => self.set_forwarding(index, Forwarding::Absent),
             ppp::Event::Down { cause } => self.handle_link_down(now, index, &cause),
         }
     }
@@ -144,7 +157,7 @@ impl Lns {
         };
         call.user = Some(user);
         if let Some(link) = call.link_mut() {
-            link.authenticated(now, answer, &mut self.rng);
+            link.authenticated(now, answer);
         }
     }
 
@@ -166,15 +179,11 @@ impl Lns {
         {
             return Ok(lease.address());
         }
-        let lease = match account.address {
-            Some(address) => self.pools.lease_fixed(address),
-            None => self.pools.lease(account.pool.as_deref()),
-        };
-        match lease {
+        match self.addresses.lease(account) {
             Some(lease) => {
                 let address = lease.address();
                 if let Some(old) = call.lease.replace(lease) {
-                    self.pools.release(old);
+                    self.addresses.release(old);
                 }
                 Ok(address)
             }
@@ -219,10 +228,13 @@ impl Lns {
         let Some(entry) = self.tunnels.get(&call.tunnel) else { return };
         let Some(session) = entry.tunnel.session(call.session) else { return };
         let (local, peer) = (entry.local, entry.peer);
-        let (peer_tunnel, peer_session) = (entry.tunnel.peer_tunnel_id(), session.peer_session_id());
+        let (peer_tunnel, peer_session) =
+            (entry.tunnel.peer_tunnel_id(), session.peer_session_id());
         let Some(link) = call.link_mut() else { return };
         while let Some(frame) = link.poll_transmit() {
-            let payload = header::emit_data(peer_tunnel, peer_session, &frame);
+            let mut payload = Vec::with_capacity(DATA_HEADER_BYTES + frame.len());
+            header::emit_data(&mut payload, peer_tunnel, peer_session, None, false);
+            payload.extend_from_slice(&frame);
             self.transmissions.push_back(Transmit { local, peer, payload });
         }
     }
@@ -232,14 +244,12 @@ impl Lns {
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
         let (tunnel, session) = (call.tunnel, call.session);
-        let (result, error) = match cause {
-            DownCause::PeerTerminated => (CallResult::LossOfCarrier, ErrorCode::None),
-            DownCause::Closed => (CallResult::Administrative, ErrorCode::None),
-            _ => (CallResult::GeneralError, ErrorCode::VendorSpecific),
-        };
         let text = cause.to_string();
         if let Some(entry) = self.tunnels.get_mut(&tunnel) {
-            entry.tunnel.disconnect_call(now, session, result, error, &text);
+            let (result, ppp_cause) = disconnect_reason(*cause);
+            // Beside "general error" a peer expects a code: our own reasons are the vendor's.
+            let error = (result == CallResult::Error).then_some(ErrorCode::Vendor);
+            entry.tunnel.disconnect_call(now, session, result, error, &text, Some(ppp_cause));
         }
         self.end_call(now, tunnel, session, &text);
         self.drive_tunnel(now, tunnel);
@@ -254,8 +264,8 @@ impl Lns {
     ) {
         let text = "no room in the data plane";
         if let Some(entry) = self.tunnels.get_mut(&tunnel) {
-            let result = CallResult::NoFacilitiesTemporary;
-            entry.tunnel.disconnect_call(now, session, result, ErrorCode::TryAnother, text);
+            let error = Some(ErrorCode::TryAnother);
+            entry.tunnel.disconnect_call(now, session, NO_ROOM, error, text, None);
         }
         self.end_call(now, tunnel, session, text);
         self.drive_tunnel(now, tunnel);
@@ -268,29 +278,20 @@ impl Lns {
         let Some(call) = self.calls.get_mut(index) else { return false };
         match &mut call.phase {
             Phase::Link(link) => {
-                link.close(now);
+                link.close(now, DownCause::Closed);
                 self.drive_call(now, index);
             }
             Phase::Connecting { .. } => {
+                let text = "cleared by the operator";
                 if let Some(entry) = self.tunnels.get_mut(&tunnel) {
                     let result = CallResult::Administrative;
-                    let text = "cleared by the operator";
-                    entry.tunnel.disconnect_call(now, session, result, ErrorCode::None, text);
+                    entry.tunnel.disconnect_call(now, session, result, None, text, None);
                 }
-                self.end_call(now, tunnel, session, "cleared by the operator");
+                self.end_call(now, tunnel, session, text);
                 self.drive_tunnel(now, tunnel);
             }
         }
         true
-    }
-
-    /// The calls of the user, or of the tunnel, or all: their keys.
-    pub fn call_keys(&self, matches: impl Fn(&Call) -> bool) -> Vec<(TunnelId, SessionId)> {
-        self.calls
-            .iter()
-            .filter(|(_, call)| matches(call))
-            .map(|(_, call)| (call.tunnel, call.session))
-            .collect()
     }
 
     fn call_index(&self, tunnel: TunnelId, session: SessionId) -> Option<usize> {
@@ -301,7 +302,7 @@ impl Lns {
     pub(super) fn end_call(&mut self, now: Time, tunnel: TunnelId, session: SessionId, why: &str) {
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         let Some(index) = entry.calls.remove(&session) else { return };
-        self.timers.cancel(TimerKey::Call(index).into());
+        self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };
         self.counters.add(LnsCounter::CallsEnded);
         tracing::info!(
@@ -315,12 +316,11 @@ impl Lns {
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
             if let Some(lease) = lease {
-                self.pools.release(lease);
+                self.addresses.release(lease);
             }
             return;
         }
-        let ending =
-            Ending { lease, user: call.user.take(), started: call.started, before_resync: false };
+        let ending = Ending { lease, user: call.user.take(), before_resync: false };
         self.ending.insert(call.key(), ending);
         self.push_command(Command::SessionRemove(call.key()));
     }
@@ -342,7 +342,31 @@ impl Lns {
             );
         }
         if let Some(lease) = ending.lease {
-            self.pools.release(lease);
+            self.addresses.release(lease);
         }
     }
+}
+
+/// What CDN says when PPP is over: the result (RFC 2661 section 4.4.2) and the PPP cause (RFC 3145
+/// section 3).
+fn disconnect_reason(cause: DownCause) -> (CallResult, PppDisconnectCause) {
+    use PppDisconnectCode as Code;
+    let (result, code, protocol, direction) = match cause {
+        DownCause::PeerTerminated => (CallResult::LossOfCarrier, Code::Normal, LCP, AT_PEER),
+        DownCause::Closed => (CallResult::Administrative, Code::Administrative, LCP, AT_SENDER),
+        DownCause::AuthenticationFailed => {
+            (CallResult::Error, Code::AuthenticationFailed, NONE, AT_PEER)
+        }
+        DownCause::AuthenticationTimeout => {
+            (CallResult::Error, Code::AuthenticationTimeout, NONE, AT_PEER)
+        }
+        DownCause::LcpTimeout => (CallResult::Error, Code::LcpSilent, LCP, AT_PEER),
+        DownCause::NegotiationFailed(_) => (CallResult::Error, Code::LcpNotConverged, LCP, NEITHER),
+        DownCause::Looped => (CallResult::Error, Code::LcpLooped, LCP, NEITHER),
+        DownCause::NetworkProtocolsFailed => {
+            (CallResult::Error, Code::NetworkTimeout, NONE, NEITHER)
+        }
+    };
+    let message = cause.to_string();
+    (result, PppDisconnectCause { code, protocol, direction, message })
 }

@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use rand::RngCore;
 use xlns_dataplane::api::SessionKey;
-use zeroize::Zeroizing;
 
 use super::{Lns, LnsCounter, PeerChange, TimerKey, TunnelEntry};
 use crate::config::{Config, LacConfig};
-use crate::l2tp::header::Header;
-use crate::l2tp::message::{self, Sccrq, WithoutTunnel};
-use crate::l2tp::result::{ErrorCode, TunnelResult};
-use crate::l2tp::tunnel::{self, Tunnel};
 use crate::l2tp::TunnelId;
+use crate::l2tp::header::Header;
+use crate::l2tp::message::{self, Sccrq, Unassigned};
+use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult, printable};
+use crate::l2tp::secret::SecretBytes;
+use crate::l2tp::tunnel::{self, Tunnel};
 use crate::time::Time;
 use crate::udp::Transmit;
 
@@ -32,7 +32,7 @@ pub fn tunnel_configs(config: &Config) -> Vec<Arc<tunnel::Config>> {
     let build = |lac: Option<&LacConfig>| {
         let secret = lac
             .and_then(|lac| lac.secret.as_ref())
-            .map(|secret| Zeroizing::new(secret.expose().as_bytes().to_vec()));
+            .map(|secret| SecretBytes::from(secret.expose().as_bytes()));
         let l2tp = &config.l2tp;
         Arc::new(tunnel::Config {
             host_name: config.lns.host_name.clone(),
@@ -54,13 +54,6 @@ pub fn tunnel_configs(config: &Config) -> Vec<Arc<tunnel::Config>> {
     }
 }
 
-/// Why an SCCRQ is refused.
-struct Refusal {
-    result: TunnelResult,
-    error: ErrorCode,
-    text: &'static str,
-}
-
 impl Lns {
     /// Takes one control message.
     pub(super) fn handle_control(
@@ -69,19 +62,18 @@ impl Lns {
         local: SocketAddr,
         peer: SocketAddr,
         header: &Header,
-        body: &[u8],
+        datagram: &[u8],
     ) {
-        if header.tunnel_id.0 == 0 {
-            return self.handle_without_tunnel(now, local, peer, header, body);
+        if header.tunnel_id == TunnelId::UNASSIGNED {
+            return self.handle_without_tunnel(now, local, peer, header, datagram);
         }
-        let Some(entry) = self.tunnels.get_mut(&header.tunnel_id) else {
+        let Some(entry) = self.tunnels.get(&header.tunnel_id) else {
             return self.counters.add(LnsCounter::ControlNoSuchTunnel);
         };
         if entry.peer != peer {
             return self.counters.add(LnsCounter::ControlOuterAddress);
         }
-        entry.tunnel.handle(now, header, body, &mut self.rng);
-        self.drive_tunnel(now, header.tunnel_id);
+        self.handle_in_tunnel(now, header.tunnel_id, header, datagram);
     }
 
     /// A message with Tunnel ID 0: the peer does not know ours yet (RFC 2661 section 3.1).
@@ -91,48 +83,61 @@ impl Lns {
         local: SocketAddr,
         peer: SocketAddr,
         header: &Header,
-        body: &[u8],
+        datagram: &[u8],
     ) {
-        match message::decode_without_tunnel(body) {
-            Ok(WithoutTunnel::Sccrq(sccrq)) => {
-                self.handle_sccrq(now, local, peer, header, body, &sccrq);
+        let secret = self.secret_of(peer.ip());
+        match message::decode_unassigned(header, datagram, secret) {
+            Ok(Unassigned::Sccrq(sccrq)) => {
+                self.handle_sccrq(now, (local, peer), header, datagram, &sccrq);
             }
-            Ok(WithoutTunnel::StopCcn { assigned_tunnel_id }) => {
-                let key = (peer, assigned_tunnel_id);
-                let Some(&id) = self.tunnels_by_peer.get(&key) else {
-                    return self.counters.add(LnsCounter::ControlWithoutTunnel);
-                };
-                if let Some(entry) = self.tunnels.get_mut(&id) {
-                    entry.tunnel.handle(now, header, body, &mut self.rng);
-                    self.drive_tunnel(now, id);
+            Ok(Unassigned::StopCcn(stop)) => {
+                let id = stop.assigned_tunnel_id.map(|id| (peer, id));
+                match id.and_then(|key| self.tunnels_by_peer.get(&key)) {
+                    Some(&id) => self.handle_in_tunnel(now, id, header, datagram),
+                    None => self.counters.add(LnsCounter::ControlWithoutTunnel),
                 }
             }
-            Ok(WithoutTunnel::Other) => self.counters.add(LnsCounter::ControlWithoutTunnel),
+            // A HELLO before our SCCRP arrived asks for nothing that its retransmission would not.
+            Ok(Unassigned::Hello | Unassigned::Zlb | Unassigned::Other) => {
+                self.counters.add(LnsCounter::ControlWithoutTunnel);
+            }
             Err(reject) => {
-                tracing::debug!(%peer, ?reject, "malformed message with tunnel ID 0");
                 self.counters.add(LnsCounter::SetupMalformed);
+                if !self.limiter.admit(now, peer.ip()) {
+                    return self.counters.add(LnsCounter::SetupRateLimited);
+                }
+                tracing::info!(%peer, reason = reject.result.message, "malformed SCCRQ refused");
+                self.refuse(local, peer, header, reject.assigned_tunnel_id, reject.result);
             }
         }
+    }
+
+    fn handle_in_tunnel(&mut self, now: Time, id: TunnelId, header: &Header, datagram: &[u8]) {
+        let Some(entry) = self.tunnels.get_mut(&id) else { return };
+        entry.tunnel.handle(now, header, header.payload(datagram));
+        self.drive_tunnel(now, id);
+    }
+
+    /// The secret for hidden AVPs of a peer whose host name is not known yet: that of the first
+    /// profile for its address.
+    fn secret_of(&self, peer: IpAddr) -> Option<&[u8]> {
+        let profile = self.config.lac.iter().find(|lac| covers(lac, peer))?;
+        profile.secret.as_ref().map(|secret| secret.expose().as_bytes())
     }
 
     fn handle_sccrq(
         &mut self,
         now: Time,
-        local: SocketAddr,
-        peer: SocketAddr,
+        (local, peer): (SocketAddr, SocketAddr),
         header: &Header,
-        body: &[u8],
+        datagram: &[u8],
         sccrq: &Sccrq,
     ) {
-        let hash = self.hasher.hash_one(body);
+        let hash = self.hasher.hash_one(header.payload(datagram));
         if let Some(&id) = self.tunnels_by_peer.get(&(peer, sccrq.assigned_tunnel_id)) {
             if !self.started_anew(now, id, hash) {
                 self.counters.add(LnsCounter::SetupDuplicate);
-                if let Some(entry) = self.tunnels.get_mut(&id) {
-                    entry.tunnel.handle(now, header, body, &mut self.rng);
-                    self.drive_tunnel(now, id);
-                }
-                return;
+                return self.handle_in_tunnel(now, id, header, datagram);
             }
             self.counters.add(LnsCounter::SetupReplaced);
             tracing::info!(tunnel = id.0, %peer, "the peer started anew, its old tunnel ends");
@@ -141,16 +146,29 @@ impl Lns {
         if !self.limiter.admit(now, peer.ip()) {
             return self.counters.add(LnsCounter::SetupRateLimited);
         }
-        match self.admit(peer.ip(), sccrq) {
-            Ok((id, profile)) => self.open_tunnel(now, (local, peer), id, profile, sccrq, hash),
-            Err(refusal) => {
-                tracing::info!(%peer, host_name = %sccrq.host_name, reason = refusal.text, "tunnel refused");
-                self.counters.add(LnsCounter::SetupRefused);
-                let payload =
-                    Tunnel::refuse(header, sccrq, refusal.result, refusal.error, refusal.text);
-                self.transmissions.push_back(Transmit { local, peer, payload });
-            }
+        let opened = self.admit(peer.ip(), sccrq).and_then(|(id, profile)| {
+            self.open_tunnel(now, (local, peer), id, profile, sccrq, hash)
+        });
+        if let Err(result) = opened {
+            let host_name = printable(&sccrq.host_name);
+            tracing::info!(%peer, host_name, reason = result.message, "tunnel refused");
+            self.counters.add(LnsCounter::SetupRefused);
+            self.refuse(local, peer, header, Some(sccrq.assigned_tunnel_id), result);
         }
+    }
+
+    /// Answers an SCCRQ with StopCCN, without keeping anything of it.
+    fn refuse(
+        &mut self,
+        local: SocketAddr,
+        peer: SocketAddr,
+        header: &Header,
+        peer_tunnel_id: Option<TunnelId>,
+        result: ResultCode,
+    ) {
+        let local_tunnel_id = self.free_tunnel_id().unwrap_or_default();
+        let payload = Tunnel::refuse(header, peer_tunnel_id, local_tunnel_id, result);
+        self.transmissions.push_back(Transmit { local, peer, payload });
     }
 
     /// Whether an SCCRQ that finds a tunnel is no retransmission: another one than opened it, or the
@@ -164,15 +182,15 @@ impl Lns {
     }
 
     /// Whether this peer may open a tunnel: its new Tunnel ID and its profile.
-    fn admit(&mut self, peer: IpAddr, sccrq: &Sccrq) -> Result<(TunnelId, Option<usize>), Refusal> {
-        let refuse = |result, error, text| Err(Refusal { result, error, text });
+    fn admit(
+        &mut self,
+        peer: IpAddr,
+        sccrq: &Sccrq,
+    ) -> Result<(TunnelId, Option<usize>), ResultCode> {
         let l2tp = &self.config.l2tp;
         let Some(profile) = self.profile_of(peer, &sccrq.host_name) else {
-            return refuse(
-                TunnelResult::NotAuthorized,
-                ErrorCode::None,
-                "no LAC profile matches this address and host name",
-            );
+            let text = "no LAC profile matches this address and host name";
+            return Err(ResultCode::tunnel(TunnelResult::NotAuthorized, None, text));
         };
         let of_peer = self.tunnels_per_address.get(&peer).copied().unwrap_or(0);
         let text = if self.tunnels.len() >= l2tp.tunnels_max.min(TUNNELS_MAX) as usize {
@@ -186,28 +204,26 @@ impl Lns {
         } else {
             "no tunnel ID is free"
         };
-        refuse(TunnelResult::GeneralError, ErrorCode::TryAnother, text)
+        Err(ResultCode::tunnel(TunnelResult::Error, Some(ErrorCode::TryAnother), text))
     }
 
     /// The first profile that matches; `Some(None)` where none is configured, `None` where none
     /// matches.
-    fn profile_of(&self, peer: IpAddr, host_name: &str) -> Option<Option<usize>> {
+    fn profile_of(&self, peer: IpAddr, host_name: &[u8]) -> Option<Option<usize>> {
         if self.config.lac.is_empty() {
             return Some(None);
         }
         let matches = |lac: &LacConfig| {
-            (lac.peers.is_empty() || lac.peers.iter().any(|net| net.contains(&peer)))
-                && (lac.host_names.is_empty() || lac.host_names.iter().any(|name| name == host_name))
+            let named = |name: &String| name.as_bytes() == host_name;
+            covers(lac, peer) && (lac.host_names.is_empty() || lac.host_names.iter().any(named))
         };
         self.config.lac.iter().position(matches).map(Some)
     }
 
     /// An ID that no tunnel has, nor a session whose last packets are still being counted.
     fn free_tunnel_id(&mut self) -> Option<TunnelId> {
-        let key = |id: TunnelId, local_session_id| SessionKey {
-            local_tunnel_id: id.0,
-            local_session_id,
-        };
+        let key =
+            |id: TunnelId, local_session_id| SessionKey { local_tunnel_id: id.0, local_session_id };
         (0..TUNNEL_ID_TRIES).map(|_| TunnelId(self.rng.next_u32() as u16)).find(|id| {
             id.0 != 0
                 && !self.tunnels.contains_key(id)
@@ -223,9 +239,9 @@ impl Lns {
         profile: Option<usize>,
         sccrq: &Sccrq,
         sccrq_hash: u64,
-    ) {
-        let Some(config) = self.tunnel_configs.get(profile.unwrap_or(0)).cloned() else { return };
-        let tunnel = Tunnel::accept(now, id, sccrq, config, &mut self.rng);
+    ) -> Result<(), ResultCode> {
+        let Some(config) = self.tunnel_configs.get(profile.unwrap_or(0)) else { return Ok(()) };
+        let tunnel = Tunnel::accept(now, id, sccrq, Arc::clone(config), &mut self.rng)?;
         let entry = TunnelEntry {
             tunnel,
             local,
@@ -245,6 +261,7 @@ impl Lns {
             self.peer_changes.push_back(PeerChange::Used(peer.ip()));
         }
         self.drive_tunnel(now, id);
+        Ok(())
     }
 
     /// Takes what a tunnel's machine has to say, until it has no more.
@@ -318,7 +335,7 @@ impl Lns {
             self.end_call(now, id, session, why);
         }
         self.mark_opened(id);
-        self.timers.cancel(TimerKey::Tunnel(id).into());
+        self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
         let key = (entry.peer, entry.tunnel.peer_tunnel_id());
         if self.tunnels_by_peer.get(&key) == Some(&id) {
@@ -338,7 +355,7 @@ impl Lns {
     /// was one.
     pub fn close_tunnel(&mut self, now: Time, id: TunnelId, text: &str) -> bool {
         let Some(entry) = self.tunnels.get_mut(&id) else { return false };
-        entry.tunnel.close(now, TunnelResult::ShuttingDown, ErrorCode::None, text);
+        entry.tunnel.close(now, TunnelResult::ShuttingDown, None, text);
         self.drive_tunnel(now, id);
         true
     }
@@ -347,6 +364,11 @@ impl Lns {
     pub fn tunnel_ids(&self) -> Vec<TunnelId> {
         self.tunnels.keys().copied().collect()
     }
+}
+
+/// Whether a profile is for peers with this address.
+fn covers(lac: &LacConfig, peer: IpAddr) -> bool {
+    lac.peers.is_empty() || lac.peers.iter().any(|prefix| prefix.contains(&peer))
 }
 
 /// The longest that a message can be on its way by retransmission (RFC 2661 section 5.7 asks to

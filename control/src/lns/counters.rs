@@ -48,6 +48,7 @@ lns_counters! {
     DataNoSuchSession, "data_no_such_session", "Data messages on the control socket for an unknown session.";
     DataOuterAddress, "data_outer_address", "Data messages on the control socket from another address or port than their tunnel's.";
     DataHeldEarly, "data_held_early", "PPP frames that came before ICCN and were held.";
+    PppWithoutEffect, "ppp_without_effect", "PPP frames that were malformed, or had no meaning in the state of their link.";
     DataTooEarly, "data_too_early", "PPP frames that came before ICCN and found no room.";
 }
 

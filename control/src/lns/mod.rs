@@ -5,6 +5,7 @@
 //! `handle_*`. Invariants: a call is in `calls` exactly while its tunnel knows its session; an
 //! address is free again only after the data plane said that the session's last packet is counted.
 
+mod addresses;
 mod calls;
 mod control_plane;
 mod counters;
@@ -15,7 +16,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use ipnet::IpNet;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
@@ -28,14 +28,16 @@ use crate::l2tp::header::{self, Header};
 use crate::l2tp::tunnel::{self, Tunnel};
 use crate::l2tp::{SessionId, TunnelId};
 use crate::limits::SetupLimiter;
-use crate::pool::{Lease, Pools};
 use crate::ppp;
 use crate::time::Time;
-use crate::timers::Timers;
+use crate::timers::{self, Timers};
 use crate::udp::Transmit;
 use crate::users::Users;
 
+pub use addresses::{AddressesError, Lease};
 pub use counters::LnsCounter;
+
+use addresses::Addresses;
 
 /// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
 const COMMANDS_MAX: usize = 1 << 20;
@@ -67,37 +69,39 @@ struct TunnelEntry {
 struct Ending {
     lease: Option<Lease>,
     user: Option<Box<str>>,
-    started: Time,
-    /// Named in a resynchronisation since: then its end answers for this session as well.
+    /// A resynchronisation has begun since: its end answers for this session as well.
     before_resync: bool,
 }
 
-/// Timer keys: what a timer is for.
+/// What a timer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TimerKey {
     Tunnel(TunnelId),
     Call(usize),
 }
 
-/// Calls have even keys, tunnels odd ones.
-impl From<TimerKey> for u64 {
-    fn from(key: TimerKey) -> Self {
-        match key {
-            TimerKey::Tunnel(id) => (u64::from(id.0) << 1) | 1,
-            TimerKey::Call(index) => (index as u64) << 1,
+impl TimerKey {
+    /// The timer's token: Tunnel IDs first, calls behind them.
+    fn token(self) -> u32 {
+        match self {
+            Self::Tunnel(id) => id.0.into(),
+            Self::Call(index) => (TUNNEL_TOKENS + index) as u32,
+        }
+    }
+
+    fn of_token(token: u32) -> Self {
+        match u16::try_from(token) {
+            Ok(id) => Self::Tunnel(TunnelId(id)),
+            Err(_) => Self::Call(token as usize - TUNNEL_TOKENS),
         }
     }
 }
 
-impl TimerKey {
-    fn decode(key: u64) -> Self {
-        if key & 1 == 1 {
-            Self::Tunnel(TunnelId((key >> 1) as u16))
-        } else {
-            Self::Call((key >> 1) as usize)
-        }
-    }
-}
+/// Timer tokens that belong to tunnels: one for each Tunnel ID.
+const TUNNEL_TOKENS: usize = 1 << 16;
+
+/// Calls that timer tokens leave room for.
+pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS;
 
 /// The L2TP network server.
 pub struct Lns {
@@ -108,7 +112,7 @@ pub struct Lns {
     hasher: hashbrown::DefaultHashBuilder,
     limiter: SetupLimiter<hashbrown::DefaultHashBuilder>,
     users: Users,
-    pools: Pools,
+    addresses: Addresses,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address and Tunnel ID: finds what a retransmitted SCCRQ belongs to.
     tunnels_by_peer: HashMap<(SocketAddr, TunnelId), TunnelId>,
@@ -132,7 +136,7 @@ impl Lns {
     ///
     /// # Errors
     /// A pool that the configuration names cannot be built; says which.
-    pub fn new(config: Arc<Config>, seed: [u8; 32], now: Time) -> Result<Self, crate::pool::Error> {
+    pub fn new(config: Arc<Config>, seed: [u8; 32]) -> Result<Self, AddressesError> {
         let hasher = hashbrown::DefaultHashBuilder::default();
         let limiter = SetupLimiter::new(
             config.l2tp.sccrq_per_second_max,
@@ -146,14 +150,14 @@ impl Lns {
             limiter,
             hasher,
             users: Users::new(&config.user),
-            pools: calls::pools(&config)?,
+            addresses: Addresses::new(&config)?,
             tunnels: BTreeMap::new(),
             tunnels_by_peer: HashMap::new(),
             tunnels_per_address: HashMap::new(),
             tunnels_half_open: 0,
             calls: Slab::new(),
             ending: BTreeMap::new(),
-            timers: Timers::new(now),
+            timers: Timers::new(),
             transmissions: VecDeque::new(),
             commands: VecDeque::new(),
             commands_lost: false,
@@ -163,11 +167,6 @@ impl Lns {
             ended_totals: SessionCounters::default(),
             config,
         })
-    }
-
-    /// Prefixes that subscribers get addresses from.
-    pub fn subscriber_prefixes(config: &Config) -> Vec<IpNet> {
-        config.pool.iter().flat_map(|pool| pool.prefixes.iter().copied()).collect()
     }
 
     /// Takes a datagram that came to `local` from `peer`.
@@ -185,22 +184,17 @@ impl Lns {
                 return self.counters.add(LnsCounter::HeaderMalformed);
             }
         };
-        let Some(body) = octets.get(header.payload.clone()) else {
-            return self.counters.add(LnsCounter::HeaderMalformed);
-        };
         if header.control {
-            self.handle_control(now, local, peer, &header, body);
+            self.handle_control(now, local, peer, &header, octets);
         } else {
-            self.handle_data(now, peer, &header, body);
+            self.handle_data(now, peer, &header, header.payload(octets));
         }
     }
 
     /// Lets everything happen whose time has come.
     pub fn handle_timeout(&mut self, now: Time) {
-        let mut expired = Vec::new();
-        self.timers.advance(now, &mut expired);
-        for key in expired {
-            match TimerKey::decode(key) {
+        while let Some(token) = self.timers.poll_expired(now) {
+            match TimerKey::of_token(token) {
                 TimerKey::Tunnel(id) => {
                     if let Some(entry) = self.tunnels.get_mut(&id) {
                         entry.tunnel.handle_timeout(now);
@@ -237,6 +231,12 @@ impl Lns {
     /// The next change of the peers in use.
     pub fn poll_peer_change(&mut self) -> Option<PeerChange> {
         self.peer_changes.pop_front()
+    }
+
+    /// Whether every message to the peers is acknowledged.
+    pub fn is_quiet(&self) -> bool {
+        self.transmissions.is_empty()
+            && self.tunnels.values().all(|entry| entry.tunnel.status().queued == 0)
     }
 
     /// Whether commands were lost because the data plane fell behind; asked once. It has to be
@@ -321,14 +321,15 @@ impl Lns {
             return self.counters.add(LnsCounter::DataNoSuchSession);
         };
         let Some(call) = self.calls.get_mut(index) else { return };
-        match call.link_mut() {
-            Some(link) => {
-                link.handle_frame(now, frame, &mut self.rng);
-                self.drive_call(now, index);
+        if let Some(link) = call.link_mut() {
+            if let Some(discard) = link.handle_frame(now, frame, &mut self.rng) {
+                tracing::trace!(index, %discard, "PPP frame without effect");
+                self.counters.add(LnsCounter::PppWithoutEffect);
             }
-            None if call.hold_early(frame) => self.counters.add(LnsCounter::DataHeldEarly),
-            None => self.counters.add(LnsCounter::DataTooEarly),
+            return self.drive_call(now, index);
         }
+        let held = call.hold_early(frame);
+        self.counters.add(if held { LnsCounter::DataHeldEarly } else { LnsCounter::DataTooEarly });
     }
 
     /// Queues a command while the data plane listens.
@@ -346,8 +347,13 @@ impl Lns {
 
     fn reschedule(&mut self, key: TimerKey, at: Option<Time>) {
         match at {
-            Some(at) => self.timers.schedule(key.into(), at),
-            None => self.timers.cancel(key.into()),
+            Some(at) => self.timers.set(key.token(), at),
+            None => {
+                self.timers.cancel(key.token());
+            }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

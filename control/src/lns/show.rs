@@ -7,6 +7,7 @@ use crate::admin::{
     CounterRow, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
 };
 use crate::call::Call;
+use crate::l2tp::tunnel::State;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::time::Time;
 
@@ -20,13 +21,17 @@ impl Lns {
     ) -> (Vec<TunnelRow>, Option<u64>) {
         let Ok(first) = u16::try_from(cursor) else { return (Vec::new(), None) };
         let mut tunnels = self.tunnels.range(TunnelId(first)..);
-        let rows: Vec<_> =
-            tunnels.by_ref().take(limit).map(|(id, entry)| self.tunnel_row(now, *id, entry)).collect();
+        let rows: Vec<_> = tunnels
+            .by_ref()
+            .take(limit)
+            .map(|(id, entry)| self.tunnel_row(now, *id, entry))
+            .collect();
         (rows, tunnels.next().map(|(id, _)| id.0.into()))
     }
 
     fn tunnel_row(&self, now: Time, id: TunnelId, entry: &TunnelEntry) -> TunnelRow {
         let tunnel = &entry.tunnel;
+        let status = tunnel.status();
         let lac = entry.profile.and_then(|index| self.config.lac.get(index));
         TunnelRow {
             tunnel_id: id.0,
@@ -34,12 +39,12 @@ impl Lns {
             peer: entry.peer,
             local: entry.local,
             host_name: tunnel.peer_host_name().to_owned(),
-            vendor_name: tunnel.peer_vendor().to_owned(),
-            state: tunnel.state().name().to_owned(),
+            vendor_name: tunnel.peer_vendor().unwrap_or("").to_owned(),
+            state: state_name(tunnel.state()).to_owned(),
             lac: lac.map(|lac| lac.name.clone()).unwrap_or_default(),
             sessions: entry.calls.len() as u32,
-            unacknowledged: tunnel.unacknowledged() as u32,
-            retransmissions: tunnel.retransmissions(),
+            unacknowledged: status.queued as u32,
+            retransmissions: status.retransmissions,
             age_seconds: now.since(entry.started).as_secs(),
         }
     }
@@ -83,8 +88,12 @@ impl Lns {
         let level = |name, value: usize, text| CounterRow::new("control", name, value as u64, text);
         rows.push(level("tunnels", self.tunnels.len(), "Tunnels now, closing ones among them."));
         rows.push(level("calls", self.calls.len(), "Calls now, from ICRQ on."));
-        rows.push(level("calls_ending", self.ending.len(), "Ended calls whose last packets are still counted."));
-        rows.push(level("addresses_free", self.pools.free(), "Addresses free in all pools."));
+        rows.push(level(
+            "calls_ending",
+            self.ending.len(),
+            "Ended calls whose last packets are still counted.",
+        ));
+        rows.push(level("addresses_free", self.addresses.free(), "Addresses free in all pools."));
         rows
     }
 
@@ -117,6 +126,17 @@ impl Lns {
             .collect();
         keys.into_iter().filter(|(tunnel, session)| self.close_call(now, *tunnel, *session)).count()
             as u64
+    }
+}
+
+/// The words of RFC 2661 section 7.2.1, and our own for the time after.
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Idle => "idle",
+        State::WaitCtlReply => "wait-ctl-reply",
+        State::WaitCtlConn => "wait-ctl-conn",
+        State::Established => "established",
+        State::Closing => "closing",
     }
 }
 

@@ -49,8 +49,8 @@ const NEXT_HOP_HEADER_BYTES: usize = 8;
 pub enum Event {
     /// A dump of everything starts.
     DumpBegun,
-    /// It ended; `complete` says whether it was consistent and no change was lost meanwhile, so that
-    /// what it did not name does not exist.
+    /// It ended; `complete` says whether it was consistent and no change was lost meanwhile, so
+    /// that what it did not name does not exist.
     DumpEnded {
         /// See above.
         complete: bool,
@@ -239,7 +239,7 @@ fn decode_link(payload: &[u8]) -> Result<Option<Link>, DecodeError> {
 
 fn decode_address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
     let header = AddressHeader::parse(payload)?;
-    // A duplicate on the link (RFC 4862 section 5.4): the kernel does not use it.
+    // Another node on the link has it, too: the kernel does not use it.
     if !is_ip(header.family) || header.flags.contains(AddressHeaderFlags::Dadfailed) {
         return Ok(None);
     }
@@ -420,8 +420,8 @@ fn ip_address(value: &[u8]) -> Option<IpAddr> {
     <[u8; 16]>::try_from(value).ok().map(IpAddr::from)
 }
 
-/// A host must not believe that a neighbour has a group's or the broadcast address (RFC 1812
-/// section 3.3.2); packets to a subnet's broadcast address stay with the kernel this way, too.
+/// A neighbour has an address of its own; one that claims a group's or the broadcast address is not
+/// believed. Packets to a subnet's broadcast address stay with the kernel this way, too.
 fn individual_mac(value: &[u8]) -> Option<[u8; 6]> {
     let mac = <[u8; 6]>::try_from(value).ok()?;
     (mac[0] & 1 == 0 && mac != [0; 6]).then_some(mac)

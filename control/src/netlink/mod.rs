@@ -1,9 +1,9 @@
 //! The kernel's links, addresses, routes and neighbours, by rtnetlink on mio.
 //!
 //! Two sockets: one hears changes, the other asks, so that answers never crowd out changes and a
-//! change never hides among answers. Every start, and every loss of changes (`ENOBUFS`), is followed
-//! by a dump of everything, bracketed by [`Event::DumpBegun`] and [`Event::DumpEnded`]; the mirror
-//! ([`crate::routing`]) removes what the dump no longer named.
+//! change never hides among answers. Every start, and every loss of changes (`ENOBUFS`), is
+//! followed by a dump of everything, bracketed by [`Event::DumpBegun`] and [`Event::DumpEnded`];
+//! the mirror ([`crate::routing`]) removes what the dump no longer named.
 //!
 //! Nothing here waits: requests go out, their acknowledgements and errors are matched by sequence
 //! number, and [`Netlink::receive`] returns in batches of bounded size.
@@ -12,6 +12,7 @@
 //! million messages, and an attribute that a newer kernel adds must not cost us the message.
 
 mod event;
+mod message;
 mod request;
 mod socket;
 

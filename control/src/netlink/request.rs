@@ -240,3 +240,75 @@ fn serialize(message: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8>
     message.serialize(&mut octets);
     octets
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(request: &KernelRequest) -> (NetlinkHeader, RouteNetlinkMessage) {
+        let octets = request.encode(77).unwrap();
+        let message = NetlinkMessage::deserialize(&octets).unwrap();
+        let (header, payload) = message.into_parts();
+        assert_eq!(header.sequence_number, 77);
+        assert_eq!(header.flags & (NLM_F_REQUEST | NLM_F_ACK), NLM_F_REQUEST | NLM_F_ACK);
+        match payload {
+            NetlinkPayload::InnerMessage(message) => (header, message),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn routes_of_both_families() {
+        for (prefix, scope) in [("100.64.0.0/10", 253), ("2001:db8::/32", 0)] {
+            let prefix: IpNet = prefix.parse().unwrap();
+            let (header, message) = decoded(&KernelRequest::AddRoute { prefix, link: 9 });
+            assert_ne!(header.flags & NLM_F_CREATE, 0);
+            let RouteNetlinkMessage::NewRoute(route) = message else { panic!("{message:?}") };
+            assert_eq!(route.header.destination_prefix_length, prefix.prefix_len());
+            assert_eq!(u8::from(route.header.protocol), ROUTE_PROTOCOL);
+            assert_eq!(u8::from(route.header.scope), scope);
+            assert_eq!(route.header.table, 254);
+            assert!(route.attributes.contains(&RouteAttribute::Oif(9)));
+
+            let (header, message) = decoded(&KernelRequest::RemoveRoute { prefix, link: 9 });
+            assert_eq!(header.flags & NLM_F_CREATE, 0);
+            assert!(matches!(message, RouteNetlinkMessage::DelRoute(removed) if removed == route));
+        }
+    }
+
+    #[test]
+    fn an_address_has_no_prefix() {
+        for (address, length) in [("100.64.0.1", 32), ("2001:db8::1", 128)] {
+            let address = address.parse().unwrap();
+            let (_, message) = decoded(&KernelRequest::AddAddress { address, link: 9 });
+            let RouteNetlinkMessage::NewAddress(message) = message else { panic!("{message:?}") };
+            assert_eq!((message.header.prefix_len, message.header.index), (length, 9));
+            assert!(message.attributes.contains(&AddressAttribute::Local(address)));
+        }
+    }
+
+    #[test]
+    fn a_neighbor_that_is_known_is_probed_and_one_that_is_not_is_created() {
+        let address = "192.0.2.7".parse().unwrap();
+        let (header, message) = decoded(&KernelRequest::ProbeNeighbor { address, link: 2 });
+        let RouteNetlinkMessage::NewNeighbour(message) = message else { panic!("{message:?}") };
+        assert_eq!(message.header.state, NeighbourState::Probe);
+        assert_eq!(header.flags & NLM_F_CREATE, 0, "one that is gone is not made again");
+
+        let (header, message) = decoded(&KernelRequest::ResolveNeighbor { address, link: 2 });
+        let RouteNetlinkMessage::NewNeighbour(message) = message else { panic!("{message:?}") };
+        assert_eq!(message.header.flags, NeighbourFlags::Use);
+        assert_ne!(header.flags & NLM_F_CREATE, 0);
+    }
+
+    #[test]
+    fn a_dump_goes_through_all_parts() {
+        let mut parts = vec![DumpPart::FIRST];
+        while let Some(next) = parts[parts.len() - 1].next() {
+            parts.push(next);
+        }
+        let types: Vec<u8> = parts.iter().map(|part| part.encode(1)[4]).collect();
+        assert_eq!(types, [18, 22, 26, 26, 30]);
+        assert_eq!(KernelRequest::Dump.encode(1), None);
+    }
+}

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 use mio::{Interest, Registry, Token};
-use netlink_packet_core::{NetlinkBuffer, NlasIterator};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use nix::errno::Errno;
 use nix::libc;
@@ -12,6 +11,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use tracing::{debug, info, warn};
 
 use super::event::{Event, Origin, decode};
+use super::message::{Message, Messages};
 use super::request::{DumpPart, KernelRequest};
 
 /// Receive buffer for changes: some 30 thousand route changes, what a routing daemon makes in one
@@ -40,9 +40,6 @@ const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
 const NLMSG_OVERRUN: u16 = 4;
 const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLM_F_CAPPED: u16 = 0x100;
-const NLM_F_ACK_TLVS: u16 = 0x200;
-const NLMSGERR_ATTR_MSG: u16 = 1;
 
 /// A dump under way.
 struct Dump {
@@ -69,6 +66,8 @@ pub struct Netlink {
     dump: Option<Dump>,
     dump_again: bool,
     announce_dump: bool,
+    /// Changes were lost, and the queue was not empty since.
+    lost: bool,
 }
 
 impl Netlink {
@@ -111,6 +110,7 @@ impl Netlink {
             dump: None,
             dump_again: true,
             announce_dump: false,
+            lost: false,
         };
         netlink.send_waiting()?;
         Ok(netlink)
@@ -171,7 +171,10 @@ impl Netlink {
     ) -> io::Result<bool> {
         for _ in 0..DATAGRAMS_PER_TURN {
             match read(&self.changes, datagram)? {
-                Read::Nothing => return Ok(false),
+                Read::Nothing => {
+                    self.dump_again |= std::mem::take(&mut self.lost);
+                    return Ok(false);
+                }
                 Read::Datagram => {
                     for message in Messages(datagram) {
                         push_change(Origin::Live, &message, events);
@@ -179,7 +182,10 @@ impl Netlink {
                 }
                 Read::Lost => {
                     info!("routing changes were lost: reading everything again");
-                    self.dump_again = true;
+                    // The kernel says so in front of what it had queued, and goes on losing
+                    // changes, silently, until the queue is empty: a dump before that would miss
+                    // them.
+                    self.lost = true;
                     if let Some(dump) = &mut self.dump {
                         dump.complete = false;
                     }
@@ -280,7 +286,7 @@ impl Netlink {
                 sequence: 0,
                 interrupted: false,
                 retries: 0,
-                complete: true,
+                complete: !self.lost,
             });
             self.send_dump_part(DumpPart::FIRST)?;
         }
@@ -376,62 +382,5 @@ fn push_change(origin: Origin, message: &Message<'_>, events: &mut Vec<Event>) {
             %error,
             "a message of the kernel was not understood"
         ),
-    }
-}
-
-/// One netlink message.
-struct Message<'a> {
-    message_type: u16,
-    flags: u16,
-    sequence: u32,
-    payload: &'a [u8],
-}
-
-impl Message<'_> {
-    /// The positive error number of NLMSG_ERROR and NLMSG_DONE; 0: none.
-    fn errno(&self) -> i32 {
-        match self.payload.first_chunk::<4>() {
-            Some(code) => i32::from_ne_bytes(*code).saturating_neg(),
-            None => 0,
-        }
-    }
-
-    /// The kernel's words about an error, where it has some: attributes behind the code and the
-    /// request, of which only the header is repeated where "capped".
-    fn explanation(&self) -> String {
-        if self.flags & NLM_F_ACK_TLVS == 0 {
-            return String::new();
-        }
-        let request_bytes = match self.payload.get(4..8).and_then(|octets| octets.try_into().ok()) {
-            Some(length) if self.flags & NLM_F_CAPPED == 0 => u32::from_ne_bytes(length) as usize,
-            _ => 16,
-        };
-        let octets = self.payload.get(4 + request_bytes.next_multiple_of(4)..).unwrap_or_default();
-        NlasIterator::new(octets)
-            .flatten()
-            .find(|attribute| attribute.kind() == NLMSGERR_ATTR_MSG)
-            .map(|attribute| {
-                String::from_utf8_lossy(attribute.value()).trim_end_matches('\0').to_string()
-            })
-            .unwrap_or_default()
-    }
-}
-
-/// The messages of a datagram; ends at the first that is not whole.
-struct Messages<'a>(&'a [u8]);
-
-impl<'a> Iterator for Messages<'a> {
-    type Item = Message<'a>;
-
-    fn next(&mut self) -> Option<Message<'a>> {
-        let message = NetlinkBuffer::new_checked(self.0).ok()?;
-        let length = usize::try_from(message.length()).ok()?.next_multiple_of(4);
-        self.0 = self.0.get(length..).unwrap_or_default();
-        Some(Message {
-            message_type: message.message_type(),
-            flags: message.flags(),
-            sequence: message.sequence_number(),
-            payload: message.payload(),
-        })
     }
 }

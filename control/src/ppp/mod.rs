@@ -48,6 +48,16 @@ pub enum Authentication {
     Pap,
 }
 
+impl Authentication {
+    /// The word that the configuration and tables use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ChapMd5 => "chap-md5",
+            Self::Pap => "pap",
+        }
+    }
+}
+
 /// What all links of one profile have in common.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {

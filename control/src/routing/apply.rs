@@ -181,8 +181,8 @@ impl Routing {
     }
 
     fn insert_route(&mut self, origin: Origin, route: Route) {
-        // Groups are not forwarded, and a link-local prefix is on every link (RFC 4291 section
-        // 2.5.6): neither has a place in one table.
+        // Groups are not forwarded, and a link-local prefix is on every link: neither has a place
+        // in one table.
         let address = route.prefix.addr();
         if address.is_multicast() || is_link_local(address) {
             return;

@@ -1,5 +1,5 @@
-//! What we put into the kernel's tables: the subscriber prefixes as routes to `xlns0`, so that the host
-//! and a routing daemon see them, and the gateway's address, so that the host answers for it.
+//! What we put into the kernel's tables: the subscriber prefixes as routes to `xlns0`, so that the
+//! host and a routing daemon see them, and the gateway's address, so that the host answers for it.
 
 use std::time::Duration;
 

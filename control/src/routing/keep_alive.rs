@@ -1,8 +1,9 @@
 //! Keeps the neighbours alive that the data plane uses.
 //!
-//! The kernel does not see the data plane's traffic, so it would let their entries go stale, trust
-//! them for ever, or throw them away. A stale entry is verified at once; a neighbour in use that
-//! the kernel does not know is looked for until it is found. All of it at a bounded rate.
+//! A stale entry is verified only once a packet is sent to the neighbour (RFC 4861 section 7.3.3),
+//! and the kernel does not see the data plane's packets: it would trust the entry for ever, or
+//! throw it away as unused. So we have a stale entry verified at once, and a neighbour in use that
+//! the kernel does not know looked for until it is found, all of it at a bounded rate.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -1,20 +1,20 @@
 //! The kernel's routing as the data plane needs it: a sans-IO mirror.
 //!
 //! [`Routing`] is told what the kernel says ([`crate::netlink::Event`]) and emits commands for the
-//! data plane and requests for the kernel. What is emitted follows from the state of the mirror, not
-//! from the single change: a change only marks keys as pending, and [`Routing::poll_command`]
+//! data plane and requests for the kernel. What is emitted follows from the state of the mirror,
+//! not from the single change: a change only marks keys as pending, and [`Routing::poll_command`]
 //! compares what a key should be with what the data plane was told. So a key that changes a
-//! thousand times between two polls costs one command, and the memory for what is pending is bounded
-//! by the tables themselves.
+//! thousand times between two polls costs one command, and the memory for what is pending is
+//! bounded by the tables themselves.
 //!
 //! What becomes of the kernel's tables:
 //!
 //! - addresses are host addresses; those configured as tunnel endpoints are marked;
-//! - a route by a router on a port becomes `Neighbor`, a prefix on a port `Glean`, a route to any other
-//!   interface `Local` (the kernel forwards), blackhole, unreachable and prohibit `Unreachable`; only
-//!   the main table counts; the lowest metric with a usable next hop wins;
-//! - a neighbour found on the prefix of a port is a route of its own (RFC 1122 section 2.3.2 is the
-//!   kernel's work, we only read the result);
+//! - a route by a router on a port becomes `Neighbor`, a prefix on a port `Glean`, a route to any
+//!   other interface `Local` (the kernel forwards), blackhole, unreachable and prohibit
+//!   `Unreachable`; only the main table counts; the lowest metric with a usable next hop wins;
+//! - a neighbour found on the prefix of a port is a route of its own, with the port's link-layer
+//!   address behind it;
 //! - routes to `xlns0` are ours and are not mirrored; the subscriber prefixes are installed there.
 
 mod apply;
@@ -74,7 +74,8 @@ struct Peer {
 ///
 /// Getters: [`Self::is_synchronised`], [`Self::host_addresses`], [`Self::routes`], ... .
 /// `handle_*`: [`Self::handle_event`], [`Self::handle_timeout`]. Commands: [`Self::resync`],
-/// [`Self::use_peer`], [`Self::unuse_peer`], [`Self::shutdown`]. `poll_*`: drain all of them after every input.
+/// [`Self::use_peer`], [`Self::unuse_peer`], [`Self::shutdown`]. `poll_*`: drain all of them after
+/// every input.
 #[derive(Debug)]
 pub struct Routing {
     config: RoutingConfig,
@@ -186,8 +187,8 @@ impl Routing {
     }
 
     /// Tells everything again: the data plane was restarted, or control was. The caller frames what
-    /// [`Self::poll_command`] then hands out (until `None`) by `ResyncBegin` and `ResyncEnd`, and ends
-    /// only once [`Self::is_synchronised`], or routes still to be read would be removed.
+    /// [`Self::poll_command`] then hands out (until `None`) by `ResyncBegin` and `ResyncEnd`, and
+    /// ends only once [`Self::is_synchronised`], or routes still to be read would be removed.
     pub fn resync(&mut self) {
         self.generation = self.generation.wrapping_add(1);
         self.replay = Some(Bound::Unbounded);
@@ -243,8 +244,8 @@ impl Routing {
         })
     }
 
-    /// Whether the configured gateway is an address at which tunnels may end: packets of a subscriber
-    /// to its gateway would then be taken for packets of a tunnel.
+    /// Whether the configured gateway is an address at which tunnels may end: packets of a
+    /// subscriber to its gateway would then be taken for packets of a tunnel.
     pub fn is_gateway_tunnel_endpoint(&self) -> bool {
         self.config.gateway.and_then(|gateway| self.host_address(gateway)) == Some(true)
     }

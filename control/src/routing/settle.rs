@@ -103,7 +103,8 @@ impl Routing {
         }
     }
 
-    /// What depends on the route: the gateways in use, neighbours found on the prefix, tunnel peers.
+    /// What depends on the route: the gateways in use, neighbours found on the prefix, tunnel
+    /// peers.
     fn on_route_changed(
         &mut self,
         prefix: IpNet,

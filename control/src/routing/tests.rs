@@ -387,7 +387,7 @@ fn a_stale_neighbor_is_verified() {
     test.live(Change::Neighbor(stale));
     assert_eq!(test.routing.poll_timeout(), Some(test.now));
     let probe = KernelRequest::ProbeNeighbor { address: ip("192.0.2.7"), link: ACCESS };
-    assert_eq!(test.pass(Duration::ZERO), [probe.clone()]);
+    assert_eq!(test.pass(Duration::ZERO), std::slice::from_ref(&probe));
     assert_eq!(test.pass(Duration::from_secs(4)), []);
     assert_eq!(test.pass(Duration::from_secs(1)), [probe], "it is still stale");
     test.live(Change::Neighbor(Neighbor { state: NeighborState::Reachable, ..stale }));
@@ -401,11 +401,11 @@ fn a_gateway_that_is_not_known_is_looked_for_until_it_is_found() {
     let default = route("0.0.0.0/0", 0, &[(CORE, Some("203.0.113.1"))]);
     test.live(Change::Route(default.clone()));
     let resolve = KernelRequest::ResolveNeighbor { address: ip("203.0.113.1"), link: CORE };
-    assert_eq!(test.pass(Duration::ZERO), [resolve.clone()]);
+    assert_eq!(test.pass(Duration::ZERO), std::slice::from_ref(&resolve));
     // The kernel tries, and gives up.
     test.live(Change::Neighbor(neighbor(CORE, "203.0.113.1", NeighborState::Unusable)));
     assert_eq!(test.pass(Duration::from_millis(4999)), []);
-    assert_eq!(test.pass(Duration::from_millis(1)), [resolve.clone()]);
+    assert_eq!(test.pass(Duration::from_millis(1)), std::slice::from_ref(&resolve));
     test.live(Change::Neighbor(neighbor(CORE, "203.0.113.1", NeighborState::Reachable)));
     assert_eq!(test.pass(Duration::from_secs(5)), []);
     // It is flushed: again, at once.
@@ -424,7 +424,7 @@ fn a_tunnel_peer_on_the_link_is_looked_for_while_a_tunnel_leads_there() {
     assert_eq!(test.pass(Duration::ZERO), [], "no route leads there");
     let connected = route("192.0.2.0/24", 0, &[(ACCESS, None)]);
     test.live(Change::Route(connected.clone()));
-    assert_eq!(test.pass(Duration::ZERO), [resolve.clone()]);
+    assert_eq!(test.pass(Duration::ZERO), std::slice::from_ref(&resolve));
     test.routing.unuse_peer(ip("192.0.2.7"));
     assert_eq!(test.pass(Duration::from_secs(5)), [resolve]);
     test.routing.unuse_peer(ip("192.0.2.7"));

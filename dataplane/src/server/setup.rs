@@ -5,6 +5,7 @@
 //! in its map it passes everything to the kernel), then sockets are bound, then workers start and
 //! fill their rings, and only then do the sockets enter the program's map.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 
@@ -155,9 +156,8 @@ impl Driver for Kernel<'_> {
             for queue in 0..queues.get(port).copied().unwrap_or_default() {
                 let name = &interface.name;
                 let made = Socket::bind(&bound.memory, name, queue.into(), sizes, zero_copy);
-                let (socket, ring) = made.map_err(|error| {
-                    (port, format!("cannot bind queue {queue} of {name}: {error}"))
-                })?;
+                let (socket, ring) =
+                    made.map_err(|error| (port, bind_error(queue, &error, zero_copy)))?;
                 sockets.push(socket);
                 rings.push(ring);
             }
@@ -167,6 +167,16 @@ impl Driver for Kernel<'_> {
         self.bound = Some(bound);
         Ok(())
     }
+}
+
+fn bind_error(queue: u16, error: &io::Error, zero_copy: bool) -> String {
+    let advice = match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP) if zero_copy => ": its driver has no zero-copy",
+        Some(libc::EBUSY) => ": another program has an AF_XDP socket there",
+        Some(libc::EPERM) => ": CAP_NET_RAW and CAP_NET_ADMIN are needed",
+        _ => "",
+    };
+    format!("cannot bind queue {queue}: {error}{advice}")
 }
 
 impl Kernel<'_> {

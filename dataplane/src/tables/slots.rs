@@ -57,11 +57,6 @@ impl Slots {
         !self.retired.is_empty()
     }
 
-    /// Places from here on were never used.
-    pub(crate) fn next(&self) -> u32 {
-        self.next
-    }
-
     /// Places in use, not counting those that wait.
     #[cfg(test)]
     pub(crate) fn used(&self) -> usize {

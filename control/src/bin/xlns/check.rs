@@ -48,7 +48,14 @@ pub fn warn(config: &Config) {
 fn report_as_json(error: &ConfigError) -> Result<(), Failure> {
     let problems: Vec<_> = error
         .problems()
-        .map(|problem| json!({ "key": problem.path(), "message": problem.message() }))
+        .map(|problem| {
+            json!({
+                "line": problem.line(),
+                "key": problem.path(),
+                "message": problem.message(),
+                "help": problem.help(),
+            })
+        })
         .collect();
     let text = json!({ "error": error.to_string(), "problems": problems });
     writeln!(io::stdout(), "{text}")?;

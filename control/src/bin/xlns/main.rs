@@ -8,12 +8,12 @@ mod show;
 mod table;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use xlns_control::admin::{ClientError, SOCKET_DEFAULT};
-use xlns_control::config::PATH_DEFAULT;
+use xlns_control::config::{Config, PATH_DEFAULT};
 
 use crate::output::Failure;
 
@@ -26,9 +26,12 @@ struct CommandLine {
     /// Prints JSON: an array of objects, or an object, with exact numbers.
     #[arg(long, global = true)]
     json: bool,
-    /// Socket of the running xlnsd (`admin.socket` of its configuration).
-    #[arg(long, global = true, value_name = "PATH", default_value = SOCKET_DEFAULT)]
-    socket: PathBuf,
+    /// The configuration file; `show` and `clear` take the socket from it, if given.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Socket of the running xlnsd, for `show` and `clear` [default: /run/xlns/admin.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -38,30 +41,19 @@ enum Command {
     /// Both end with this command, at Ctrl-C, and when one of them cannot go on. For service, use
     /// the systemd units instead.
     Run {
-        #[command(flatten)]
-        config: ConfigArgument,
-        /// Log level of both, like RUST_LOG: `info`, `debug`, `xlns_control::l2tp=trace`.
+        /// What both log, instead of the variable RUST_LOG: `info`, `debug`, or a filter such as
+        /// `xlns_control::l2tp=trace`.
         #[arg(long, value_name = "FILTER")]
         log: Option<String>,
     },
     /// Checks a configuration and prints all of it that is in force, secrets hidden.
-    Check {
-        #[command(flatten)]
-        config: ConfigArgument,
-    },
+    Check,
     /// Shows what is up and what it does.
     #[command(subcommand)]
     Show(Show),
     /// Ends tunnels or sessions; the peer is told.
     #[command(subcommand)]
     Clear(Clear),
-}
-
-#[derive(Debug, Args)]
-struct ConfigArgument {
-    /// The configuration file.
-    #[arg(long = "config", value_name = "PATH", default_value = PATH_DEFAULT)]
-    path: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -126,13 +118,7 @@ enum Clear {
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
-    let result = match &line.command {
-        Command::Run { config, log } => run::run(&config.path, log.as_deref()),
-        Command::Check { config } => check::check(&config.path, line.json),
-        Command::Show(topic) => show::show(topic, &line.socket, line.json),
-        Command::Clear(which) => clear::clear(which, &line.socket, line.json),
-    };
-    match result {
+    match carry_out(&line) {
         Ok(()) => ExitCode::SUCCESS,
         // `xlns show sessions | head`: the reader has what it wants.
         Err(Failure::OutputClosed) => ExitCode::SUCCESS,
@@ -145,6 +131,28 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+fn carry_out(line: &CommandLine) -> Result<(), Failure> {
+    let config = line.config.as_deref().unwrap_or(Path::new(PATH_DEFAULT));
+    match &line.command {
+        Command::Run { log } => run::run(config, log.as_deref()),
+        Command::Check => check::check(config, line.json),
+        Command::Show(topic) => show::show(topic, &socket(line)?, line.json),
+        Command::Clear(which) => clear::clear(which, &socket(line)?, line.json),
+    }
+}
+
+/// The socket named, else that of the configuration named, else the usual one.
+fn socket(line: &CommandLine) -> Result<PathBuf, Failure> {
+    match (&line.socket, &line.config) {
+        (Some(socket), _) => Ok(socket.clone()),
+        (None, Some(config)) => {
+            let config = Config::load(config).map_err(|error| check::report(&error))?;
+            Ok(config.admin.socket)
+        }
+        (None, None) => Ok(PathBuf::from(SOCKET_DEFAULT)),
     }
 }
 

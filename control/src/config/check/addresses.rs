@@ -137,7 +137,7 @@ fn check_pool_prefix(
     Some(prefix)
 }
 
-/// Whether the operator said that this listen address is the gateway too; gateways may lie in pools.
+/// Whether the operator said that this listen address is the gateway, too; that may lie in a pool.
 fn is_allowed_gateway(config: &Config, listen: IpAddr) -> bool {
     config.lns.allow_gateway_on_listen_address && listen == IpAddr::V4(config.lns.gateway)
 }

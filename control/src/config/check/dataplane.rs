@@ -21,13 +21,6 @@ pub fn check(config: &Config, problems: &mut Vec<Problem>) {
     let dataplane = &config.dataplane;
     check_interface(&path.key("tun_name"), &dataplane.tun_name, problems);
     check_cores(&path, dataplane, problems);
-    // The rings of AF_XDP want powers of two.
-    if !dataplane.frames_per_queue.is_power_of_two() {
-        let message = format!("{} is no power of two", dataplane.frames_per_queue);
-        let help = format!("write {}", dataplane.frames_per_queue.next_power_of_two());
-        let path = path.key("frames_per_queue");
-        problems.push(Problem::new(&path, message).with_help(help));
-    }
     check_sockets(config, problems);
     check_ports(config, problems);
 }
@@ -69,9 +62,11 @@ fn check_sockets(config: &Config, problems: &mut Vec<Problem>) {
 
 fn check_ports(config: &Config, problems: &mut Vec<Problem>) {
     let ports = root().key("port");
-    if config.port.len() > PORTS_MAX {
-        let message = format!("{} ports: 1 to {PORTS_MAX} ports", config.port.len());
-        problems.push(Problem::new(&ports, message));
+    let count = config.port.len();
+    if count == 0 || count > PORTS_MAX {
+        let message = format!("{count} ports: 1 to {PORTS_MAX} ports");
+        let help = "a [[port]] with its `interface` for each NIC that subscribers' packets cross";
+        problems.push(Problem::new(&ports, message).with_help(help));
     }
     let names = config.port.iter().map(|port| port.interface.as_str());
     super::check_distinct(&ports, "interface", names, problems);
@@ -103,23 +98,24 @@ mod tests {
 
     #[test]
     fn ports_are_interfaces_named_once() {
-        accepted("", "", "[[port]]\ninterface = \"eth0\"\n[[port]]\ninterface = \"eth1.7\"\n");
-        let twice = "[[port]]\ninterface = \"eth0\"\n[[port]]\ninterface = \"eth0\"\n";
+        accepted("", "", "[[port]]\ninterface = \"eth1.7\"\n");
+        let twice = "[[port]]\ninterface = \"eth0\"\n";
         refused("", "", twice, "port[1].interface: `eth0` is taken by port[0]");
-        refused("", "", "[[port]]\ninterface = \"xlns0\"\n", "port[0].interface: xlns0 is the TUN");
-        refused("", "", "[[port]]\ninterface = \"a b\"\n", "port[0].interface: `a b` is no");
+        refused("", "", "[[port]]\ninterface = \"xlns0\"\n", "port[1].interface: xlns0 is the TUN");
+        refused("", "", "[[port]]\ninterface = \"a b\"\n", "port[1].interface: `a b` is no");
         accepted("", "", "[[port]]\ninterface = \"fifteen-letters\"\n");
         let long = "[[port]]\ninterface = \"sixteen--letters\"\n";
-        refused("", "", long, "port[0].interface: 16 octets");
+        refused("", "", long, "port[1].interface: 16 octets");
     }
 
     #[test]
-    fn sixteen_ports_fit() {
+    fn one_to_sixteen_ports_fit() {
         let ports = |count: usize| -> String {
-            (0..count).map(|index| format!("[[port]]\ninterface = \"eth{index}\"\n")).collect()
+            (1..count).map(|index| format!("[[port]]\ninterface = \"eth{index}\"\n")).collect()
         };
         accepted("", "", &ports(16));
         refused("", "", &ports(17), "port: 17 ports");
+        refused("[[port]]\ninterface = \"eth0\"\n", "", "", "port: 0 ports");
     }
 
     #[test]
@@ -128,13 +124,6 @@ mod tests {
         refused("", "", "[dataplane]\ncores = [2, 2]\n", "dataplane.cores[1]: core 2 has a worker");
         let few = "[dataplane]\nworkers = 3\ncores = [2, 3]\n";
         refused("", "", few, "dataplane.cores: 2 cores for 3 workers");
-    }
-
-    #[test]
-    fn frames_come_in_powers_of_two() {
-        accepted("", "", "[dataplane]\nframes_per_queue = 1024\n");
-        let odd = "[dataplane]\nframes_per_queue = 1000\n";
-        refused("", "", odd, "dataplane.frames_per_queue: 1000 is no power of two");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub struct Memory {
 #[derive(Debug)]
 enum Backing {
     Umem(xsk_rs::Umem),
-    Heap(#[expect(dead_code, reason = "only owned")] Box<[Chunk]>),
+    Heap(#[expect(dead_code, reason = "only owned")] Vec<Chunk>),
 }
 
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ enum Backing {
 struct Chunk([u8; CHUNK_BYTES]);
 
 impl Memory {
-    /// A UMEM of `frames` frames, on huge pages where there are enough of them. The rings sizes are
+    /// A UMEM of `frames` frames, on huge pages where there are enough of them. The ring sizes are
     /// those of the fill and completion ring of every socket.
     ///
     /// # Errors
@@ -81,8 +81,8 @@ impl Memory {
 
     /// Frames on the heap, for tests.
     pub fn heap(frames: u32) -> Arc<Self> {
-        let mut chunks = vec![Chunk([0xa5; CHUNK_BYTES]); frames as usize].into_boxed_slice();
-        let base = NonNull::from(&mut *chunks).cast();
+        let mut chunks = vec![Chunk([0xa5; CHUNK_BYTES]); frames as usize];
+        let base = NonNull::from(chunks.as_mut_slice()).cast();
         // SAFETY: `backing` keeps the chunks, and does nothing else with them.
         let region = unsafe { Region::new(base, frames) };
         Arc::new(Self { region, backing: Backing::Heap(chunks) })

@@ -92,7 +92,7 @@ impl Programs {
         command.arg("--exit-with-stdin").stdin(Stdio::piped()).process_group(0);
         command.env("NOTIFY_SOCKET", notify_socket).env_remove("WATCHDOG_USEC");
         if let Some(log) = &self.log {
-            command.env("RUST_LOG", log);
+            command.arg("--log").arg(log);
         }
         command.spawn().map_err(|error| {
             let program = command.get_program().to_string_lossy().into_owned();

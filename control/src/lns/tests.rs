@@ -1,0 +1,578 @@
+//! Calls against the root machine in virtual time: a LAC with a subscriber behind it, whose PPP
+//! frames are written out by hand.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rand::{Rng, RngCore};
+use xlns_dataplane::api::CommandError;
+
+use super::*;
+use crate::admin::{SessionFilter, SessionSelector, TunnelSelector};
+use crate::l2tp::message::{Cdn, Iccn, Icrq, Message, Scccn, Sccrq, StopCcn};
+use crate::l2tp::result::{CallResult, ErrorCode, ResultCode, TunnelResult};
+use crate::l2tp::sequence::Sequence;
+
+const LOCAL: &str = "192.0.2.1:1701";
+const PEER: &str = "198.51.100.7:1701";
+
+const CONFIG: &str = r#"
+[lns]
+host_name = "lns"
+listen = ["192.0.2.1"]
+gateway = "10.0.0.1"
+[[port]]
+interface = "eth0"
+[[pool]]
+name = "p"
+prefixes = ["10.0.0.0/29"]
+[[user]]
+name = "alice"
+password = "wonder"
+[[user]]
+name = "bob"
+password = "builder"
+address = "10.0.0.6"
+"#;
+
+fn config(more: &str) -> Arc<Config> {
+    Arc::new(Config::parse("test", &format!("{CONFIG}{more}")).unwrap())
+}
+
+fn icrq(lac_session: u16) -> Message {
+    Message::Icrq(Box::new(Icrq {
+        assigned_session_id: SessionId(lac_session),
+        call_serial_number: 1,
+        bearer_type: None,
+        physical_channel_id: None,
+        calling_number: Some(b"0301234".to_vec()),
+        called_number: None,
+        sub_address: None,
+    }))
+}
+
+fn iccn() -> Message {
+    Message::Iccn(Box::new(Iccn {
+        tx_connect_speed: 100_000_000,
+        rx_connect_speed: None,
+        framing_type: 1,
+        initial_received_lcp_confreq: None,
+        last_sent_lcp_confreq: None,
+        last_received_lcp_confreq: None,
+        proxy_authen_type: None,
+        proxy_authen_name: None,
+        proxy_authen_challenge: None,
+        proxy_authen_id: None,
+        proxy_authen_response: None,
+        private_group_id: None,
+        sequencing_required: false,
+    }))
+}
+
+/// One tunnel's LAC side and the LNS under test.
+struct Lab {
+    lns: Lns,
+    now: Time,
+    local: SocketAddr,
+    peer: SocketAddr,
+    ns: u16,
+    nr: u16,
+    /// Our Tunnel ID at the LAC, and the LNS's.
+    lac_tunnel: TunnelId,
+    lns_tunnel: TunnelId,
+    commands: Vec<Command>,
+    messages: Vec<(SessionId, Message)>,
+    frames: Vec<(SessionId, Vec<u8>)>,
+}
+
+impl Lab {
+    fn new(more: &str) -> Self {
+        let mut lns = Lns::new(config(more), [7; 32]).unwrap();
+        lns.handle_dataplane_ready();
+        Self {
+            lns,
+            now: Time::ZERO + Duration::from_secs(1000),
+            local: LOCAL.parse().unwrap(),
+            peer: PEER.parse().unwrap(),
+            ns: 0,
+            nr: 0,
+            lac_tunnel: TunnelId(77),
+            lns_tunnel: TunnelId(0),
+            commands: Vec::new(),
+            messages: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+
+    /// Takes in what the LNS wants; every message is taken to arrive.
+    fn drain(&mut self) {
+        while let Some(command) = self.lns.poll_command() {
+            self.commands.push(command);
+        }
+        while let Some(transmit) = self.lns.poll_transmit() {
+            assert_eq!((transmit.local, transmit.peer), (self.local, self.peer));
+            let header = header::parse(&transmit.payload).unwrap();
+            let body = header.payload(&transmit.payload);
+            if !header.control {
+                self.frames.push((header.session_id, body.to_vec()));
+            } else if !body.is_empty() {
+                self.nr = self.nr.wrapping_add(1);
+                self.messages.push((header.session_id, Message::decode(body, None).unwrap()));
+            }
+        }
+    }
+
+    fn datagram(&mut self, octets: &[u8]) {
+        self.lns.handle_datagram(self.now, self.local, self.peer, octets);
+        self.drain();
+    }
+
+    fn control(&mut self, session: SessionId, message: &Message) -> Vec<u8> {
+        let mut out = Vec::new();
+        let numbers = (Sequence(self.ns), Sequence(self.nr));
+        message.emit(&mut out, self.lns_tunnel, session, numbers, None);
+        self.ns = self.ns.wrapping_add(1);
+        self.datagram(&out);
+        out
+    }
+
+    fn frame(&mut self, session: SessionId, frame: &[u8]) {
+        let mut out = Vec::new();
+        header::emit_data(&mut out, self.lns_tunnel, session, None, false);
+        out.extend_from_slice(frame);
+        self.datagram(&out);
+    }
+
+    fn wait(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some(deadline) = self.lns.poll_timeout().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            self.lns.handle_timeout(self.now);
+            self.drain();
+        }
+        self.now = end;
+    }
+
+    fn sccrq(&self) -> Message {
+        Message::Sccrq(Box::new(Sccrq {
+            protocol_version: 0x0100,
+            framing_capabilities: 3,
+            bearer_capabilities: None,
+            host_name: b"lac".to_vec(),
+            vendor_name: None,
+            firmware_revision: None,
+            assigned_tunnel_id: self.lac_tunnel,
+            receive_window: Some(16),
+            challenge: None,
+            tie_breaker: None,
+        }))
+    }
+
+    /// Opens the tunnel; returns the SCCRQ as sent.
+    fn open(&mut self) -> Vec<u8> {
+        let sccrq = self.control(SessionId(0), &self.sccrq());
+        let Some((_, Message::Sccrp(sccrp))) = self.messages.pop() else { panic!("no SCCRP") };
+        self.lns_tunnel = sccrp.assigned_tunnel_id;
+        self.control(SessionId(0), &Message::Scccn(Scccn { challenge_response: None }));
+        sccrq
+    }
+
+    /// Places a call; returns the LNS's Session ID.
+    fn call(&mut self, lac_session: u16) -> Option<SessionId> {
+        self.control(SessionId(0), &icrq(lac_session));
+        match self.messages.pop() {
+            Some((_, Message::Icrp(icrp))) => {
+                let session = icrp.assigned_session_id;
+                self.control(session, &iccn());
+                Some(session)
+            }
+            Some((_, Message::Cdn(_))) => None,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn take_frame(&mut self, protocol: [u8; 2], code: u8) -> Vec<u8> {
+        let found = self.frames.iter().position(|(_, frame)| {
+            frame[..2] == [0xff, 3] && frame[2..4] == protocol && frame[4] == code
+        });
+        let found =
+            found.unwrap_or_else(|| panic!("no {protocol:x?} {code} in {:x?}", self.frames));
+        self.frames.remove(found).1
+    }
+
+    /// Runs PPP with PAP until the LNS has decided.
+    fn negotiate(&mut self, session: SessionId, user: &str, password: &str) {
+        let request = self.take_frame([0xc0, 0x21], 1);
+        // Ours: MRU 1400, magic number.
+        let ours = [0xff, 3, 0xc0, 0x21, 1, 1, 0, 14, 1, 4, 5, 0x78, 5, 6, 1, 2, 3, 4];
+        self.frame(session, &ours);
+        self.take_frame([0xc0, 0x21], 2);
+        // Nak CHAP to PAP, then accept what comes.
+        let nak = [0xff, 3, 0xc0, 0x21, 3, request[5], 0, 8, 3, 4, 0xc0, 0x23];
+        self.frame(session, &nak);
+        self.frames.retain(|(_, frame)| frame[5] != request[5]);
+        let mut ack = self.take_frame([0xc0, 0x21], 1);
+        ack[4] = 2;
+        self.frame(session, &ack);
+        let mut pap = vec![0xff, 3, 0xc0, 0x23, 1, 9, 0, 0, user.len() as u8];
+        pap.extend_from_slice(user.as_bytes());
+        pap.push(password.len() as u8);
+        pap.extend_from_slice(password.as_bytes());
+        pap[7] = (pap.len() - 4) as u8;
+        self.frame(session, &pap);
+    }
+
+    /// Agrees on the address that the LNS gives; returns it.
+    fn address(&mut self, session: SessionId) -> Ipv4Addr {
+        let mut request = self.take_frame([0x80, 0x21], 1);
+        request[4] = 2;
+        self.frame(session, &request);
+        self.frame(session, &[0xff, 3, 0x80, 0x21, 1, 1, 0, 10, 3, 6, 0, 0, 0, 0]);
+        let nak = self.take_frame([0x80, 0x21], 3);
+        let octets: [u8; 4] = nak[10..14].try_into().unwrap();
+        let mut ask = vec![0xff, 3, 0x80, 0x21, 1, 2, 0, 10, 3, 6];
+        ask.extend_from_slice(&octets);
+        self.frame(session, &ask);
+        self.take_frame([0x80, 0x21], 2);
+        octets.into()
+    }
+
+    fn up(&mut self, lac_session: u16, user: &str, password: &str) -> (SessionId, Ipv4Addr) {
+        let session = self.call(lac_session).expect("accepted");
+        self.negotiate(session, user, password);
+        let address = self.address(session);
+        (session, address)
+    }
+
+    fn last_set(&self) -> &api::Session {
+        let set = self.commands.iter().rev().find_map(|command| match command {
+            Command::SessionSet(session) => Some(session),
+            _ => None,
+        });
+        set.expect("a SessionSet")
+    }
+
+    fn key(&self, session: SessionId) -> SessionKey {
+        SessionKey { local_tunnel_id: self.lns_tunnel.0, local_session_id: session.0 }
+    }
+
+    fn count(&self, counter: LnsCounter) -> u64 {
+        self.lns.counters.value(counter)
+    }
+
+    fn free(&self) -> usize {
+        self.lns.addresses.free()
+    }
+}
+
+#[test]
+fn a_call_comes_up_and_is_forwarded() {
+    let mut lab = Lab::new("");
+    lab.open();
+    assert_eq!(lab.lns.poll_peer_change(), Some(PeerChange::Used(lab.peer.ip())));
+    let (session, address) = lab.up(5, "alice", "wonder");
+    let set = lab.last_set();
+    assert_eq!(set.key, lab.key(session));
+    assert_eq!((set.peer_tunnel_id, set.peer_session_id), (77, 5));
+    assert_eq!((set.local, set.peer), (lab.local, lab.peer));
+    assert_eq!(set.prefixes, [IpNet::from(IpAddr::V4(address))]);
+    assert_eq!(set.peer_mru, 1400);
+    assert_ne!(set.magic, 0);
+    // Echo was served before there was an address.
+    let echo = lab.commands.iter().any(
+        |command| matches!(command, Command::SessionSet(session) if session.prefixes.is_empty()),
+    );
+    assert!(echo);
+    let (rows, next) = lab.lns.session_rows(lab.now, &SessionFilter::default(), 0, 10);
+    assert_eq!((rows.len(), next), (1, None));
+    assert_eq!((rows[0].user.as_str(), rows[0].state.as_str()), ("alice", "open"));
+    assert_eq!(rows[0].calling_number, "0301234");
+    assert_eq!(rows[0].authentication, "pap");
+}
+
+#[test]
+fn a_fixed_address_is_given_once() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let (_, address) = lab.up(5, "bob", "builder");
+    assert_eq!(address, Ipv4Addr::new(10, 0, 0, 6));
+    let second = lab.call(6).unwrap();
+    lab.negotiate(second, "bob", "builder");
+    lab.take_frame([0xc0, 0x23], 3);
+    assert_eq!(lab.count(LnsCounter::PoolExhausted), 1);
+}
+
+#[test]
+fn a_wrong_password_ends_in_cdn_with_the_cause() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let free = lab.free();
+    let session = lab.call(5).unwrap();
+    lab.negotiate(session, "alice", "blunder");
+    lab.take_frame([0xc0, 0x23], 3);
+    let mut terminate = lab.take_frame([0xc0, 0x21], 5);
+    terminate[4] = 6;
+    lab.frame(session, &terminate);
+    let Some((peer_session, Message::Cdn(cdn))) = lab.messages.pop() else { panic!("no CDN") };
+    assert_eq!(peer_session, SessionId(5));
+    let cause = cdn.ppp_cause.expect("a PPP cause");
+    assert_eq!(u16::from(cause.code), 16, "authentication failed");
+    assert_eq!(lab.free(), free);
+    assert_eq!(lab.count(LnsCounter::AuthenticationRefused), 1);
+    assert_eq!(lab.lns.calls.len(), 0);
+}
+
+#[test]
+fn an_address_is_free_only_after_the_last_packet_was_counted() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let free = lab.free();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    assert_eq!(lab.free(), free - 1);
+    let result = ResultCode::call(CallResult::LossOfCarrier, None, "");
+    let cdn =
+        Cdn { result, assigned_session_id: Some(SessionId(5)), q931_cause: None, ppp_cause: None };
+    lab.control(session, &Message::Cdn(Box::new(cdn)));
+    assert!(lab.commands.contains(&Command::SessionRemove(lab.key(session))));
+    assert_eq!((lab.free(), lab.lns.calls.len()), (free - 1, 0));
+    let counters = SessionCounters { upstream_packets: 3, ..SessionCounters::default() };
+    lab.lns.handle_session_ended(lab.key(session), counters);
+    assert_eq!(lab.free(), free);
+    assert_eq!(lab.lns.ended_totals.upstream_packets, 3);
+}
+
+#[test]
+fn without_a_data_plane_addresses_do_not_wait_for_it() {
+    let mut lab = Lab::new("");
+    lab.lns.handle_dataplane_away();
+    lab.open();
+    let free = lab.free();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    assert!(lab.commands.is_empty());
+    assert_eq!(lab.lns.clear_sessions(lab.now, &SessionSelector::User("alice".into())), 1);
+    lab.drain();
+    let mut terminate = lab.take_frame([0xc0, 0x21], 5);
+    terminate[4] = 6;
+    lab.frame(session, &terminate);
+    assert_eq!((lab.free(), lab.lns.calls.len()), (free, 0));
+}
+
+#[test]
+fn a_resynchronisation_names_what_is_up_and_frees_what_ended() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let free = lab.free();
+    let (gone, _) = lab.up(5, "alice", "wonder");
+    let (stays, _) = lab.up(6, "bob", "builder");
+    let wanted = SessionSelector::Id { tunnel_id: lab.lns_tunnel.0, session_id: gone.0 };
+    assert_eq!(lab.lns.clear_sessions(lab.now, &wanted), 1);
+    lab.drain();
+    let mut terminate = lab.take_frame([0xc0, 0x21], 5);
+    terminate[4] = 6;
+    lab.frame(gone, &terminate);
+    assert_eq!(lab.free(), free - 1, "held until the data plane answers");
+    lab.lns.handle_dataplane_away();
+    lab.lns.handle_dataplane_ready();
+    let mut named = Vec::new();
+    let mut cursor = Some(0);
+    while let Some(from) = cursor {
+        cursor = lab.lns.resync_page(from, 1, |command| named.push(command));
+    }
+    let [Command::SessionSet(session)] = named.as_slice() else { panic!("{named:?}") };
+    assert_eq!(session.key, lab.key(stays));
+    lab.lns.handle_synchronised();
+    assert_eq!(lab.free(), free);
+}
+
+#[test]
+fn a_session_that_the_data_plane_refuses_is_disconnected() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let (_, _) = lab.up(5, "alice", "wonder");
+    let set = Command::SessionSet(Box::new(lab.last_set().clone()));
+    let error = CommandError::Full { table: "session".into(), key: "l2tp.sessions_max".into() };
+    lab.lns.handle_refused(lab.now, &set, &error);
+    lab.drain();
+    let Some((_, Message::Cdn(cdn))) = lab.messages.pop() else { panic!("no CDN") };
+    assert_eq!(cdn.result.error, Some(ErrorCode::TryAnother));
+    assert_eq!(lab.lns.calls.len(), 0);
+}
+
+#[test]
+fn a_retransmitted_sccrq_finds_its_tunnel() {
+    let mut lab = Lab::new("");
+    let sccrq = lab.open();
+    let rows = lab.lns.tunnel_rows(lab.now, 0, 10).0;
+    assert_eq!((rows.len(), rows[0].state.as_str()), (1, "established"));
+    lab.datagram(&sccrq);
+    assert_eq!(lab.lns.tunnels.len(), 1);
+    assert_eq!(lab.count(LnsCounter::SetupDuplicate), 1);
+    let (_, address) = lab.up(5, "alice", "wonder");
+    assert_ne!(address, Ipv4Addr::UNSPECIFIED);
+}
+
+#[test]
+fn a_peer_that_started_anew_gets_a_new_tunnel() {
+    // The same request octet for octet, when no retransmission can be on its way any more.
+    let mut lab = Lab::new("");
+    let sccrq = lab.open();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    let old = lab.key(session);
+    lab.wait(Duration::from_secs(40));
+    lab.datagram(&sccrq);
+    assert_eq!(lab.lns.tunnels.len(), 1);
+    assert_eq!(lab.count(LnsCounter::SetupReplaced), 1);
+    assert!(lab.commands.contains(&Command::SessionRemove(old)), "its calls are over");
+    assert!(matches!(lab.messages.pop(), Some((_, Message::Sccrp(_)))));
+}
+
+#[test]
+fn another_sccrq_with_the_same_identifier_is_a_new_tunnel_at_once() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let Message::Sccrq(mut sccrq) = lab.sccrq() else { unreachable!() };
+    sccrq.tie_breaker = Some([1; 8]);
+    (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
+    lab.control(SessionId(0), &Message::Sccrq(sccrq));
+    assert_eq!((lab.lns.tunnels.len(), lab.count(LnsCounter::SetupReplaced)), (1, 1));
+}
+
+#[test]
+fn the_peers_stop_ends_all_its_calls() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let sessions = [lab.up(5, "alice", "wonder").0, lab.up(6, "bob", "builder").0];
+    let result = ResultCode::tunnel(TunnelResult::ShuttingDown, None, "");
+    let stop = StopCcn { assigned_tunnel_id: Some(lab.lac_tunnel), result };
+    lab.control(SessionId(0), &Message::StopCcn(Box::new(stop)));
+    for session in sessions {
+        assert!(lab.commands.contains(&Command::SessionRemove(lab.key(session))));
+    }
+    assert_eq!(lab.lns.calls.len(), 0);
+    lab.wait(Duration::from_secs(60));
+    assert!(lab.lns.tunnels.is_empty() && lab.lns.tunnels_by_peer.is_empty());
+    assert_eq!(lab.lns.tunnels_half_open, 0);
+    let changes: Vec<_> = std::iter::from_fn(|| lab.lns.poll_peer_change()).collect();
+    assert_eq!(changes.last(), Some(&PeerChange::Unused(lab.peer.ip())));
+}
+
+#[test]
+fn a_dead_peer_takes_its_tunnel_down() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    lab.wait(Duration::from_secs(60 + 60));
+    assert!(lab.commands.contains(&Command::SessionRemove(lab.key(session))));
+    lab.wait(Duration::from_secs(60));
+    assert!(lab.lns.tunnels.is_empty());
+    assert!(lab.messages.iter().any(|(_, message)| *message == Message::Hello));
+}
+
+#[test]
+fn limits_are_answered() {
+    let mut lab = Lab::new("[l2tp]\nsessions_max = 1\ntunnels_per_peer_max = 1\n");
+    lab.open();
+    assert!(lab.call(5).is_some());
+    assert!(lab.call(6).is_none(), "refused by CDN");
+    (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
+    lab.lac_tunnel = TunnelId(78);
+    lab.messages.clear();
+    let sccrq = lab.sccrq();
+    lab.control(SessionId(0), &sccrq);
+    let Some((_, Message::StopCcn(stop))) = lab.messages.pop() else { panic!("no StopCCN") };
+    assert_eq!(stop.result.error, Some(ErrorCode::TryAnother));
+    assert_eq!(lab.lns.tunnels.len(), 1);
+}
+
+#[test]
+fn half_open_tunnels_are_bounded_and_go_away() {
+    let mut lab = Lab::new("[l2tp]\ntunnels_half_open_max = 3\n");
+    for id in 1..=5 {
+        (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
+        lab.lac_tunnel = TunnelId(id);
+        let sccrq = lab.sccrq();
+        lab.control(SessionId(0), &sccrq);
+    }
+    assert_eq!((lab.lns.tunnels.len(), lab.count(LnsCounter::SetupRefused)), (3, 2));
+    lab.wait(Duration::from_secs(120));
+    assert!(lab.lns.tunnels.is_empty());
+    assert_eq!(lab.lns.tunnels_half_open, 0);
+}
+
+#[test]
+fn a_profile_decides_who_comes_in() {
+    let profile = "[[lac]]\nname = \"wholesale\"\npeers = [\"203.0.113.0/24\"]\n";
+    let mut lab = Lab::new(profile);
+    let sccrq = lab.sccrq();
+    lab.control(SessionId(0), &sccrq);
+    let Some((_, Message::StopCcn(stop))) = lab.messages.pop() else { panic!("no StopCCN") };
+    assert_eq!(stop.result.as_tunnel(), TunnelResult::NotAuthorized);
+    let mut lab = Lab::new(profile);
+    lab.peer = "203.0.113.9:1701".parse().unwrap();
+    lab.open();
+    assert_eq!(lab.lns.tunnel_rows(lab.now, 0, 10).0[0].lac, "wholesale");
+}
+
+#[test]
+fn an_operator_clears_a_tunnel() {
+    let mut lab = Lab::new("");
+    lab.open();
+    lab.up(5, "alice", "wonder");
+    assert_eq!(lab.lns.clear_tunnels(lab.now, &TunnelSelector::Id(1)), 0);
+    assert_eq!(lab.lns.clear_tunnels(lab.now, &TunnelSelector::Peer(lab.peer.ip())), 1);
+    lab.drain();
+    assert!(lab.messages.iter().any(|(_, message)| matches!(message, Message::StopCcn(_))));
+    assert_eq!(lab.lns.calls.len(), 0);
+}
+
+#[test]
+fn frames_that_overtake_iccn_are_answered() {
+    let mut lab = Lab::new("");
+    lab.open();
+    lab.control(SessionId(0), &icrq(5));
+    let Some((_, Message::Icrp(icrp))) = lab.messages.pop() else { panic!("no ICRP") };
+    let session = icrp.assigned_session_id;
+    let ours = [0xff, 3, 0xc0, 0x21, 1, 1, 0, 14, 1, 4, 5, 0x78, 5, 6, 1, 2, 3, 4];
+    lab.frame(session, &ours);
+    assert!(lab.frames.is_empty());
+    lab.control(session, &iccn());
+    lab.take_frame([0xc0, 0x21], 2);
+    assert_eq!(lab.count(LnsCounter::DataHeldEarly), 1);
+}
+
+#[test]
+fn nonsense_from_anywhere_leaves_a_call_alone() {
+    let mut lab = Lab::new("");
+    let sccrq = lab.open();
+    let (session, address) = lab.up(5, "alice", "wonder");
+    let before = lab.lns.session_rows(lab.now, &SessionFilter::default(), 0, 10).0;
+    let mut rng = StdRng::seed_from_u64(1);
+    let stranger: SocketAddr = "203.0.113.200:40000".parse().unwrap();
+    let mut data = Vec::new();
+    header::emit_data(&mut data, lab.lns_tunnel, session, None, false);
+    data.extend_from_slice(&[0xff, 3, 0xc0, 0x21, 5, 1, 0, 4]);
+    for round in 0..20_000 {
+        let mut octets = match round % 3 {
+            0 => (0..rng.random_range(0..80)).map(|_| rng.next_u32() as u8).collect(),
+            1 => sccrq.clone(),
+            _ => data.clone(),
+        };
+        for _ in 0..rng.random_range(0..4) {
+            if !octets.is_empty() {
+                let at = rng.random_range(0..octets.len());
+                octets[at] = rng.next_u32() as u8;
+            }
+        }
+        lab.lns.handle_datagram(lab.now, lab.local, stranger, &octets);
+        while lab.lns.poll_transmit().is_some() {}
+        lab.now = lab.now + Duration::from_millis(1);
+    }
+    let after = lab.lns.session_rows(lab.now, &SessionFilter::default(), 0, 10).0;
+    assert_eq!(
+        (after.len(), after[0].session_id, after[0].address),
+        (1, session.0, Some(address.into()))
+    );
+    assert_eq!(after[0].state, before[0].state);
+    assert!(lab.lns.tunnels.len() <= 1 + lab.lns.config.l2tp.tunnels_half_open_max as usize);
+}

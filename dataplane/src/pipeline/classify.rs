@@ -1,0 +1,235 @@
+//! Reads all headers of a frame, without any table: what it is, and where its parts are.
+
+use super::{Entry, Frame};
+use crate::tables::{Guard, PortKind, Tables};
+use crate::verdict::DropReason;
+use crate::wire::{ethernet, ipv4, ipv6, l2tp, ppp, udp};
+
+/// An IP address of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Address {
+    V4([u8; 4]),
+    V6([u8; 16]),
+}
+
+impl Address {
+    /// What it resolves to.
+    #[inline]
+    pub(super) fn route(self, guard: &Guard<'_>) -> Entry {
+        match self {
+            Self::V4(address) => guard.route_ipv4(address),
+            Self::V6(address) => guard.route_ipv6(address),
+        }
+    }
+
+    /// Whether a router may forward a packet to it: not unspecified, loopback, link-local,
+    /// multicast or reserved.
+    #[inline]
+    pub(super) fn is_forwardable(self) -> bool {
+        match self {
+            Self::V4([0 | 127 | 224..=255, ..] | [169, 254, ..]) => false,
+            Self::V4(_) => true,
+            Self::V6([0xff, ..]) => false,
+            Self::V6([0xfe, second, ..]) => second & 0xc0 != 0x80,
+            // Unspecified and loopback.
+            Self::V6(address) => u128::from_be_bytes(address) > 1,
+        }
+    }
+}
+
+/// An IP packet inside of a frame; its lengths are proven.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packet {
+    /// Where the IP header begins.
+    pub(super) offset: usize,
+    /// Header and payload, octets.
+    pub(super) length: usize,
+    pub(super) source: Address,
+    pub(super) destination: Address,
+}
+
+impl Packet {
+    pub(super) fn is_ipv4(&self) -> bool {
+        matches!(self.destination, Address::V4(_))
+    }
+}
+
+/// What PPP carries.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Inner {
+    Ip(Packet),
+    /// An LCP packet from offset to end.
+    Lcp(usize, usize),
+    /// Nothing good, if the session takes it at all.
+    Drop(DropReason),
+}
+
+/// L2TP data.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Data {
+    pub(super) outer: Packet,
+    /// The sender's UDP port.
+    pub(super) source_port: u16,
+    /// Tunnel and session ID.
+    pub(super) key: u32,
+    pub(super) inner: Inner,
+    /// The session's slot, once found.
+    pub(super) slot: u32,
+    /// Where the inner packet goes, once resolved.
+    pub(super) entry: Entry,
+}
+
+/// What is to be done with a frame.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Work {
+    Drop(DropReason),
+    Route {
+        packet: Packet,
+        /// Dropped under this reason if the destination is a tunnel endpoint of ours.
+        unless_endpoint: Option<DropReason>,
+        /// Where it goes, once resolved.
+        entry: Entry,
+    },
+    Data(Data),
+}
+
+/// Classifies a frame by its octets alone.
+#[inline]
+pub(super) fn classify(tables: &Tables, frame: &Frame) -> Work {
+    classified(tables, frame).unwrap_or_else(Work::Drop)
+}
+
+#[inline]
+fn classified(tables: &Tables, frame: &Frame) -> Result<Work, DropReason> {
+    let octets = frame.octets();
+    let limits = tables.limits();
+    let port = limits.ports.get(usize::from(frame.port().0));
+    if port.is_none_or(|port| port.kind == PortKind::Host) {
+        let (packet, _) = match octets.first() {
+            Some(version) if version >> 4 == 4 => ip(ethernet::IPV4, octets, 0)?,
+            _ => ip(ethernet::IPV6, octets, 0)?,
+        };
+        return Ok(Work::Route { packet, unless_endpoint: None, entry: Entry::NoRoute });
+    }
+    let payload = ethernet::parse(octets).ok_or(DropReason::EthernetShort)?;
+    let (packet, datagram) = ip(payload.ethertype, octets, payload.offset)?;
+    let route = |unless_endpoint| Work::Route { packet, unless_endpoint, entry: Entry::NoRoute };
+    let Some(start) = datagram else { return Ok(route(None)) };
+    let ip_payload = octets.get(start..packet.offset + packet.length).unwrap_or_default();
+    let Some((header, payload)) = udp::parse(ip_payload) else {
+        return Ok(route(Some(DropReason::UdpMalformed)));
+    };
+    if header.destination.get() != limits.l2tp_port {
+        return Ok(route(None));
+    }
+    let payload_start = start + udp::HEADER_BYTES;
+    Ok(match data(packet, header.source.get(), octets, payload_start, payload) {
+        Ok(data) => Work::Data(data),
+        Err(reason) => route(Some(reason)),
+    })
+}
+
+/// Proves an IP header. Returns the packet, and where its UDP header begins if it is an unfragmented
+/// UDP datagram.
+#[inline]
+fn ip(ethertype: u16, octets: &[u8], offset: usize) -> Result<(Packet, Option<usize>), DropReason> {
+    let octets = octets.get(offset..).unwrap_or_default();
+    match ethertype {
+        ethernet::IPV4 => {
+            let (header, lengths) = ipv4::parse(octets).map_err(|error| match error {
+                ipv4::Error::Malformed => DropReason::Ipv4Malformed,
+                ipv4::Error::Checksum => DropReason::Ipv4Checksum,
+            })?;
+            let packet = Packet {
+                offset,
+                length: lengths.total,
+                source: Address::V4(header.source),
+                destination: Address::V4(header.destination),
+            };
+            // Outer fragments to us go to the host as they are: the kernel reassembles control, and
+            // data in fragments is to be reassembled by a later stage here.
+            let is_udp = header.protocol == udp::PROTOCOL && !header.is_fragment();
+            Ok((packet, is_udp.then_some(offset + lengths.header)))
+        }
+        ethernet::IPV6 => {
+            let (header, length) = ipv6::parse(octets).ok_or(DropReason::Ipv6Malformed)?;
+            let packet = Packet {
+                offset,
+                length,
+                source: Address::V6(header.source),
+                destination: Address::V6(header.destination),
+            };
+            let is_udp = header.next_header == udp::PROTOCOL;
+            Ok((packet, is_udp.then_some(offset + ipv6::HEADER_BYTES)))
+        }
+        _ => Err(DropReason::EthernetType),
+    }
+}
+
+/// Reads L2TP and PPP of a datagram to the L2TP port, which begins at `start` of the frame.
+///
+/// A non-zero UDP checksum of data is not verified: that would read the whole payload. It becomes a
+/// choice together with the other per-profile options.
+#[inline]
+fn data(
+    outer: Packet,
+    source_port: u16,
+    octets: &[u8],
+    start: usize,
+    datagram: &[u8],
+) -> Result<Data, DropReason> {
+    let header = l2tp::parse(datagram).map_err(|error| match error {
+        l2tp::Error::Malformed => DropReason::L2tpMalformed,
+        l2tp::Error::Version => DropReason::L2tpVersion,
+    })?;
+    if header.control {
+        return Err(DropReason::L2tpControl);
+    }
+    let key = u32::from(header.tunnel_id) << 16 | u32::from(header.session_id);
+    let end = start + header.payload_end;
+    let inner = inner(octets, start + header.payload_offset, end).unwrap_or_else(Inner::Drop);
+    Ok(Data { outer, source_port, key, inner, slot: 0, entry: Entry::NoRoute })
+}
+
+/// Reads the PPP frame between `start` and `end`.
+#[inline]
+fn inner(octets: &[u8], start: usize, end: usize) -> Result<Inner, DropReason> {
+    let octets = octets.get(..end).unwrap_or_default();
+    let frame = octets.get(start..).unwrap_or_default();
+    let framing = ppp::parse(frame).ok_or(DropReason::PppMalformed)?;
+    let offset = start + framing.offset;
+    let packet = |ethertype| match ip(ethertype, octets, offset) {
+        Ok((packet, _)) => Ok(Inner::Ip(packet)),
+        Err(DropReason::Ipv4Checksum) => Err(DropReason::Ipv4Checksum),
+        Err(_) => Err(DropReason::InnerMalformed),
+    };
+    match framing.protocol {
+        ppp::IPV4 => packet(ethernet::IPV4),
+        ppp::IPV6 => packet(ethernet::IPV6),
+        ppp::LCP => Ok(Inner::Lcp(offset, end)),
+        _ => Err(DropReason::PppProtocol),
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_a_router_forwards_to() {
+        let v4 = |a, b| Address::V4([a, b, 0, 1]).is_forwardable();
+        assert!(v4(10, 0) && v4(1, 0) && v4(223, 255) && v4(169, 253) && v4(128, 0));
+        assert!(!v4(0, 0) && !v4(127, 0) && !v4(224, 0) && !v4(255, 255) && !v4(169, 254));
+        let v6 = |text: &str| {
+            Address::V6(text.parse::<std::net::Ipv6Addr>().unwrap().octets()).is_forwardable()
+        };
+        assert!(v6("2001:db8::1") && v6("fd00::1") && v6("::2") && v6("fec0::1"));
+        assert!(!v6("::") && !v6("::1") && !v6("fe80::1") && !v6("febf::1") && !v6("ff02::1"));
+    }
+
+    #[test]
+    fn work_stays_small() {
+        // 64 of them and what they lead to have to fit the first-level cache.
+        assert!(size_of::<Work>() <= 192, "{}", size_of::<Work>());
+    }
+}
