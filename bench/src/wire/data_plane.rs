@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -11,6 +11,7 @@ use nix::sys::socket::{
     sockopt,
 };
 use nix::sys::time::TimeVal;
+use nix::unistd::Pid;
 use xlns_dataplane::api::{
     self, API_VERSION, BATCH_COMMANDS_MAX, Command, Configuration, Counters, MESSAGE_BYTES_MAX,
     PortIndex, PortStatus, Reply, Request, RequestBody, RouteTarget, Session,
@@ -122,17 +123,33 @@ impl DataPlane {
     /// # Errors
     /// Where the process is gone.
     pub fn worker_time(&self) -> Result<Duration> {
+        let times = self.workers()?.into_iter().map(|(_, task)| {
+            let path = task.join("schedstat");
+            let text = std::fs::read_to_string(&path);
+            let text = text.map_err(|error| LabError::io(&format!("read {path:?}"), &error))?;
+            Ok(run_time(&text).unwrap_or_default())
+        });
+        times.sum()
+    }
+
+    /// The workers' threads: ID and folder in /proc.
+    ///
+    /// # Errors
+    /// Where the process is gone.
+    pub fn workers(&self) -> Result<Vec<(Pid, PathBuf)>> {
         let folder = format!("/proc/{}/task", self.id);
         let error = |error: std::io::Error| LabError::io(&format!("read {folder}"), &error);
-        let mut total = Duration::ZERO;
+        let mut workers = Vec::new();
         for task in std::fs::read_dir(&folder).map_err(error)? {
-            let task = task.map_err(error)?.path();
-            let read = |file: &str| std::fs::read_to_string(task.join(file)).map_err(error);
-            if read("comm")?.starts_with("xlns-w") {
-                total += run_time(&read("schedstat")?).unwrap_or_default();
+            let task = task.map_err(error)?;
+            let name = std::fs::read_to_string(task.path().join("comm")).map_err(error)?;
+            let id = task.file_name().to_string_lossy().parse().map(Pid::from_raw);
+            match id {
+                Ok(id) if name.starts_with("xlns-w") => workers.push((id, task.path())),
+                _ => {}
             }
         }
-        Ok(total)
+        Ok(workers)
     }
 
     fn ask(&mut self, body: RequestBody) -> Result<Reply> {

@@ -1,15 +1,17 @@
 //! One direction across the data plane: what is sent, where it is counted, and a run of it.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, gettid};
 use serde::Serialize;
 use xlns_dataplane::api::{Counters, PortIndex};
 use xlns_dataplane::port::interface::Interface;
 use xlns_dataplane::verdict::DropReason;
 use xlns_tests::netns::Netns;
+use xlns_tests::process::run;
 use xlns_tests::topology::{ACCESS_PORT, CORE_ADDRESS, CORE_PORT, LAC_ADDRESS, LAC_END, Topology};
 use xlns_tests::{LabError, Result, deadline};
 
@@ -42,6 +44,8 @@ pub struct Load {
     pub rate: Option<u32>,
     /// The core that makes them.
     pub core: u16,
+    /// Whether the thread that makes them runs before all others.
+    pub realtime: bool,
 }
 
 /// What a run showed.
@@ -111,23 +115,25 @@ pub fn both(topology: &Topology, sessions: u32) -> Result<([Direction<'_>; 2], [
     let numbers = 0..sessions;
     let (link, far) = (access_ends.link(), access_ends.far.index);
     let upstream = numbers.clone().map(move |number| frames::upstream(number, link));
-    let upstream = Direction {
+    let mut upstream = Direction {
         name: "upstream",
         octets_in: frames::upstream(0, link).len(),
         port: ACCESS,
         sender: lac,
         traffic: Traffic::load(upstream, far, CORE_ADDRESS)?,
     };
+    lac.inside(|| upstream.traffic.attach_generator())?;
     core.inside(|| upstream.traffic.attach_sink(core_ends.far.index))?;
     let (link, far) = (core_ends.link(), core_ends.far.index);
     let downstream = numbers.map(move |number| frames::downstream(number, link));
-    let downstream = Direction {
+    let mut downstream = Direction {
         name: "downstream",
         octets_in: frames::downstream(0, link).len(),
         port: CORE,
         sender: core,
         traffic: Traffic::load(downstream, far, LAC_ADDRESS)?,
     };
+    core.inside(|| downstream.traffic.attach_generator())?;
     lac.inside(|| downstream.traffic.attach_sink(access_ends.far.index))?;
     Ok(([upstream, downstream], [access_ends.far.mac, core_ends.far.mac]))
 }
@@ -197,6 +203,9 @@ impl Direction<'_> {
         let traffic = &mut self.traffic;
         self.sender.inside(|| {
             pin(load.core)?;
+            if load.realtime {
+                put_first(gettid())?;
+            }
             traffic.send(span, load.rate)
         })
     }
@@ -208,6 +217,14 @@ fn pin(core: u16) -> Result<()> {
         .set(core.into())
         .and_then(|()| sched_setaffinity(Pid::from_raw(0), &cores))
         .map_err(|error| LabError::io(&format!("run on core {core}"), &error.into()))
+}
+
+/// Gives a thread real-time priority, the lowest: before all ordinary work of its core.
+///
+/// # Errors
+/// What `chrt` says.
+pub fn put_first(thread: Pid) -> Result<()> {
+    run(Command::new("chrt").args(["--rr", "--pid", "1", &thread.to_string()])).map(|_| ())
 }
 
 /// Waits until nothing is on its way any more; yields the counters then.

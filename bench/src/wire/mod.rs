@@ -87,6 +87,11 @@ pub struct Arguments {
     #[arg(long, value_name = "MODE", default_value = "native-zero-copy", value_parser = mode)]
     pub mode: AttachMode,
 
+    /// Run generator and worker at real-time priority: steadier on a machine that does other work,
+    /// which has to wait meanwhile.
+    #[arg(long)]
+    pub realtime: bool,
+
     /// Let the worker poll without sleeping.
     #[arg(long)]
     pub busy_poll: bool,
@@ -135,8 +140,18 @@ fn measure(arguments: &Arguments) -> Result<Report> {
     for direction in &mut directions {
         direction.trial(&mut data_plane, arguments.sessions)?;
     }
-    let load =
-        Load { window: window(arguments), rate: arguments.rate, core: arguments.generator_core };
+    check_core(&mut data_plane, arguments.worker_core)?;
+    let load = Load {
+        window: window(arguments),
+        rate: arguments.rate,
+        core: arguments.generator_core,
+        realtime: arguments.realtime,
+    };
+    if arguments.realtime {
+        for (worker, _) in data_plane.workers()? {
+            direction::put_first(worker)?;
+        }
+    }
     let mut runs = [const { Vec::new() }; 2];
     for _ in 0..arguments.runs.unwrap_or(if arguments.quick { RUNS_QUICK } else { RUNS }) {
         for (direction, runs) in directions.iter_mut().zip(&mut runs) {
@@ -148,6 +163,12 @@ fn measure(arguments: &Arguments) -> Result<Report> {
         .zip(runs)
         .map(|(direction, runs)| Summary::new(direction.name, direction.octets_in, runs));
     Ok(report(arguments, &ports, summaries.collect()))
+}
+
+/// A worker that is not pinned where the report says would share the generator's core.
+fn check_core(data_plane: &mut DataPlane, core: u16) -> Result<()> {
+    let pinned = data_plane.counters()?.workers.iter().all(|worker| worker.core == Some(core));
+    if pinned { Ok(()) } else { Err(LabError::new(format!("no worker runs on core {core}"))) }
 }
 
 fn window(arguments: &Arguments) -> Duration {
@@ -182,7 +203,11 @@ fn report(arguments: &Arguments, ports: &[PortStatus], directions: Vec<Summary>)
         interface: port.interface.clone(),
         queues: port.queues,
         xdp_mode: port.mode.name(),
-        not_better: port.not_better.iter().map(|(mode, why)| (mode.name(), why.clone())).collect(),
+        not_better: port
+            .not_better
+            .iter()
+            .map(|(mode, why)| format!("{}: {why}", mode.name()))
+            .collect(),
     };
     Report {
         benchmark: "wire",
@@ -198,6 +223,7 @@ fn report(arguments: &Arguments, ports: &[PortStatus], directions: Vec<Summary>)
         generator_core: arguments.generator_core,
         worker_core: arguments.worker_core,
         busy_poll: arguments.busy_poll,
+        realtime: arguments.realtime,
         rate: arguments.rate,
         window_seconds: window(arguments).as_secs_f64(),
         inner_octets: frames::INNER_BYTES,

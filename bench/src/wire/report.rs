@@ -32,6 +32,8 @@ pub struct Report {
     pub worker_core: u16,
     /// Whether the worker polls busily.
     pub busy_poll: bool,
+    /// Whether generator and worker had real-time priority.
+    pub realtime: bool,
     /// Frames a second that were to be offered; `null`: as many as the generator makes.
     pub rate: Option<u32>,
     /// Length of a run.
@@ -52,7 +54,7 @@ pub struct Port {
     /// The attach mode obtained.
     pub xdp_mode: &'static str,
     /// Each better one, and why not.
-    pub not_better: Vec<(&'static str, String)>,
+    pub not_better: Vec<String>,
 }
 
 /// One direction, all runs.
@@ -148,7 +150,12 @@ impl fmt::Display for Report {
             self.inner_octets,
             self.generator_core,
             self.worker_core,
-            if self.busy_poll { ", busy polling" } else { "" },
+            match (self.busy_poll, self.realtime) {
+                (false, false) => "",
+                (true, false) => ", busy polling",
+                (false, true) => ", real-time priority",
+                (true, true) => ", busy polling, real-time priority",
+            },
             self.directions.first().map_or(0, |direction| direction.runs.len()),
             self.window_seconds
         )?;

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, ProgramInput, TC_INGRESS, TcHookBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, ProgramInput, TC_INGRESS, TcHookBuilder};
 use xlns_tests::deadline::Deadline;
 use xlns_tests::{LabError, Result};
 
@@ -24,6 +24,9 @@ const FRAME_BYTES_MAX: usize = 128;
 
 /// BPF_F_TEST_XDP_LIVE_FRAMES of the kernel's interface: frames are sent, not only looked at.
 const LIVE_FRAMES: u32 = 1 << 1;
+
+/// The loopback's interface index in every namespace.
+const LOOPBACK_INDEX: i32 = 1;
 
 /// Frames a system call while flooding: setting a test run up costs as much as some frames.
 const FLOOD_FRAMES: u32 = 8192;
@@ -54,6 +57,7 @@ pub struct Delivered {
 /// Sends the same frames in turn, and counts what arrives elsewhere.
 pub struct Traffic {
     skeleton: skeleton::TrafficSkel<'static>,
+    attached: Option<Link>,
 }
 
 impl Traffic {
@@ -89,7 +93,19 @@ impl Traffic {
             let key = (index as u32).to_ne_bytes();
             skeleton.maps.frames.update(&key, &frame, MapFlags::ANY).map_err(error)?;
         }
-        Ok(Self { skeleton })
+        Ok(Self { skeleton, attached: None })
+    }
+
+    /// Attaches the generator to the loopback of this thread's namespace, where nothing is sent.
+    /// The kernel keeps a direct jump to every program that is attached; for another one it would
+    /// make one at each call of [`Traffic::send_frames`] and wait for all cores, some milliseconds.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach_generator(&mut self) -> Result<()> {
+        let link = self.skeleton.progs.generate.attach_xdp(LOOPBACK_INDEX);
+        self.attached = Some(link.map_err(|error| failed("attach the generator", &error))?);
+        Ok(())
     }
 
     /// Counts and drops what arrives on an interface of this thread's namespace.
