@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xlns_bench::wire;
+use xlns_bench::allocation::CountingAllocator;
+use xlns_bench::{pipeline, wire};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
 
 #[derive(Debug, Parser)]
 #[command(name = "xlns-bench", version, about)]
@@ -14,6 +18,8 @@ struct Command {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    /// The data plane's batch function in memory: ns a packet on one core, memory a session.
+    Pipeline(pipeline::Arguments),
     /// Small packets across the data plane on veth: rate, loss, CPU time (root).
     Wire(wire::Arguments),
 }
@@ -21,7 +27,8 @@ enum What {
 fn main() -> ExitCode {
     let Command { what } = Command::parse();
     let result = match &what {
-        What::Wire(arguments) => wire::run(arguments),
+        What::Pipeline(arguments) => pipeline::run(arguments),
+        What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -28,6 +28,7 @@ use socket::{Connection, Listener};
 
 const LISTENER: Token = Token(0);
 const SIGNALS: Token = Token(1);
+const PARENT: Token = Token(3);
 const CONNECTION: Token = Token(2);
 
 /// Events taken from the kernel at once; there are three sources.
@@ -43,18 +44,22 @@ const RECLAIM_LOOKS: u32 = 100;
 /// How often they are looked after at rest.
 const REST_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Serves the api socket at `path` until SIGTERM or SIGINT; `ready` is called once it listens.
+/// Serves the api socket at `path` until SIGTERM or SIGINT, and with `exit_with_stdin` until standard
+/// input ends; `ready` is called once it listens.
 ///
 /// Must run before other threads are started: the signals are blocked in all of them.
 ///
 /// # Errors
 /// What the kernel says to the socket, or to waiting.
-pub fn run(path: &Path, ready: impl FnOnce()) -> io::Result<()> {
+pub fn run(path: &Path, exit_with_stdin: bool, ready: impl FnOnce()) -> io::Result<()> {
     let signals = block_signals()?;
     let listener = Listener::bind(path)?;
     let poll = Poll::new()?;
     register(&poll, &listener, LISTENER, Interest::READABLE)?;
     register(&poll, &signals, SIGNALS, Interest::READABLE)?;
+    if exit_with_stdin {
+        register(&poll, &io::stdin(), PARENT, Interest::READABLE)?;
+    }
     tracing::info!(path = %path.display(), "waiting for the control process");
     ready();
     let mut server =
@@ -74,6 +79,12 @@ fn block_signals() -> io::Result<SignalFd> {
 
 fn register(poll: &Poll, source: &impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
     poll.registry().register(&mut SourceFd(&source.as_fd().as_raw_fd()), token, interest)
+}
+
+/// What the parent writes means nothing; that it writes no more, means that it is gone.
+fn parent_is_gone() -> bool {
+    let mut ignored = [0; 64];
+    matches!(nix::unistd::read(io::stdin(), &mut ignored), Ok(0))
 }
 
 struct Server {
@@ -107,6 +118,10 @@ impl Server {
                             tracing::info!(number = signal.ssi_signo, "signal: stopping");
                             return Ok(());
                         }
+                    }
+                    PARENT if parent_is_gone() => {
+                        tracing::info!("standard input ended: stopping");
+                        return Ok(());
                     }
                     _ => {}
                 }

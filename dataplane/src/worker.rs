@@ -78,11 +78,15 @@ pub struct Handle {
     thread: JoinHandle<()>,
 }
 
-/// Starts a worker's thread.
+/// Starts a worker's thread. On return its fill rings are filled: the first frame finds a place even
+/// where the thread has not run yet.
 ///
 /// # Errors
 /// No descriptor or no thread left.
-pub fn spawn(parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle> {
+pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle> {
+    for queue in parts.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
+        queue.refill(&mut parts.pool, HOST_RESERVE_FRAMES);
+    }
     let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
     let status = Arc::new(Status {
         stop: AtomicBool::new(false),
@@ -262,8 +266,6 @@ impl Worker {
             if sleeper.revents & GONE != 0 {
                 sleeper.fd = -1;
                 queue.set_gone();
-                let port = queue.port().0;
-                tracing::error!(worker = self.index, port, "the port's interface is gone");
             }
         }
     }

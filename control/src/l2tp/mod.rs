@@ -19,7 +19,10 @@ use std::fmt;
 
 pub mod avp;
 pub mod header;
+pub mod identifiers;
 pub mod message;
+#[cfg(test)]
+mod raw;
 pub mod result;
 pub mod secret;
 pub mod sequence;

@@ -177,7 +177,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip(attribute in any::<u16>(), secret in prop::collection::vec(any::<u8>(), 0..40),
+        fn round_trip(attribute in any::<u16>(),
+            secret in prop::collection::vec(any::<u8>(), 0..40),
             vector in prop::collection::vec(any::<u8>(), 0..140),
             value in prop::collection::vec(any::<u8>(), 0..200),
             padding in prop::collection::vec(any::<u8>(), 0..143)) {

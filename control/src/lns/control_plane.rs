@@ -13,9 +13,10 @@ use super::{Lns, LnsCounter, PeerChange, TimerKey, TunnelEntry};
 use crate::config::{Config, LacConfig};
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
-use crate::l2tp::message::{self, Sccrq, Unassigned};
+use crate::l2tp::message::{self, Message, Sccrq, Unassigned};
 use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult, printable};
 use crate::l2tp::secret::SecretBytes;
+use crate::l2tp::transport;
 use crate::l2tp::tunnel::{self, Tunnel};
 use crate::time::Time;
 use crate::udp::Transmit;
@@ -68,7 +69,7 @@ impl Lns {
             return self.handle_without_tunnel(now, local, peer, header, datagram);
         }
         let Some(entry) = self.tunnels.get(&header.tunnel_id) else {
-            return self.counters.add(LnsCounter::ControlNoSuchTunnel);
+            return self.handle_no_such_tunnel(now, (local, peer), header, datagram);
         };
         if entry.peer != peer {
             return self.counters.add(LnsCounter::ControlOuterAddress);
@@ -91,14 +92,20 @@ impl Lns {
                 self.handle_sccrq(now, (local, peer), header, datagram, &sccrq);
             }
             Ok(Unassigned::StopCcn(stop)) => {
-                let id = stop.assigned_tunnel_id.map(|id| (peer, id));
-                match id.and_then(|key| self.tunnels_by_peer.get(&key)) {
-                    Some(&id) => self.handle_in_tunnel(now, id, header, datagram),
-                    None => self.counters.add(LnsCounter::ControlWithoutTunnel),
-                }
+                let key = stop.assigned_tunnel_id.map(|id| (peer, id));
+                let id = key.and_then(|key| self.tunnels_by_peer.get(&key)).copied();
+                let entry = id.and_then(|id| Some((id, self.tunnels.get_mut(&id)?)));
+                let Some((id, entry)) = entry else {
+                    return self.counters.add(LnsCounter::ControlWithoutTunnel);
+                };
+                entry.tunnel.handle_stop_ccn(now, header, header.payload(datagram), &stop);
+                self.drive_tunnel(now, id);
             }
-            // A HELLO before our SCCRP arrived asks for nothing that its retransmission would not.
-            Ok(Unassigned::Hello | Unassigned::Zlb | Unassigned::Other) => {
+            Ok(Unassigned::Hello) => match self.half_open_tunnel_of(peer) {
+                Some(id) => self.handle_in_tunnel(now, id, header, datagram),
+                None => self.counters.add(LnsCounter::ControlWithoutTunnel),
+            },
+            Ok(Unassigned::Zlb | Unassigned::Other) => {
                 self.counters.add(LnsCounter::ControlWithoutTunnel);
             }
             Err(reject) => {
@@ -116,6 +123,38 @@ impl Lns {
         let Some(entry) = self.tunnels.get_mut(&id) else { return };
         entry.tunnel.handle(now, header, header.payload(datagram));
         self.drive_tunnel(now, id);
+    }
+
+    /// The tunnel that is being set up with a peer, where there is just one.
+    fn half_open_tunnel_of(&self, peer: SocketAddr) -> Option<TunnelId> {
+        let of_peer = (peer, TunnelId(0))..=(peer, TunnelId(u16::MAX));
+        let mut half_open = self
+            .tunnels_by_peer
+            .range(of_peer)
+            .map(|(_, id)| *id)
+            .filter(|id| self.tunnels.get(id).is_some_and(|entry| !entry.established));
+        half_open.next().filter(|_| half_open.next().is_none())
+    }
+
+    /// A message for a tunnel that is not there. A StopCCN that is repeated because our
+    /// acknowledgement was lost is acknowledged again, without any state.
+    fn handle_no_such_tunnel(
+        &mut self,
+        now: Time,
+        (local, peer): (SocketAddr, SocketAddr),
+        header: &Header,
+        datagram: &[u8],
+    ) {
+        self.counters.add(LnsCounter::ControlNoSuchTunnel);
+        let Ok(Message::StopCcn(stop)) = Message::decode(header.payload(datagram), None) else {
+            return;
+        };
+        let Some(peer_tunnel_id) = stop.assigned_tunnel_id else { return };
+        if self.limiter.admit(now, peer.ip()) {
+            let mut payload = Vec::new();
+            transport::acknowledge_unknown(&mut payload, header, peer_tunnel_id);
+            self.transmissions.push_back(Transmit { local, peer, payload });
+        }
     }
 
     /// The secret for hidden AVPs of a peer whose host name is not known yet: that of the first

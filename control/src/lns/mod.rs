@@ -115,7 +115,7 @@ pub struct Lns {
     addresses: Addresses,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address and Tunnel ID: finds what a retransmitted SCCRQ belongs to.
-    tunnels_by_peer: HashMap<(SocketAddr, TunnelId), TunnelId>,
+    tunnels_by_peer: BTreeMap<(SocketAddr, TunnelId), TunnelId>,
     tunnels_per_address: HashMap<IpAddr, u32>,
     tunnels_half_open: u32,
     calls: Slab<Call>,
@@ -152,7 +152,7 @@ impl Lns {
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
             tunnels: BTreeMap::new(),
-            tunnels_by_peer: HashMap::new(),
+            tunnels_by_peer: BTreeMap::new(),
             tunnels_per_address: HashMap::new(),
             tunnels_half_open: 0,
             calls: Slab::new(),
@@ -311,12 +311,13 @@ impl Lns {
     }
 
     fn handle_data(&mut self, now: Time, peer: SocketAddr, header: &Header, frame: &[u8]) {
-        let Some(entry) = self.tunnels.get(&header.tunnel_id) else {
+        let Some(entry) = self.tunnels.get_mut(&header.tunnel_id) else {
             return self.counters.add(LnsCounter::DataNoSuchTunnel);
         };
         if entry.peer != peer {
             return self.counters.add(LnsCounter::DataOuterAddress);
         }
+        entry.tunnel.handle_activity(now);
         let Some(&index) = entry.calls.get(&header.session_id) else {
             return self.counters.add(LnsCounter::DataNoSuchSession);
         };

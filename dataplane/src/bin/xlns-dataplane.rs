@@ -17,9 +17,13 @@ struct Arguments {
     socket: PathBuf,
 
     /// What to log: error, warn, info, debug, trace, or a filter such as
-    /// xlns_dataplane::server=debug. The variable XLNS_LOG says the same.
+    /// xlns_dataplane::server=debug. Without it the environment variable RUST_LOG decides.
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
+
+    /// Ends when standard input does: for a parent that wants no orphan.
+    #[arg(long)]
+    exit_with_stdin: bool,
 }
 
 fn main() -> ExitCode {
@@ -28,7 +32,7 @@ fn main() -> ExitCode {
         eprintln!("xlns-dataplane: --log: {error}");
         return ExitCode::from(2);
     }
-    match server::run(&arguments.socket, notify_ready) {
+    match server::run(&arguments.socket, arguments.exit_with_stdin, notify_ready) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, socket = %arguments.socket.display(), "cannot serve");
@@ -38,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn start_log(filter: Option<&str>) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let from_environment = std::env::var("XLNS_LOG").ok();
+    let from_environment = std::env::var("RUST_LOG").ok();
     let filter = EnvFilter::try_new(filter.or(from_environment.as_deref()).unwrap_or("info"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -35,7 +35,7 @@ const IPV6_FRONT_BYTES: usize = 8;
 impl Context<'_> {
     /// An IP packet to a subscriber: `frame` is the packet. Counted once it is known to go.
     #[inline]
-    pub(super) fn to_subscriber(
+    pub(super) fn send_to_subscriber(
         &mut self,
         frame: &mut Frame,
         slot: u32,

@@ -26,19 +26,19 @@ impl Context<'_> {
             return Err(NO_ROOM);
         }
         match entry {
-            Entry::Session(slot) => self.to_subscriber(frame, slot, packet, origin),
+            Entry::Session(slot) => self.send_to_subscriber(frame, slot, packet, origin),
             Entry::Neighbor(index) => match self.guard.adjacency(index) {
-                Some(adjacency) => self.to_neighbor(frame, adjacency, packet, origin),
-                None => self.to_host(origin),
+                Some(adjacency) => self.send_to_neighbor(frame, adjacency, packet, origin),
+                None => self.send_to_host(origin),
             },
-            Entry::Local { .. } | Entry::Glean => self.to_host(origin),
+            Entry::Local { .. } | Entry::Glean => self.send_to_host(origin),
             Entry::Unreachable => Err(DropReason::Unreachable),
             Entry::NoRoute => Err(DropReason::NoRoute),
         }
     }
 
     /// To the kernel, as received: it is the host's, or the kernel forwards it and counts the hop.
-    fn to_host(&self, origin: Origin) -> Result<Verdict, DropReason> {
+    fn send_to_host(&self, origin: Origin) -> Result<Verdict, DropReason> {
         match origin {
             Origin::Host => Err(DropReason::HostLoop),
             Origin::Network => Ok(Verdict::Transmit(self.guard.tables().host_port())),
@@ -46,7 +46,7 @@ impl Context<'_> {
     }
 
     #[inline]
-    fn to_neighbor(
+    fn send_to_neighbor(
         &self,
         frame: &mut Frame,
         adjacency: Adjacency,

@@ -2,8 +2,8 @@
 //! device, tables, threads.
 //!
 //! The order: the program is attached first (some drivers change their queues then; without sockets
-//! in its map it passes everything to the kernel), then sockets are bound, then workers start and
-//! fill their rings, and only then do the sockets enter the program's map.
+//! in its map it passes everything to the kernel), then sockets are bound, then workers start with
+//! their rings filled, and only then do the sockets enter the program's map.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -149,7 +149,7 @@ impl Driver for Kernel<'_> {
         let frames = total.saturating_mul(self.configuration.frames_per_queue);
         let sizes = plan::ring_sizes(self.configuration.frames_per_queue);
         let memory = Memory::umem(frames, sizes.fill, sizes.transmit)
-            .map_err(|error| (0, format!("cannot map {frames} frames: {error}")))?;
+            .map_err(|error| (0, memory_error(frames, &error)))?;
         let mut bound = Bound { sockets: Vec::new(), rings: Vec::new(), memory };
         for (port, interface) in self.interfaces.iter().enumerate() {
             let (mut sockets, mut rings) = (Vec::new(), Vec::new());
@@ -167,6 +167,17 @@ impl Driver for Kernel<'_> {
         self.bound = Some(bound);
         Ok(())
     }
+}
+
+fn memory_error(frames: u32, error: &io::Error) -> String {
+    let advice = match error.raw_os_error() {
+        Some(libc::ENOBUFS | libc::ENOMEM) => {
+            ": use fewer frames_per_queue, or allow more locked memory (LimitMEMLOCK=infinity, or \
+             CAP_IPC_LOCK)"
+        }
+        _ => "",
+    };
+    format!("cannot map {frames} frames for all ports: {error}{advice}")
 }
 
 fn bind_error(queue: u16, error: &io::Error, zero_copy: bool) -> String {

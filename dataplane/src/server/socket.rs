@@ -30,11 +30,15 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, mode 0600. A file that a process of before left is replaced.
+    /// Listens at `path`, mode 0600, making its folder where there is none. A file that a process
+    /// of before left is replaced.
     ///
     /// # Errors
     /// What the kernel says; [`io::ErrorKind::AddrInUse`] where a data plane listens there.
     pub fn bind(path: &Path) -> io::Result<Self> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
         let address = UnixAddr::new(path)?;
         let fd = new_socket()?;
         match socket::connect(fd.as_raw_fd(), &address) {
@@ -202,6 +206,15 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(listener);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_missing_folder_is_made() {
+        let folder = path("folder");
+        let listener = Listener::bind(&folder.join("a/b.sock")).unwrap();
+        assert!(folder.join("a/b.sock").exists());
+        drop(listener);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]

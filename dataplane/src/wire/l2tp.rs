@@ -140,8 +140,8 @@ mod tests {
     #[test]
     fn every_combination_of_optional_fields() {
         for bits in 0..8u16 {
-            let flags = (bits & 1) * FLAG_LENGTH | (bits >> 1 & 1) * FLAG_SEQUENCE;
-            let flags = flags | (bits >> 2) * FLAG_OFFSET;
+            let flags = ((bits & 1) * FLAG_LENGTH) | ((bits >> 1 & 1) * FLAG_SEQUENCE);
+            let flags = flags | ((bits >> 2) * FLAG_OFFSET);
             for offset_size in [0, 1, 200] {
                 let whole = datagram(flags, offset_size);
                 let header = parse(&whole).unwrap();

@@ -191,6 +191,12 @@ impl DataPlane {
         }
     }
 
+    /// Ends it without a chance to clean up.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Asks it to stop and waits. Whether it ended well, and its socket's file is gone.
     pub fn terminate(mut self) -> bool {
         kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM).unwrap();

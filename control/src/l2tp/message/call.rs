@@ -1,4 +1,4 @@
-//! Messages of calls (RFC 2661 sections 6.6 to 6.14).
+//! Messages of incoming calls and of the end of any call (RFC 2661 sections 6.6 to 6.8, 6.12).
 
 use crate::l2tp::SessionId;
 use crate::l2tp::avp::{Attribute, Collected, Encoder, Fault};
@@ -70,49 +70,6 @@ impl Iccn {
     }
 }
 
-/// Outgoing-Call-Request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ocrq {
-    /// How the sender wants to be addressed.
-    pub assigned_session_id: SessionId,
-    /// For people who compare the logs of both ends.
-    pub call_serial_number: u32,
-    /// Lowest acceptable speed in bits a second.
-    pub minimum_bps: u32,
-    /// Highest acceptable speed in bits a second.
-    pub maximum_bps: u32,
-    /// Bit 0: digital, bit 1: analogue.
-    pub bearer_type: u32,
-    /// Bit 0: synchronous, bit 1: asynchronous.
-    pub framing_type: u32,
-    /// Whom to call.
-    pub called_number: Vec<u8>,
-    /// More digits.
-    pub sub_address: Option<Vec<u8>>,
-}
-
-/// Outgoing-Call-Reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ocrp {
-    /// How the sender wants to be addressed.
-    pub assigned_session_id: SessionId,
-    /// For logs.
-    pub physical_channel_id: Option<u32>,
-}
-
-/// Outgoing-Call-Connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Occn {
-    /// Bits a second from the LAC to the subscriber.
-    pub tx_connect_speed: u32,
-    /// Bits a second from the subscriber to the LAC, where it says so.
-    pub rx_connect_speed: Option<u32>,
-    /// Bit 0: synchronous, bit 1: asynchronous.
-    pub framing_type: u32,
-    /// Whether data must always have sequence numbers.
-    pub sequencing_required: bool,
-}
-
 /// Call-Disconnect-Notify.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cdn {
@@ -137,39 +94,11 @@ pub struct Q931Cause {
     pub advisory: String,
 }
 
-/// WAN-Error-Notify.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Wen {
-    /// The counters since the call came up.
-    pub errors: CallErrors,
-}
-
-/// Value of the Call Errors AVP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(missing_docs, reason = "the names say it")]
-pub struct CallErrors {
-    pub crc: u32,
-    pub framing: u32,
-    pub hardware_overruns: u32,
-    pub buffer_overruns: u32,
-    pub timeouts: u32,
-    pub alignment: u32,
-}
-
-/// Set-Link-Info.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sli {
-    /// Characters to escape on sending.
-    pub send_accm: u32,
-    /// Characters to drop on receiving.
-    pub receive_accm: u32,
-}
-
-fn session_id(avps: &Collected<'_>) -> Result<SessionId, Fault> {
+pub(super) fn session_id(avps: &Collected<'_>) -> Result<SessionId, Fault> {
     avps.identifier(Attribute::AssignedSessionId).map(SessionId)
 }
 
-fn required_u32(avps: &Collected<'_>, attribute: Attribute) -> Result<u32, Fault> {
+pub(super) fn required_u32(avps: &Collected<'_>, attribute: Attribute) -> Result<u32, Fault> {
     avps.required(attribute, avps.u32(attribute))
 }
 
@@ -182,7 +111,7 @@ fn speed(value: &[u8]) -> Option<u32> {
     }
 }
 
-fn connect_speeds(avps: &Collected<'_>) -> Result<(u32, Option<u32>), Fault> {
+pub(super) fn connect_speeds(avps: &Collected<'_>) -> Result<(u32, Option<u32>), Fault> {
     let tx = Attribute::TxConnectSpeed;
     let speed_of = |attribute| avps.bytes(attribute).and_then(speed);
     // One that is there and makes no sense is logged nowhere and used nowhere: 0 will do.
@@ -190,19 +119,23 @@ fn connect_speeds(avps: &Collected<'_>) -> Result<(u32, Option<u32>), Fault> {
     Ok((tx, speed_of(Attribute::RxConnectSpeed)))
 }
 
-fn optional_bytes(encoder: &mut Encoder<'_>, attribute: Attribute, value: Option<&[u8]>) {
+pub(super) fn optional_bytes(
+    encoder: &mut Encoder<'_>,
+    attribute: Attribute,
+    value: Option<&[u8]>,
+) {
     if let Some(value) = value {
         encoder.bytes(attribute, value);
     }
 }
 
-fn optional_u32(encoder: &mut Encoder<'_>, attribute: Attribute, value: Option<u32>) {
+pub(super) fn optional_u32(encoder: &mut Encoder<'_>, attribute: Attribute, value: Option<u32>) {
     if let Some(value) = value {
         encoder.u32(attribute, value);
     }
 }
 
-fn flag(encoder: &mut Encoder<'_>, attribute: Attribute, set: bool) {
+pub(super) fn flag(encoder: &mut Encoder<'_>, attribute: Attribute, set: bool) {
     if set {
         encoder.bytes(attribute, &[]);
     }
@@ -289,66 +222,6 @@ impl Iccn {
     }
 }
 
-impl Ocrq {
-    pub(super) fn decode(avps: &Collected<'_>) -> Result<Self, Fault> {
-        let called = Attribute::CalledNumber;
-        Ok(Self {
-            assigned_session_id: session_id(avps)?,
-            call_serial_number: required_u32(avps, Attribute::CallSerialNumber)?,
-            minimum_bps: required_u32(avps, Attribute::MinimumBps)?,
-            maximum_bps: required_u32(avps, Attribute::MaximumBps)?,
-            bearer_type: required_u32(avps, Attribute::BearerType)?,
-            framing_type: required_u32(avps, Attribute::FramingType)?,
-            called_number: avps.required(called, avps.owned(called))?,
-            sub_address: avps.owned(Attribute::SubAddress),
-        })
-    }
-
-    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
-        encoder.u16(Attribute::AssignedSessionId, self.assigned_session_id.0);
-        encoder.u32(Attribute::CallSerialNumber, self.call_serial_number);
-        encoder.u32(Attribute::MinimumBps, self.minimum_bps);
-        encoder.u32(Attribute::MaximumBps, self.maximum_bps);
-        encoder.u32(Attribute::BearerType, self.bearer_type);
-        encoder.u32(Attribute::FramingType, self.framing_type);
-        encoder.bytes(Attribute::CalledNumber, &self.called_number);
-        optional_bytes(encoder, Attribute::SubAddress, self.sub_address.as_deref());
-    }
-}
-
-impl Ocrp {
-    pub(super) fn decode(avps: &Collected<'_>) -> Result<Self, Fault> {
-        Ok(Self {
-            assigned_session_id: session_id(avps)?,
-            physical_channel_id: avps.u32(Attribute::PhysicalChannelId),
-        })
-    }
-
-    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
-        encoder.u16(Attribute::AssignedSessionId, self.assigned_session_id.0);
-        optional_u32(encoder, Attribute::PhysicalChannelId, self.physical_channel_id);
-    }
-}
-
-impl Occn {
-    pub(super) fn decode(avps: &Collected<'_>) -> Result<Self, Fault> {
-        let (tx_connect_speed, rx_connect_speed) = connect_speeds(avps)?;
-        Ok(Self {
-            tx_connect_speed,
-            rx_connect_speed,
-            framing_type: required_u32(avps, Attribute::FramingType)?,
-            sequencing_required: avps.bytes(Attribute::SequencingRequired).is_some(),
-        })
-    }
-
-    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
-        encoder.u32(Attribute::TxConnectSpeed, self.tx_connect_speed);
-        encoder.u32(Attribute::FramingType, self.framing_type);
-        optional_u32(encoder, Attribute::RxConnectSpeed, self.rx_connect_speed);
-        flag(encoder, Attribute::SequencingRequired, self.sequencing_required);
-    }
-}
-
 impl Cdn {
     /// Takes what it can get: whatever is wrong with it, the call is over.
     pub(super) fn decode(avps: &Collected<'_>) -> Self {
@@ -393,61 +266,5 @@ impl Q931Cause {
             message: *message,
             advisory: printable(advisory),
         })
-    }
-}
-
-impl Wen {
-    pub(super) fn decode(avps: &Collected<'_>) -> Result<Self, Fault> {
-        let attribute = Attribute::CallErrors;
-        let value = avps.required(attribute, avps.bytes(attribute))?;
-        // Two reserved octets, then the counters (RFC 2661 section 4.4.6).
-        let mut counters =
-            value.get(2..).unwrap_or_default().chunks_exact(4).map(|counter| {
-                counter.iter().fold(0, |sum: u32, octet| sum << 8 | u32::from(*octet))
-            });
-        let mut counter = || counters.next().unwrap_or(0);
-        let errors = CallErrors {
-            crc: counter(),
-            framing: counter(),
-            hardware_overruns: counter(),
-            buffer_overruns: counter(),
-            timeouts: counter(),
-            alignment: counter(),
-        };
-        Ok(Self { errors })
-    }
-
-    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
-        let errors = &self.errors;
-        let mut value = vec![0, 0];
-        for counter in [
-            errors.crc,
-            errors.framing,
-            errors.hardware_overruns,
-            errors.buffer_overruns,
-            errors.timeouts,
-            errors.alignment,
-        ] {
-            value.extend_from_slice(&counter.to_be_bytes());
-        }
-        encoder.bytes(Attribute::CallErrors, &value);
-    }
-}
-
-impl Sli {
-    pub(super) fn decode(avps: &Collected<'_>) -> Result<Self, Fault> {
-        let value = avps.bytes(Attribute::Accm).and_then(|value| value.first_chunk::<10>());
-        let [_, _, s0, s1, s2, s3, r0, r1, r2, r3] = *avps.required(Attribute::Accm, value)?;
-        Ok(Self {
-            send_accm: u32::from_be_bytes([s0, s1, s2, s3]),
-            receive_accm: u32::from_be_bytes([r0, r1, r2, r3]),
-        })
-    }
-
-    pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
-        let mut value = vec![0, 0];
-        value.extend_from_slice(&self.send_accm.to_be_bytes());
-        value.extend_from_slice(&self.receive_accm.to_be_bytes());
-        encoder.bytes(Attribute::Accm, &value);
     }
 }

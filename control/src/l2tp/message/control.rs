@@ -9,7 +9,7 @@ use crate::l2tp::secret::RESPONSE_BYTES;
 pub const PROTOCOL_VERSION: u16 = 0x0100;
 
 /// Both kinds of framing, asynchronous and synchronous, in a Framing Capabilities AVP.
-pub(crate) const FRAMING_ANY: u32 = 3;
+pub const FRAMING_ANY: u32 = 3;
 
 /// Start-Control-Connection-Request.
 #[derive(Debug, Clone, PartialEq, Eq)]

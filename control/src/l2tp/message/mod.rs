@@ -5,16 +5,20 @@
 //! there is nothing left to refuse.
 
 use super::avp::{Attribute, Avps, Collected, Encoder, Fault, Hiding};
-use super::header::{CONTROL_HEADER_BYTES, Header, MESSAGE_BYTES_MAX, emit_control};
+use super::header::{Header, MESSAGE_BYTES_MAX, emit_control};
 use super::result::{ErrorCode, ResultCode};
 use super::sequence::Sequence;
 use super::{SessionId, TunnelId};
 
 mod call;
 mod control;
+mod outgoing;
+mod status;
 
-pub use call::{CallErrors, Cdn, Iccn, Icrp, Icrq, Occn, Ocrp, Ocrq, Q931Cause, Sli, Wen};
-pub use control::{PROTOCOL_VERSION, Scccn, Sccrp, Sccrq, StopCcn};
+pub use call::{Cdn, Iccn, Icrp, Icrq, Q931Cause};
+pub use control::{FRAMING_ANY, PROTOCOL_VERSION, Scccn, Sccrp, Sccrq, StopCcn};
+pub use outgoing::{Occn, Ocrp, Ocrq};
+pub use status::{CallErrors, Sli, Wen};
 
 /// Value of the Message Type AVP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -236,7 +240,7 @@ impl Message {
         emit_control(out, tunnel_id, session_id, ns, nr, 0);
         self.encode(out, hiding);
         let length = out.len() - start;
-        // At most 27 AVPs of at most 1023 octets: never longer than a datagram can be.
+        // No message has more than 27 AVPs, each of at most 1023 octets.
         debug_assert!(length <= MESSAGE_BYTES_MAX);
         if let Some(field) = out.get_mut(start + 2..start + 4) {
             field.copy_from_slice(&(length as u16).to_be_bytes());
@@ -291,12 +295,14 @@ pub fn decode_unassigned(
     if body.is_empty() {
         return Ok(Unassigned::Zlb);
     }
+    let first = header.ns == Sequence::ZERO;
     let number = message_type(&mut Avps::new(body)).map_or(0, |(number, _)| number);
     match (Message::decode(body, secret), MessageType::from_number(number)) {
-        (Ok(Message::Sccrq(sccrq)), _) => Ok(Unassigned::Sccrq(sccrq)),
+        // A connection begins at 0 (RFC 2661 section 5.8).
+        (Ok(Message::Sccrq(sccrq)), _) if first => Ok(Unassigned::Sccrq(sccrq)),
         (Ok(Message::StopCcn(stop_ccn)), _) => Ok(Unassigned::StopCcn(stop_ccn)),
         (Ok(Message::Hello), _) => Ok(Unassigned::Hello),
-        (Err(reject), Some(MessageType::Sccrq)) => Err(reject),
+        (Err(reject), Some(MessageType::Sccrq)) if first => Err(reject),
         _ => Ok(Unassigned::Other),
     }
 }
@@ -315,8 +321,6 @@ pub fn decode_sccrq(
         _ => Ok(None),
     }
 }
-
-const _: () = assert!(CONTROL_HEADER_BYTES == 12);
 
 #[cfg(test)]
 mod tests;

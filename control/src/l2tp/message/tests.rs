@@ -1,19 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::l2tp::raw::{body, datagram};
 use crate::l2tp::result::{CallResult, PppDisconnectCause, PppDisconnectCode, TunnelResult};
 use crate::l2tp::secret::SecretBytes;
-
-/// A body from AVPs written by hand: flags, type, value.
-pub(crate) fn body(avps: &[(u8, u16, &[u8])]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (flags, number, value) in avps {
-        out.extend([*flags, (6 + value.len()) as u8, 0, 0]);
-        out.extend(number.to_be_bytes());
-        out.extend(*value);
-    }
-    out
-}
 
 const TYPE: u16 = 0;
 
@@ -224,11 +214,8 @@ fn exact_octets_of_what_small_parsers_take() {
 #[test]
 fn unassigned_datagrams() {
     let datagram = |body: &[u8]| {
-        let mut out = Vec::new();
-        emit_control(&mut out, TunnelId(0), SessionId(0), Sequence(0), Sequence(0), body.len());
-        out.extend(body);
-        let header = crate::l2tp::header::parse(&out).unwrap();
-        decode_unassigned(&header, &out, None)
+        let out = datagram((0, 0), (0, 0), body);
+        decode_unassigned(&crate::l2tp::header::parse(&out).unwrap(), &out, None)
     };
     assert!(matches!(datagram(&body(&sccrq())), Ok(Unassigned::Sccrq(_))));
     assert!(matches!(datagram(&body(&[(0x80, TYPE, &[0, 4])])), Ok(Unassigned::StopCcn(_))));
@@ -237,6 +224,10 @@ fn unassigned_datagrams() {
     assert_eq!(datagram(&body(&icrq())), Ok(Unassigned::Other));
     assert_eq!(datagram(&[1, 2, 3]), Ok(Unassigned::Other));
     assert!(datagram(&body(&sccrq()[..3])).is_err());
+    // One that is not the first of its connection.
+    let late = crate::l2tp::raw::datagram((0, 0), (1, 0), &body(&sccrq()));
+    let header = crate::l2tp::header::parse(&late).unwrap();
+    assert_eq!(decode_unassigned(&header, &late, None), Ok(Unassigned::Other));
     // An unknown mandatory message is nobody's.
     assert_eq!(datagram(&body(&[(0x80, TYPE, &[0, 99])])), Ok(Unassigned::Other));
 }

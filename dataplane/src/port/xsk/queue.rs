@@ -71,9 +71,14 @@ impl Queue {
         self.outstanding + fill + self.rings.receive.available()
     }
 
-    /// Notes that the interface is gone.
+    /// Notes that the interface is gone. What is on its rings is lost.
+    #[cold]
     pub fn set_gone(&mut self) {
+        if !self.gone {
+            tracing::error!(port = self.port.0, "the interface of a port is gone");
+        }
         self.gone = true;
+        self.retry = false;
     }
 
     /// Takes back the frames that were sent.
@@ -140,16 +145,22 @@ impl Queue {
     pub fn flush(&mut self) {
         let count = self.rings.transmit.submit();
         self.outstanding += count;
-        if (count > 0 || self.retry) && self.rings.transmit.needs_wakeup() {
+        let wanted = (count > 0 || self.retry) && !self.gone;
+        if wanted && self.rings.transmit.needs_wakeup() {
             self.wake();
         }
     }
 
     fn wake(&mut self) {
         let Some(socket) = &self.socket else { return };
-        // A link that is down says so each time: the frames stay on the ring until it is up again,
-        // and what does not fit is counted as a drop.
-        self.retry = kernel::wake_transmit(socket.as_fd()).unwrap_or(false);
+        match kernel::wake_transmit(socket.as_fd()) {
+            Ok(again) => self.retry = again,
+            // Bound no more: the interface was removed, or moved to another namespace.
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => self.set_gone(),
+            // A link that is down says so each time. The frames stay on the ring until it is up
+            // again, and what does not fit is counted as a drop.
+            Err(_) => self.retry = true,
+        }
     }
 }
 

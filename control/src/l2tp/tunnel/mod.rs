@@ -1,0 +1,447 @@
+//! A tunnel: one control connection and its calls (RFC 2661 sections 5 and 7).
+//!
+//! [`Tunnel`] is told what happens by `handle_*` and by commands (`accept_call`,
+//! `disconnect_call`, `close`), and is drained by `poll_*` after each of them: first
+//! [`Tunnel::poll_event`], then [`Tunnel::poll_transmit`], then [`Tunnel::poll_timeout`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::RngCore;
+
+use super::header::Header;
+use super::identifiers::Identifiers;
+use super::message::{
+    FRAMING_ANY, Message, MessageType, PROTOCOL_VERSION, Reject, Scccn, Sccrp, Sccrq, Scope,
+    StopCcn,
+};
+use super::result::{ErrorCode, ResultCode, TunnelResult, printable};
+use super::secret::{self, CHALLENGE_BYTES, SecretBytes};
+use super::sequence::Sequence;
+use super::session::Session;
+use super::transport::{Origin, Receipt, Status, Transport, emit_stateless};
+use super::{SessionId, TunnelId};
+use crate::time::Time;
+
+mod calls;
+mod config;
+mod event;
+pub mod table;
+
+pub use config::Config;
+pub use event::{CallCause, Event, TunnelCause};
+pub use table::State;
+use table::{Action, Input};
+
+/// Sessions in one tunnel, whatever the configuration says: of the 65,535 identifiers some stay
+/// free, so that a new one is found in a few steps and none returns at once.
+pub const SESSIONS_MAX: u32 = 64_000;
+/// Call messages that are kept while the tunnel is not up. A LAC that sends its ICRQ right behind
+/// its SCCCN (interop.md row 4) has its window of 4 to do so.
+pub const EARLY_MESSAGES_MAX: usize = 8;
+/// Time from a call's ICRQ to its ICCN. A LAC may let a telephone ring in between.
+pub const CALL_SETUP_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// A tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    config: Arc<Config>,
+    state: State,
+    local_tunnel_id: TunnelId,
+    peer_tunnel_id: TunnelId,
+    peer_host_name: String,
+    peer_vendor: Option<String>,
+    /// What the peer has to answer in its SCCCN.
+    challenge: Option<[u8; CHALLENGE_BYTES]>,
+    transport: Transport,
+    sessions: BTreeMap<SessionId, Session>,
+    /// Our identifier of a session by the peer's.
+    by_peer_id: BTreeMap<SessionId, SessionId>,
+    identifiers: Identifiers,
+    /// Calls that are not connected yet, the oldest in front, with some that are long.
+    setups: VecDeque<(Time, SessionId)>,
+    early: Vec<(SessionId, Message)>,
+    /// When the set-up must be complete or, once closing, when the peer will not repeat anything.
+    deadline: Option<Time>,
+    events: VecDeque<Event>,
+    finished: bool,
+}
+
+impl Tunnel {
+    /// The tunnel that a peer's SCCRQ (with Ns 0) asks for. The caller has found that no tunnel
+    /// with this peer and its Assigned Tunnel ID exists, and that there is room.
+    ///
+    /// # Errors
+    /// The result for [`Tunnel::refuse`], where the peer asks for what we do not have.
+    pub fn accept(
+        now: Time,
+        local_tunnel_id: TunnelId,
+        sccrq: &Sccrq,
+        config: Arc<Config>,
+        rng: &mut impl RngCore,
+    ) -> Result<Self, ResultCode> {
+        let response = match (&sccrq.challenge, &config.secret) {
+            (None, _) => None,
+            (Some(challenge), Some(secret)) => {
+                Some(secret::response(MessageType::Sccrp as u8, secret.expose(), challenge))
+            }
+            (Some(_), None) => {
+                let text = "a challenge came and there is no secret for this peer";
+                return Err(ResultCode::tunnel(TunnelResult::NotAuthorized, None, text));
+            }
+        };
+        let challenge = (config.challenge && config.secret.is_some()).then(|| {
+            let mut challenge = [0; CHALLENGE_BYTES];
+            rng.fill_bytes(&mut challenge);
+            challenge
+        });
+        let timing = config.timing();
+        let window = sccrq.receive_window;
+        let peer_tunnel_id = sccrq.assigned_tunnel_id;
+        let mut tunnel = Self {
+            state: State::Idle,
+            local_tunnel_id,
+            peer_tunnel_id,
+            peer_host_name: printable(&sccrq.host_name),
+            peer_vendor: sccrq.vendor_name.as_deref().map(printable),
+            challenge,
+            transport: Transport::new(now, timing, peer_tunnel_id, window, Sequence(1)),
+            sessions: BTreeMap::new(),
+            by_peer_id: BTreeMap::new(),
+            identifiers: Identifiers::new(rng),
+            setups: VecDeque::new(),
+            early: Vec::new(),
+            deadline: Some(now + timing.cycle()),
+            events: VecDeque::new(),
+            finished: false,
+            config,
+        };
+        let (_, state) = table::transition(tunnel.state, Input::SccrqAcceptable);
+        tunnel.state = state;
+        tunnel.send_sccrp(now, response);
+        Ok(tunnel)
+    }
+
+    /// The StopCCN that refuses an SCCRQ without making a tunnel: a peer that gets no answer may
+    /// shun us for minutes (interop.md row 23). `local_tunnel_id` is any that is free; what comes
+    /// to it is dropped.
+    pub fn refuse(
+        header: &Header,
+        peer_tunnel_id: Option<TunnelId>,
+        local_tunnel_id: TunnelId,
+        result: ResultCode,
+    ) -> Vec<u8> {
+        let stop_ccn = StopCcn { assigned_tunnel_id: Some(local_tunnel_id), result };
+        let mut out = Vec::new();
+        let message = Message::StopCcn(Box::new(stop_ccn));
+        emit_stateless(&mut out, header, peer_tunnel_id.unwrap_or_default(), &message);
+        out
+    }
+
+    fn send_sccrp(&mut self, now: Time, challenge_response: Option<[u8; 16]>) {
+        let vendor_name = self.config.vendor_name.as_bytes();
+        let sccrp = Sccrp {
+            protocol_version: PROTOCOL_VERSION,
+            framing_capabilities: FRAMING_ANY,
+            // We place no calls (RFC 2661 section 4.4.3).
+            bearer_capabilities: None,
+            host_name: self.config.host_name.as_bytes().to_vec(),
+            vendor_name: (!vendor_name.is_empty()).then(|| vendor_name.to_vec()),
+            firmware_revision: None,
+            assigned_tunnel_id: self.local_tunnel_id,
+            receive_window: Some(self.config.receive_window.max(1)),
+            challenge: self.challenge.map(Vec::from),
+            challenge_response,
+        };
+        self.send(now, SessionId::UNASSIGNED, &Message::Sccrp(Box::new(sccrp)), Origin::Peer);
+    }
+
+    fn send(&mut self, now: Time, session_id: SessionId, message: &Message, origin: Origin) {
+        self.transport.send(now, session_id, message, origin);
+    }
+
+    /// Takes in a control message, or a ZLB, that belongs to this tunnel: `body` is the header's
+    /// payload.
+    pub fn handle(&mut self, now: Time, header: &Header, body: &[u8]) {
+        if self.transport.receive(now, header, body) == Receipt::Deliver {
+            self.on_body(now, header.session_id, body);
+            while let Some((session_id, body)) = self.transport.next_held() {
+                self.on_body(now, session_id, &body);
+            }
+        }
+        self.end_overrun(now);
+    }
+
+    /// Takes in a StopCCN whose header does not name the tunnel: the owner found it by the peer's
+    /// address and the Assigned Tunnel ID AVP. Such a one may be out of any sequence (interop.md
+    /// row 38), so it is obeyed whatever its number.
+    pub fn handle_stop_ccn(&mut self, now: Time, header: &Header, body: &[u8], said: &StopCcn) {
+        let _ = self.transport.receive(now, header, body);
+        if self.state != State::Closing {
+            self.on_stop_ccn(now, said.result.clone());
+        }
+    }
+
+    fn end_overrun(&mut self, now: Time) {
+        if self.transport.is_overrun() && self.state != State::Closing {
+            let text = "too many messages without acknowledgement";
+            let result = ResultCode::tunnel(TunnelResult::Error, Some(ErrorCode::Resources), text);
+            self.advance(now, Input::LocalClose, result, TunnelCause::Overrun);
+        }
+    }
+
+    fn on_body(&mut self, now: Time, session_id: SessionId, body: &[u8]) {
+        if self.state == State::Closing {
+            // Nothing matters any more, but the peer should not have to repeat it.
+            return self.transport.acknowledge_at_once();
+        }
+        let secret = self.config.secret.as_ref().map(SecretBytes::expose);
+        match Message::decode(body, secret) {
+            Ok(message) => self.on_message(now, session_id, message),
+            Err(reject) => self.on_reject(now, session_id, reject),
+        }
+    }
+
+    fn on_reject(&mut self, now: Time, session_id: SessionId, reject: Reject) {
+        match reject.scope {
+            Scope::Tunnel => {
+                let cause = TunnelCause::Protocol(reject.result.clone());
+                self.advance(now, Input::LocalClose, reject.result, cause);
+            }
+            Scope::Session => self.on_call_reject(now, session_id, reject),
+        }
+    }
+
+    fn on_message(&mut self, now: Time, session_id: SessionId, message: Message) {
+        match message {
+            Message::Sccrq(_) => self.on_improper(now, Input::SccrqAcceptable),
+            Message::Sccrp(_) => self.on_improper(now, Input::SccrpAcceptable),
+            Message::Scccn(scccn) => self.on_scccn(now, &scccn),
+            Message::StopCcn(stop_ccn) => self.on_stop_ccn(now, stop_ccn.result),
+            // Their acknowledgement is all that they want.
+            Message::Hello | Message::Wen(_) | Message::Sli(_) | Message::Unknown(_) => {}
+            Message::Ocrq(_)
+            | Message::Ocrp(_)
+            | Message::Occn(_)
+            | Message::Icrq(_)
+            | Message::Icrp(_)
+            | Message::Iccn(_)
+            | Message::Cdn(_) => match self.state {
+                State::Established => self.on_call_message(now, session_id, message),
+                _ if self.early.len() < EARLY_MESSAGES_MAX => {
+                    self.early.push((session_id, message))
+                }
+                _ => {}
+            },
+        }
+    }
+
+    /// A message that fits no state that the tunnel can be in (RFC 2661 section 7.1).
+    fn on_improper(&mut self, now: Time, input: Input) {
+        let text = format!("{input:?} in state {:?}", self.state);
+        let result = ResultCode::tunnel(TunnelResult::StateMachine, None, &text);
+        self.advance(now, input, result.clone(), TunnelCause::Protocol(result));
+    }
+
+    fn on_scccn(&mut self, now: Time, scccn: &Scccn) {
+        self.transport.acknowledge_by_zlb();
+        if self.state != State::WaitCtlConn {
+            return self.on_improper(now, Input::ScccnAcceptable);
+        }
+        let proven = match (self.challenge, &self.config.secret) {
+            (Some(challenge), Some(secret)) => {
+                let response = scccn.challenge_response.as_ref().map_or(&[][..], |r| &r[..]);
+                secret::verify(MessageType::Scccn as u8, secret.expose(), &challenge, response)
+            }
+            _ => true,
+        };
+        let input = if proven { Input::ScccnAcceptable } else { Input::ScccnNotAcceptable };
+        let text = "the challenge response is missing or wrong";
+        let result = ResultCode::tunnel(TunnelResult::NotAuthorized, None, text);
+        self.advance(now, input, result, TunnelCause::NotAuthenticated);
+    }
+
+    fn on_stop_ccn(&mut self, now: Time, result: ResultCode) {
+        self.transport.forget_all();
+        self.transport.acknowledge_by_zlb();
+        self.advance(now, Input::StopCcn, result.clone(), TunnelCause::Peer(result));
+    }
+
+    /// Goes through the state table. `result` and `cause` are for the case that the tunnel ends.
+    fn advance(&mut self, now: Time, input: Input, result: ResultCode, cause: TunnelCause) {
+        let (actions, state) = table::transition(self.state, input);
+        self.state = state;
+        let mut cause = Some(cause);
+        for action in actions {
+            match action {
+                Action::SendStopCcn => self.send_stop_ccn(now, result.clone()),
+                Action::TunnelOpen => self.on_open(now),
+                Action::CleanUp => {
+                    if let Some(cause) = cause.take() {
+                        self.clean_up(now, cause);
+                    }
+                }
+                // SCCRP is sent by `accept`; the rest is the originator's.
+                Action::SendSccrp
+                | Action::SendSccrq
+                | Action::SendScccn
+                | Action::RequeueSccrq => {}
+            }
+        }
+    }
+
+    fn send_stop_ccn(&mut self, now: Time, result: ResultCode) {
+        self.transport.forget_unsent();
+        let assigned_tunnel_id = Some(self.local_tunnel_id);
+        let message = Message::StopCcn(Box::new(StopCcn { assigned_tunnel_id, result }));
+        self.send(now, SessionId::UNASSIGNED, &message, Origin::Local);
+    }
+
+    fn on_open(&mut self, now: Time) {
+        self.deadline = None;
+        self.challenge = None;
+        self.events.push_back(Event::Established {
+            peer_host_name: self.peer_host_name.clone(),
+            peer_vendor: self.peer_vendor.clone(),
+        });
+        for (session_id, message) in std::mem::take(&mut self.early) {
+            self.on_call_message(now, session_id, message);
+        }
+    }
+
+    /// Ends all calls without a word, as the RFC has it (section 6.4), and starts the time in which
+    /// the peer may repeat itself.
+    fn clean_up(&mut self, now: Time, cause: TunnelCause) {
+        for session in std::mem::take(&mut self.sessions).into_keys() {
+            self.events.push_back(Event::CallEnded { session, cause: CallCause::TunnelClosed });
+        }
+        self.by_peer_id = BTreeMap::new();
+        self.setups = VecDeque::new();
+        self.early = Vec::new();
+        self.deadline = Some(now + self.config.timing().cycle());
+        self.events.push_back(Event::Closed { cause });
+    }
+
+    /// Ends the tunnel with a StopCCN. The peer's answer is awaited for a while: see
+    /// [`Tunnel::is_finished`].
+    pub fn close(
+        &mut self,
+        now: Time,
+        result: TunnelResult,
+        error: Option<ErrorCode>,
+        message: &str,
+    ) {
+        let result = ResultCode::tunnel(result, error, message);
+        self.advance(now, Input::LocalClose, result.clone(), TunnelCause::Local(result));
+    }
+
+    /// Data came from the peer: a sign of life like any control message (RFC 2661 section 5.5,
+    /// interop.md row 7). Telling it every few seconds is enough.
+    pub fn handle_activity(&mut self, now: Time) {
+        self.transport.heard(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.transport.handle_timeout(now);
+        if self.transport.is_dead() {
+            return self.on_dead(now);
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.deadline = None;
+            if self.state == State::Closing {
+                self.finished = true;
+                return;
+            }
+            let result = ResultCode::tunnel(TunnelResult::Cleared, None, "no SCCCN came in time");
+            self.advance(now, Input::LocalClose, result, TunnelCause::SetupTimeout);
+        }
+        self.end_late_setups(now);
+        if self.hello_at().is_some_and(|at| at <= now) {
+            self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
+        }
+    }
+
+    fn on_dead(&mut self, now: Time) {
+        if self.state != State::Closing {
+            self.state = State::Closing;
+            self.clean_up(now, TunnelCause::Dead);
+        }
+        // A full cycle without an answer has passed already.
+        self.transport.forget_all();
+        self.finished = true;
+    }
+
+    /// When a HELLO is due: never while something else is unanswered, that serves as well.
+    fn hello_at(&self) -> Option<Time> {
+        let wanted = self.state == State::Established
+            && self.transport.is_idle()
+            && !self.config.hello_interval.is_zero();
+        wanted.then(|| self.transport.last_heard() + self.config.hello_interval)
+    }
+
+    /// When [`Tunnel::handle_timeout`] is due; looks at four values, however many calls there are.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        if self.finished {
+            return None;
+        }
+        let setup = self.setups.front().map(|(deadline, _)| *deadline);
+        let timers = [self.transport.poll_timeout(), self.deadline, setup, self.hello_at()];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Appends the next datagram's payload to `out`, if there is one.
+    pub fn poll_transmit_into(&mut self, out: &mut Vec<u8>) -> bool {
+        !self.finished && self.transport.poll_transmit(out)
+    }
+
+    /// The next datagram's payload, if there is one.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        self.poll_transmit_into(&mut out).then_some(out)
+    }
+
+    /// What the owner must know, the oldest first.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Whether the owner may forget the tunnel: it is closed and nothing will be repeated.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// The identifier in what comes to us.
+    pub fn local_tunnel_id(&self) -> TunnelId {
+        self.local_tunnel_id
+    }
+
+    /// The identifier in what we send.
+    pub fn peer_tunnel_id(&self) -> TunnelId {
+        self.peer_tunnel_id
+    }
+
+    /// The state.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// Host Name of the peer, fit for a log.
+    pub fn peer_host_name(&self) -> &str {
+        &self.peer_host_name
+    }
+
+    /// Vendor Name of the peer, fit for a log.
+    pub fn peer_vendor(&self) -> Option<&str> {
+        self.peer_vendor.as_deref()
+    }
+
+    /// Sequence numbers and windows, for the operator.
+    pub fn status(&self) -> Status {
+        self.transport.status()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,605 @@
+//! What comes in, and what has to become of it.
+
+use xlns_dataplane::verdict::DropReason::{self, *};
+
+use super::build::*;
+use super::machine::*;
+
+/// What has to become of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    Sent(u16),
+    Dropped(DropReason),
+}
+use Expected::{Dropped, Sent};
+
+/// One fixture: a name, and frames with what is expected of each.
+pub struct Case {
+    pub name: &'static str,
+    pub frames: Vec<(u16, Vec<u8>, Expected)>,
+}
+
+fn case(name: &'static str, frames: Vec<(u16, Vec<u8>, Expected)>) -> Case {
+    Case { name, frames }
+}
+
+/// All of them.
+pub fn cases() -> Vec<Case> {
+    [
+        upstream(),
+        framing(),
+        downstream(),
+        between(),
+        echoes(),
+        host(),
+        transit(),
+        bad_outer(),
+        bad_inner(),
+        routes(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn text(length: usize) -> Vec<u8> {
+    (0..length).map(|octet| octet as u8).collect()
+}
+
+fn from_subscriber(session: u16, packet: &[u8]) -> Vec<u8> {
+    from_lac(session, &ppp_ip(packet))
+}
+
+fn upstream() -> Vec<Case> {
+    let sent = |frame| (ACCESS, frame, Sent(CORE));
+    let a = "10.0.0.1";
+    let v6 = "2001:db8:1::1";
+    let over_ipv6 = |packet: &[u8]| {
+        ethernet(&udp(LAC6, ENDPOINT6, [1701, 1701], &L2tp::new(OVER_IPV6).with(&ppp_ip(packet))))
+    };
+    vec![
+        case(
+            "upstream_protocols",
+            vec![
+                sent(from_subscriber(PLAIN, &ping(a, REMOTE, &text(56)))),
+                sent(from_subscriber(PLAIN, &udp(a, REMOTE, [5000, 4000], &text(33)))),
+                sent(from_subscriber(PLAIN, &tcp(a, REMOTE, &text(1)))),
+                sent(from_subscriber(PLAIN, &with_options(&udp(a, REMOTE, [5, 6], &[])))),
+                sent(from_subscriber(PLAIN, &ip_with(a, REMOTE, 17, 64, 0x2000, &text(64)))),
+                sent(from_subscriber(PLAIN, &ping(v6, REMOTE6, &text(56)))),
+                sent(from_subscriber(PLAIN, &tcp(v6, REMOTE6, &text(1000)))),
+            ],
+        ),
+        case(
+            "upstream_framed_prefix",
+            vec![
+                sent(from_subscriber(PLAIN, &ping("10.1.0.77", REMOTE, &text(8)))),
+                sent(from_subscriber(PLAIN, &ping("2001:db8:1::ffff", REMOTE6, &text(8)))),
+            ],
+        ),
+        case(
+            "upstream_outer_ipv6",
+            vec![
+                sent(over_ipv6(&ping("10.0.0.3", REMOTE, &text(56)))),
+                sent(over_ipv6(&ping("2001:db8:3::3", REMOTE6, &text(56)))),
+            ],
+        ),
+        case(
+            "upstream_outer_options",
+            vec![sent(ethernet(&with_options(&datagram(&L2tp::new(PLAIN).with(&ppp_ip(&ping(
+                a,
+                REMOTE,
+                &text(8),
+            )))))))],
+        ),
+        case(
+            "upstream_udp_checksum_zero",
+            vec![sent(ethernet(&ip(
+                LAC,
+                ENDPOINT,
+                17,
+                &udp_unsummed([1701, 1701], &L2tp::new(PLAIN).with(&ppp_ip(&ping(a, REMOTE, &[])))),
+            )))],
+        ),
+        case(
+            "upstream_ttl",
+            vec![
+                sent(from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 2, 0, &text(20)))),
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 1, 0, &text(20))),
+                    Dropped(TtlExceeded),
+                ),
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 0, 0, &text(20))),
+                    Dropped(TtlExceeded),
+                ),
+                sent(from_subscriber(PLAIN, &ip_with(v6, REMOTE6, 59, 2, 0, &[]))),
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ip_with(v6, REMOTE6, 59, 1, 0, &[])),
+                    Dropped(TtlExceeded),
+                ),
+            ],
+        ),
+    ]
+}
+
+fn framing() -> Vec<Case> {
+    let packet = ping("10.0.0.1", REMOTE, &text(24));
+    let packet6 = ping("2001:db8:1::1", REMOTE6, &text(24));
+    let sent = |frame| (ACCESS, frame, Sent(CORE));
+    let l2tp = |l2tp: L2tp| sent(ethernet(&datagram(&l2tp.with(&ppp_ip(&packet)))));
+    let base = L2tp::new(PLAIN);
+    let mut padded = L2tp { length: true, ..base }.with(&ppp_ip(&packet));
+    padded.extend([0xee; 9]);
+    let mut trailer = from_lac(PLAIN, &ppp_ip(&packet));
+    trailer.extend([0xee; 6]);
+    let ppp = |front: &[u8], packet: &[u8]| sent(from_lac(PLAIN, &[front, packet].concat()));
+    vec![
+        case(
+            "l2tp_header_fields",
+            vec![
+                l2tp(L2tp { length: true, ..base }),
+                l2tp(L2tp { sequence: true, ..base }),
+                l2tp(L2tp { offset: Some(0), ..base }),
+                l2tp(L2tp { offset: Some(3), ..base }),
+                l2tp(L2tp { offset: Some(255), priority: true, ..base }),
+                l2tp(L2tp {
+                    length: true,
+                    sequence: true,
+                    offset: Some(16),
+                    priority: true,
+                    ..base
+                }),
+            ],
+        ),
+        case(
+            "ppp_framing",
+            vec![
+                ppp(&[0xff, 0x03, 0x00, 0x21], &packet),
+                ppp(&[0x00, 0x21], &packet),
+                ppp(&[0xff, 0x03, 0x21], &packet),
+                ppp(&[0x21], &packet),
+                ppp(&[0x57], &packet6),
+                ppp(&[0x00, 0x57], &packet6),
+            ],
+        ),
+        case(
+            "padding_everywhere",
+            vec![
+                sent(ethernet(&datagram(&padded))),
+                sent(trailer),
+                // Padding inside of PPP.
+                sent(from_lac(PLAIN, &ppp_ip(&[&packet[..], &[0xee; 11]].concat()))),
+            ],
+        ),
+        case(
+            "vlan_tags",
+            vec![
+                sent(tagged(&[(0x8100, 7)], &datagram(&base.with(&ppp_ip(&packet))))),
+                sent(tagged(&[(0x88a8, 7), (0x8100, 8)], &datagram(&base.with(&ppp_ip(&packet))))),
+            ],
+        ),
+    ]
+}
+
+fn downstream() -> Vec<Case> {
+    let to = |packet: Vec<u8>, expected| (CORE, ethernet(&packet), expected);
+    let sent = |packet| to(packet, Sent(ACCESS));
+    let mut unsummed = ip(REMOTE, "10.0.0.1", 17, &udp_unsummed([4000, 5000], &text(33)));
+    seal(&mut unsummed);
+    let all = |destination: &str| {
+        vec![
+            sent(ping(REMOTE, destination, &text(57))),
+            sent(udp(REMOTE, destination, [4000, 5000], &text(32))),
+            sent(udp(REMOTE, destination, [4000, 5000], &text(33))),
+            sent(tcp(REMOTE, destination, &text(999))),
+            sent(ip(REMOTE, destination, 253, &text(31))),
+            sent(ip_with(REMOTE, destination, 17, 64, 0x2001, &text(40))),
+            sent(with_options(&udp(REMOTE, destination, [1, 2], &text(5)))),
+        ]
+    };
+    let all6 = |destination: &str| {
+        vec![
+            sent(ping(REMOTE6, destination, &text(57))),
+            sent(udp(REMOTE6, destination, [4000, 5000], &text(33))),
+            sent(tcp(REMOTE6, destination, &text(400))),
+            // A destination options header in front of nothing: summed in full.
+            sent(ip(REMOTE6, destination, 60, &[59, 0, 1, 4, 0, 0, 0, 0])),
+        ]
+    };
+    let too_big = Dropped(TooBig);
+    vec![
+        case(
+            "downstream_plain",
+            [all("10.0.0.1"), all6("2001:db8:1::1"), vec![sent(unsummed)]].concat(),
+        ),
+        case("downstream_compressed", all("10.0.0.2")),
+        case("downstream_odd", all("10.0.0.9")),
+        case("downstream_outer_ipv6", [all("10.0.0.3"), all6("2001:db8:3::1")].concat()),
+        case("downstream_framed_prefix", vec![sent(ping(REMOTE, "10.1.0.200", &text(8)))]),
+        case(
+            "downstream_size",
+            vec![
+                sent(ip(REMOTE, "10.0.0.6", 253, &text(556))),
+                to(ip(REMOTE, "10.0.0.6", 253, &text(557)), too_big),
+                // 1500 less IP, UDP, L2TP and PPP: 1462 fit.
+                sent(ip(REMOTE, "10.0.0.7", 253, &text(1442))),
+                to(ip(REMOTE, "10.0.0.7", 253, &text(1443)), too_big),
+                sent(ip(REMOTE, "10.0.0.3", 253, &text(1423))),
+                to(ip(REMOTE, "10.0.0.3", 253, &text(1424)), too_big),
+            ],
+        ),
+        case(
+            "downstream_ttl",
+            vec![
+                sent(ip_with(REMOTE, "10.0.0.1", 253, 2, 0, &text(20))),
+                to(ip_with(REMOTE, "10.0.0.1", 253, 1, 0, &text(20)), Dropped(TtlExceeded)),
+            ],
+        ),
+        case(
+            "downstream_no_way_to_the_peer",
+            vec![
+                to(ping(REMOTE, "10.0.0.5", &[]), Dropped(NeighborUnknown)),
+                to(ping(REMOTE, "10.0.0.8", &[]), Dropped(NoRoute)),
+            ],
+        ),
+    ]
+}
+
+fn between() -> Vec<Case> {
+    let sent = |frame| (ACCESS, frame, Sent(ACCESS));
+    vec![case(
+        "subscriber_to_subscriber",
+        vec![
+            sent(from_subscriber(PLAIN, &ping("10.0.0.1", "10.0.0.2", &text(56)))),
+            sent(from_subscriber(COMPRESSED, &ping("10.0.0.2", "10.0.0.1", &text(56)))),
+            sent(from_subscriber(PLAIN, &tcp("2001:db8:1::1", "2001:db8:3::1", &text(99)))),
+            // To itself, by its own framed prefix.
+            sent(from_subscriber(PLAIN, &udp("10.0.0.1", "10.1.0.1", [7, 7], &text(9)))),
+            (
+                ACCESS,
+                from_subscriber(PLAIN, &ping("10.0.0.1", "10.0.0.99", &[])),
+                Dropped(Unreachable),
+            ),
+        ],
+    )]
+}
+
+fn echoes() -> Vec<Case> {
+    let lcp = |session, packet: &[u8]| from_lac(session, &ppp(0xc021, packet));
+    let sent = |frame| (ACCESS, frame, Sent(ACCESS));
+    let dropped = |frame, reason| (ACCESS, frame, Dropped(reason));
+    let request = |session, magic| lcp(session, &echo(9, 42, magic, b"are you there"));
+    let malformed = |length: u8| lcp(PLAIN, &[9, 1, 0, length, 0, 0, 0, 5]);
+    vec![
+        case(
+            "echo_answered",
+            vec![
+                sent(request(PLAIN, 0x2222_2222)),
+                sent(request(PLAIN, 0)),
+                sent(request(COMPRESSED, 0)),
+                sent(request(COMPRESSED, 0x1234_5678)),
+                sent(request(LCP_ONLY, 0x2222_2222)),
+                sent(lcp(PLAIN, &echo(9, 1, 2, &[]))),
+                // Padding after the packet; framing cut short.
+                sent(lcp(PLAIN, &[&echo(9, 1, 2, &text(4))[..], &[0; 9]].concat())),
+                sent(from_lac(PLAIN, &[&[0xc0, 0x21], &echo(9, 1, 2, &text(3))[..]].concat())),
+                sent(ethernet(&udp(
+                    LAC6,
+                    ENDPOINT6,
+                    [1701, 1701],
+                    &L2tp::new(OVER_IPV6).with(&ppp(0xc021, &echo(9, 7, 8, &text(5)))),
+                ))),
+            ],
+        ),
+        case(
+            "echo_dropped",
+            vec![
+                dropped(request(PLAIN, MAGIC), EchoLooped),
+                dropped(lcp(PLAIN, &echo(10, 1, 2, &[])), EchoReply),
+                dropped(malformed(7), EchoMalformed),
+                dropped(malformed(9), EchoMalformed),
+                sent(malformed(8)),
+                dropped(lcp(PLAIN, &[9, 1, 0, 8, 0, 0, 0]), EchoMalformed),
+                dropped(lcp(PLAIN, &[]), EchoMalformed),
+                // A Configure-Request and a Terminate-Request are control's.
+                dropped(lcp(PLAIN, &[1, 1, 0, 4]), PppProtocol),
+                dropped(lcp(PLAIN, &[5, 1, 0, 4]), PppProtocol),
+            ],
+        ),
+    ]
+}
+
+fn host() -> Vec<Case> {
+    let dropped = |packet, reason| (HOST, packet, Dropped(reason));
+    vec![
+        case(
+            "from_the_host",
+            vec![
+                (HOST, ping(GATEWAY, "10.0.0.1", &text(56)), Sent(ACCESS)),
+                // The kernel counted the hop, or the packet begins here: TTL 1 still arrives.
+                (HOST, ip_with(GATEWAY, "10.0.0.2", 253, 1, 0, &text(9)), Sent(ACCESS)),
+                (HOST, ping(GATEWAY, REMOTE, &text(56)), Sent(CORE)),
+                (HOST, ping("2001:db8:9::1", REMOTE6, &text(56)), Sent(CORE)),
+                dropped(ping(GATEWAY, OWN, &[]), HostLoop),
+                dropped(ping(GATEWAY, "203.0.113.77", &[]), HostLoop),
+                dropped(ping(GATEWAY, "198.51.100.3", &[]), HostLoop),
+                dropped(ping(GATEWAY, "10.0.0.99", &[]), Unreachable),
+                dropped(ping("fe80::1", "ff02::2", &[]), DestinationInvalid),
+                dropped(vec![0x50; 40], Ipv6Malformed),
+                dropped(vec![], Ipv6Malformed),
+            ],
+        ),
+        case(
+            "to_the_host",
+            vec![
+                (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", GATEWAY, &text(56))), Sent(HOST)),
+                // The host is the end of the way: the TTL does not matter.
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ip_with("10.0.0.1", OWN, 253, 1, 0, &text(9))),
+                    Sent(HOST),
+                ),
+                // L2TP inside of a session is a packet like any other.
+                (
+                    ACCESS,
+                    from_subscriber(
+                        PLAIN,
+                        &udp(
+                            "10.0.0.1",
+                            ENDPOINT,
+                            [1701, 1701],
+                            &L2tp::new(COMPRESSED).with(&ppp_ip(&ping("10.0.0.2", REMOTE, &[]))),
+                        ),
+                    ),
+                    Sent(HOST),
+                ),
+                (CORE, ethernet(&ping(REMOTE, GATEWAY, &text(8))), Sent(HOST)),
+                (CORE, ethernet(&udp(REMOTE, ENDPOINT, [9, 9], &text(8))), Sent(HOST)),
+                // An address of the host where no tunnel ends.
+                (
+                    CORE,
+                    ethernet(&udp(
+                        REMOTE,
+                        OWN,
+                        [1701, 1701],
+                        &L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &[]))),
+                    )),
+                    Sent(HOST),
+                ),
+                // On-link but not known, routed by the kernel, neighbour without address.
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ping("10.0.0.1", "203.0.113.77", &[])),
+                    Sent(HOST),
+                ),
+                (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "100.64.0.1", &[])), Sent(HOST)),
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ping("10.0.0.1", "198.51.100.3", &[])),
+                    Sent(HOST),
+                ),
+            ],
+        ),
+        case(
+            "outer_fragments_to_the_host",
+            vec![
+                (ACCESS, ethernet(&ip_with(LAC, ENDPOINT, 17, 64, 0x2000, &text(64))), Sent(HOST)),
+                (ACCESS, ethernet(&ip_with(LAC, ENDPOINT, 17, 64, 0x0008, &text(64))), Sent(HOST)),
+                (
+                    ACCESS,
+                    ethernet(&ip(
+                        LAC6,
+                        ENDPOINT6,
+                        44,
+                        &[17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8],
+                    )),
+                    Sent(HOST),
+                ),
+            ],
+        ),
+    ]
+}
+
+fn transit() -> Vec<Case> {
+    let l2tp = L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &[])));
+    let sent = |packet: Vec<u8>| (CORE, ethernet(&packet), Sent(CORE));
+    vec![case(
+        "transit",
+        vec![
+            sent(ping("9.9.9.9", REMOTE, &text(8))),
+            sent(ping("2001:db8:8::1", REMOTE6, &text(8))),
+            // Somebody else's tunnel, also where its IDs are those of a session here, and whatever
+            // is wrong with it.
+            sent(udp("9.9.9.9", REMOTE, [1701, 1701], &l2tp)),
+            sent(udp(LAC, REMOTE, [1701, 1701], &l2tp)),
+            sent(udp("9.9.9.9", REMOTE, [1701, 1701], &[0, 3, 0, 0])),
+            sent(udp("9.9.9.9", REMOTE, [1701, 1701], &[0xc8, 2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0])),
+            sent(ip("9.9.9.9", REMOTE, 17, &[0, 1, 0, 2, 0, 99, 0, 0])),
+            (CORE, ethernet(&ip_with("9.9.9.9", REMOTE, 253, 1, 0, &[])), Dropped(TtlExceeded)),
+            // Larger than the link: fits the frame, not the MTU.
+            (CORE, ethernet(&ip("9.9.9.9", REMOTE, 253, &text(1481))), Dropped(TooBig)),
+            sent(ip("9.9.9.9", REMOTE, 253, &text(1480))),
+        ],
+    )]
+}
+
+fn bad_outer() -> Vec<Case> {
+    let dropped = |frame: Vec<u8>, reason| (ACCESS, frame, Dropped(reason));
+    let good = datagram(&L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &[]))));
+    let change = |place: usize, octet: u8, sealed: bool| {
+        let mut packet = good.clone();
+        packet[place] = octet;
+        if sealed {
+            seal(&mut packet);
+        }
+        ethernet(&packet)
+    };
+    let inner = ppp_ip(&ping("10.0.0.1", REMOTE, &[]));
+    let from = |source: &str, destination: &str, port: u16| {
+        ethernet(&udp(source, destination, [port, 1701], &L2tp::new(PLAIN).with(&inner)))
+    };
+    let to = |tunnel, session| {
+        ethernet(&datagram(&L2tp { tunnel, session, ..L2tp::default() }.with(&inner)))
+    };
+    let message = |octets: &[u8]| ethernet(&datagram(octets));
+    let mut ipv6 = ethernet(&udp(LAC6, ENDPOINT6, [1701, 1701], &inner));
+    ipv6[14 + 5] += 1;
+    let mut arp = ethernet(&good);
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    vec![
+        case(
+            "bad_ethernet",
+            vec![
+                dropped(vec![], EthernetShort),
+                dropped(ethernet(&good)[..13].to_vec(), EthernetShort),
+                dropped(tagged(&[(0x8100, 1)], &good)[..17].to_vec(), EthernetShort),
+                dropped(arp, EthernetType),
+                dropped(tagged(&[(0x8100, 1); 3], &good), EthernetType),
+            ],
+        ),
+        case(
+            "bad_ip",
+            vec![
+                dropped(ethernet(&good)[..33].to_vec(), Ipv4Malformed),
+                dropped(change(0, 0x44, true), Ipv4Malformed),
+                dropped(change(3, 0xff, true), Ipv4Malformed),
+                dropped(change(8, 63, false), Ipv4Checksum),
+                dropped(ipv6.clone(), Ipv6Malformed),
+                dropped(ipv6[..53].to_vec(), Ipv6Malformed),
+            ],
+        ),
+        case(
+            "bad_udp",
+            vec![
+                dropped(change(25, 7, false), UdpMalformed),
+                dropped(change(24, 0xff, false), UdpMalformed),
+                dropped(ethernet(&ip(LAC, ENDPOINT, 17, &[6, 0xa5, 6, 0xa5])), UdpMalformed),
+            ],
+        ),
+        case(
+            "bad_l2tp",
+            vec![
+                dropped(message(&[]), L2tpMalformed),
+                dropped(message(&[0, 2, 0, 0x11, 1]), L2tpMalformed),
+                dropped(message(&[0x40, 2, 0, 99, 0, 0x11, 1, 1, 0, 0x21]), L2tpMalformed),
+                dropped(message(&[0x02, 2, 0, 0x11, 1, 1, 0xff, 0xff, 0, 0]), L2tpMalformed),
+                dropped(message(&[0, 3, 0, 0x11, 1, 1]), L2tpVersion),
+                dropped(message(&[0, 1, 0, 0x11, 1, 1]), L2tpVersion),
+                dropped(message(&[0xc8, 2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0]), L2tpControl),
+            ],
+        ),
+        case(
+            "no_such_session",
+            vec![
+                dropped(to(0x11, 0x01ff), NoSuchSession),
+                dropped(to(0x12, PLAIN), NoSuchSession),
+                dropped(to(0, 0), NoSuchSession),
+                dropped(to(0xffff, 0xffff), NoSuchSession),
+            ],
+        ),
+        case(
+            "outer_address",
+            vec![
+                dropped(from("198.51.100.9", ENDPOINT, 1701), OuterAddress),
+                dropped(from(LAC, ENDPOINT, 1702), OuterAddress),
+                dropped(from(LAC6, ENDPOINT6, 1701), OuterAddress),
+            ],
+        ),
+    ]
+}
+
+fn bad_inner() -> Vec<Case> {
+    let dropped = |frame: Vec<u8>, reason| (ACCESS, frame, Dropped(reason));
+    let plain = |information: &[u8]| from_lac(PLAIN, information);
+    let packet = ping("10.0.0.1", REMOTE, &text(8));
+    let mut wrong_sum = packet.clone();
+    wrong_sum[10] ^= 1;
+    let mut too_long = packet.clone();
+    too_long[3] += 1;
+    seal(&mut too_long);
+    let packet6 = ping("2001:db8:1::1", REMOTE6, &text(8));
+    let source = |session, source: &str, destination: &str| {
+        dropped(from_subscriber(session, &ping(source, destination, &[])), InnerSource)
+    };
+    let invalid = |source: &str, destination: &str| {
+        dropped(from_subscriber(PLAIN, &ping(source, destination, &[])), DestinationInvalid)
+    };
+    vec![
+        case(
+            "bad_ppp",
+            vec![
+                dropped(plain(&[]), PppMalformed),
+                dropped(plain(&[0xff, 0x03]), PppMalformed),
+                dropped(plain(&[0xff, 0x03, 0x00]), PppMalformed),
+                // CCP, IPCP, an even number.
+                dropped(plain(&ppp(0x80fd, &[1, 1, 0, 4])), PppProtocol),
+                dropped(plain(&ppp(0x8021, &[1, 1, 0, 4])), PppProtocol),
+                dropped(plain(&ppp(0xc020, &[1, 1, 0, 4])), PppProtocol),
+            ],
+        ),
+        case(
+            "bad_inner",
+            vec![
+                dropped(plain(&ppp_ip(&packet[..19])), InnerMalformed),
+                dropped(plain(&ppp_ip(&packet[..packet.len() - 1])), InnerMalformed),
+                dropped(plain(&ppp_ip(&too_long)), InnerMalformed),
+                dropped(plain(&ppp(0x0057, &packet)), InnerMalformed),
+                dropped(plain(&ppp(0x0021, &packet6)), InnerMalformed),
+                dropped(plain(&ppp_ip(&packet6[..packet6.len() - 1])), InnerMalformed),
+                dropped(plain(&ppp_ip(&wrong_sum)), Ipv4Checksum),
+            ],
+        ),
+        case(
+            "no_network_protocol",
+            vec![
+                dropped(from_subscriber(LCP_ONLY, &packet), NoNetworkProtocol),
+                dropped(from_subscriber(LCP_ONLY, &packet6), NoNetworkProtocol),
+                dropped(from_subscriber(COMPRESSED, &packet6), NoNetworkProtocol),
+            ],
+        ),
+        case(
+            "inner_source",
+            vec![
+                source(PLAIN, "10.0.0.2", REMOTE),
+                source(PLAIN, "10.2.0.1", REMOTE),
+                source(PLAIN, "0.0.0.0", REMOTE),
+                source(PLAIN, REMOTE, REMOTE),
+                source(PLAIN, "2001:db8:3::1", REMOTE6),
+                source(PLAIN, "2001:db8:8::1", REMOTE6),
+                source(COMPRESSED, "10.0.0.1", REMOTE),
+            ],
+        ),
+        case(
+            "destination_invalid",
+            vec![
+                invalid("10.0.0.1", "0.0.0.0"),
+                invalid("10.0.0.1", "127.0.0.1"),
+                invalid("10.0.0.1", "169.254.1.1"),
+                invalid("10.0.0.1", "224.0.0.1"),
+                invalid("10.0.0.1", "255.255.255.255"),
+                invalid("2001:db8:1::1", "::"),
+                invalid("2001:db8:1::1", "::1"),
+                invalid("2001:db8:1::1", "fe80::1"),
+                invalid("2001:db8:1::1", "ff02::1"),
+            ],
+        ),
+    ]
+}
+
+fn routes() -> Vec<Case> {
+    let dropped =
+        |packet: Vec<u8>, reason| (ACCESS, from_subscriber(PLAIN, &packet), Dropped(reason));
+    vec![case(
+        "no_way",
+        vec![
+            dropped(ping("10.0.0.1", "9.9.9.9", &[]), NoRoute),
+            dropped(ping("2001:db8:1::1", "2001:db8:7::1", &[]), NoRoute),
+            dropped(ping("10.0.0.1", "192.88.1.1", &[]), Unreachable),
+            dropped(ping("10.0.0.1", "10.0.0.5", &[]), NeighborUnknown),
+        ],
+    )]
+}

@@ -1,0 +1,254 @@
+//! The data path: pcap in, pcap out, counters.
+//!
+//! Every fixture is a capture of what comes in on the machine of `machine.rs`, the capture of what
+//! leaves it, and the counters afterwards, in `tests/fixtures/data_path`. `cases.rs` says what each
+//! frame is and what has to become of it. `XLNS_BLESS=1 cargo test -p xlns-tests --test data_path`
+//! writes the fixtures anew; the difference is then to be read.
+
+mod build;
+mod cases;
+mod fixture;
+mod machine;
+mod random;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::process::Command;
+
+use xlns_dataplane::pipeline::BATCH_MAX;
+use xlns_dataplane::port::PortId;
+use xlns_dataplane::verdict::{DropReason, Verdict};
+
+use cases::{Case, Expected, cases};
+use machine::{Machine, Outcome};
+
+/// Reasons that workers count, not the pipeline: a ring or a queue was full.
+const COUNTED_BY_WORKERS: [DropReason; 2] = [DropReason::TransmitFull, DropReason::HostFull];
+
+fn frames(case: &Case) -> Vec<(u16, Vec<u8>)> {
+    case.frames.iter().map(|(port, octets, _)| (*port, octets.clone())).collect()
+}
+
+fn sent(outcomes: &[Outcome]) -> Vec<(u16, Vec<u8>)> {
+    let sent = outcomes.iter().filter_map(|outcome| match outcome.verdict {
+        Verdict::Transmit(PortId(port)) => Some((port, outcome.octets.clone())),
+        Verdict::Drop(_) => None,
+    });
+    sent.collect()
+}
+
+fn counters(machine: &Machine) -> String {
+    let mut text = String::new();
+    for (reason, count) in machine.drops() {
+        writeln!(text, "drop {} {count}", reason.name()).unwrap();
+    }
+    for (session, counters) in machine.sessions() {
+        writeln!(
+            text,
+            "session {session:#06x} upstream {} packets {} octets downstream {} packets {} octets",
+            counters.upstream_packets,
+            counters.upstream_bytes,
+            counters.downstream_packets,
+            counters.downstream_bytes,
+        )
+        .unwrap();
+    }
+    text
+}
+
+#[test]
+fn every_frame_has_the_expected_verdict() {
+    for case in cases() {
+        let outcomes = Machine::new().run(&frames(&case), BATCH_MAX);
+        for (number, ((_, _, expected), outcome)) in case.frames.iter().zip(&outcomes).enumerate() {
+            let verdict = match expected {
+                Expected::Sent(port) => Verdict::Transmit(PortId(*port)),
+                Expected::Dropped(reason) => Verdict::Drop(*reason),
+            };
+            assert_eq!(outcome.verdict, verdict, "{} frame {number}", case.name);
+        }
+    }
+}
+
+#[test]
+fn what_leaves_and_what_is_counted_is_as_recorded() {
+    let names: BTreeSet<_> = cases().iter().map(|case| case.name.to_string()).collect();
+    assert_eq!(names.len(), cases().len(), "names are unique");
+    for case in cases() {
+        let mut machine = Machine::new();
+        let outcomes = machine.run(&frames(&case), BATCH_MAX);
+        machine.check_sums();
+        fixture::check(case.name, &frames(&case), &sent(&outcomes), &counters(&machine));
+    }
+    assert_eq!(fixture::names(), names, "a fixture without a case, or the other way round");
+}
+
+#[test]
+fn a_batch_is_no_different_from_one_frame_at_a_time() {
+    for case in cases() {
+        let (mut one, mut all) = (Machine::new(), Machine::new());
+        assert_eq!(one.run(&frames(&case), 1), all.run(&frames(&case), BATCH_MAX), "{}", case.name);
+        assert_eq!(one.drops(), all.drops());
+        assert_eq!(one.sessions(), all.sessions());
+    }
+}
+
+#[test]
+fn every_reason_is_produced() {
+    let mut machine = Machine::new();
+    for case in cases() {
+        machine.run(&frames(&case), BATCH_MAX);
+    }
+    machine.check_sums();
+    let seen: BTreeSet<_> = machine.drops().into_iter().map(|(reason, _)| reason).collect();
+    let expected: BTreeSet<_> = DropReason::ALL
+        .iter()
+        .copied()
+        .filter(|reason| !COUNTED_BY_WORKERS.contains(reason))
+        .collect();
+    assert_eq!(seen, expected);
+}
+
+#[test]
+fn session_counters_are_exact() {
+    // The counters of a session are the octets of the inner packets that went through, no more.
+    for case in cases() {
+        let mut machine = Machine::new();
+        let outcomes = machine.run(&frames(&case), BATCH_MAX);
+        let lcp = case.name.starts_with("echo_");
+        let count = |port: u16, to: &dyn Fn(u16) -> bool| {
+            let pairs = case.frames.iter().zip(&outcomes);
+            pairs
+                .filter(|((from, ..), outcome)| {
+                    *from == port
+                        && matches!(outcome.verdict, Verdict::Transmit(PortId(p)) if to(p))
+                })
+                .count() as u64
+        };
+        let is_transit = |name: &str| name.contains("fragments_to_the_host");
+        let up = if lcp || is_transit(case.name) { 0 } else { count(machine::ACCESS, &|_| true) };
+        let down = if lcp {
+            0
+        } else {
+            (0..3).map(|from| count(from, &|to| to == machine::ACCESS)).sum::<u64>()
+        };
+        let sessions = machine.sessions();
+        let sum = |part: fn(&xlns_dataplane::counters::SessionCounters) -> u64| {
+            sessions.iter().map(|(_, counters)| part(counters)).sum::<u64>()
+        };
+        assert_eq!(sum(|c| c.upstream_packets), up, "{} upstream", case.name);
+        assert_eq!(sum(|c| c.downstream_packets), down, "{} downstream", case.name);
+    }
+}
+
+/// What leaves towards the LAC, by the builder of the tests: addresses, IDs and MACs turned round.
+fn to_lac(session: u16, ppp: &[u8], identification: u8) -> Vec<u8> {
+    let message = build::L2tp { tunnel: 0x2200, session: session + 0x3000, ..Default::default() };
+    let mut packet = build::udp(machine::ENDPOINT, machine::LAC, [1701, 1701], &message.with(ppp));
+    packet[4..6].copy_from_slice(&[0, identification]);
+    build::seal(&mut packet);
+    let mut frame = build::ethernet(&packet);
+    frame[..12].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0xa0]);
+    frame
+}
+
+#[test]
+fn what_is_sent_is_what_is_built_octet_by_octet() {
+    use build::{echo, ethernet, from_lac, ip_with, ping, ppp, ppp_ip};
+    use machine::{ACCESS, COMPRESSED, CORE, MAGIC, ODD, PLAIN, REMOTE};
+
+    let hop = |source: &str, destination: &str, ttl| {
+        ip_with(source, destination, 1, ttl, 0, &ping(source, destination, b"text")[20..])
+    };
+    let down = |address: &str| (CORE, ethernet(&hop(REMOTE, address, 64)));
+    let mut request = echo(9, 42, 0x2222_2222, b"are you there");
+    request.extend(*b"padding");
+    let outcomes = sent(&Machine::new().run(
+        &[
+            down("10.0.0.1"),
+            down("10.0.0.2"),
+            down("10.0.0.9"),
+            (ACCESS, from_lac(PLAIN, &ppp(0xc021, &request))),
+            (ACCESS, from_lac(COMPRESSED, &ppp(0xc021, &request))),
+            (ACCESS, from_lac(PLAIN, &ppp_ip(&hop("10.0.0.1", "10.0.0.2", 64)))),
+            (ACCESS, from_lac(PLAIN, &ppp_ip(&hop("10.0.0.1", REMOTE, 64)))),
+        ],
+        BATCH_MAX,
+    ));
+    let short =
+        |front: &[u8], address: &str, source: &str| [front, &hop(source, address, 63)[..]].concat();
+    let reply = |magic| ppp(0xc021, &echo(10, 42, magic, b"are you there"));
+    let mut upstream = ethernet(&hop("10.0.0.1", REMOTE, 63));
+    upstream[..12].copy_from_slice(&[2, 0, 0, 0, 0, 0xfe, 2, 0, 0, 0, 0, 0xc0]);
+    let expected = [
+        (ACCESS, to_lac(PLAIN, &ppp_ip(&hop(REMOTE, "10.0.0.1", 63)), 1)),
+        (ACCESS, to_lac(COMPRESSED, &short(&[0x21], "10.0.0.2", REMOTE), 2)),
+        (ACCESS, to_lac(ODD, &short(&[0xff, 0x03, 0x21], "10.0.0.9", REMOTE), 3)),
+        (ACCESS, to_lac(PLAIN, &reply(MAGIC), 4)),
+        (ACCESS, to_lac(COMPRESSED, &reply(0), 5)),
+        (ACCESS, to_lac(COMPRESSED, &short(&[0x21], "10.0.0.2", "10.0.0.1"), 6)),
+        (CORE, upstream),
+    ];
+    assert_eq!(outcomes, expected);
+}
+
+/// Runs tshark over a capture with all checksums on; what it complains about, a line per frame.
+fn complaints(capture: &std::path::Path) -> String {
+    let bad = [
+        "_ws.malformed",
+        "_ws.unreassembled.expert",
+        "_ws.expert.severity >= 0x600000",
+        "ip.checksum.status == 0",
+        "udp.checksum.status == 0",
+        "tcp.checksum.status == 0",
+        "icmp.checksum.status == 0",
+        "icmpv6.checksum.status == 0",
+        "ip.checksum_bad.expert",
+    ];
+    tshark(capture, &bad.join(" or "))
+}
+
+fn tshark(capture: &std::path::Path, filter: &str) -> String {
+    let mut command = Command::new("tshark");
+    command.arg("-r").arg(capture).args(["-Y", filter]);
+    for option in ["ip.check_checksum", "udp.check_checksum", "tcp.check_checksum"] {
+        command.args(["-o", &format!("{option}:TRUE")]);
+    }
+    let output = command.output().expect("tshark runs; scripts/setup installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn tshark_has_no_complaint_about_what_we_send() {
+    let directory = tempfile::tempdir().unwrap();
+    let capture = directory.path().join("sent.pcapng");
+    let mut all = Vec::new();
+    let mut data = 0;
+    let mut replies = 0;
+    for case in cases() {
+        let outcomes = sent(&Machine::new().run(&frames(&case), BATCH_MAX));
+        let to_access = outcomes.iter().filter(|(port, _)| *port == machine::ACCESS).count();
+        data += to_access;
+        replies += if case.name.starts_with("echo_") { to_access } else { 0 };
+        // The fragments there are cut out of nothing, and transit is not of our making.
+        let made_by_us = !["outer_fragments_to_the_host", "transit"].contains(&case.name);
+        if made_by_us {
+            all.extend(outcomes);
+        }
+    }
+    fixture::write(&capture, &all);
+    // It does look inside: all data is dissected down to PPP, all replies as LCP.
+    let lines = |filter: &str| tshark(&capture, filter).lines().count();
+    assert_eq!(lines("frame.interface_id == 0 and l2tp.type == 0 and ppp.protocol"), data);
+    assert_eq!(lines("ppp.protocol == 0xc021 and ppp.code == 10"), replies);
+    assert_eq!(complaints(&capture), "");
+
+    // And it would complain.
+    let mut spoilt = all.clone();
+    let last = spoilt.iter_mut().rfind(|(port, _)| *port == machine::ACCESS).unwrap();
+    let end = last.1.len() - 1;
+    last.1[end] ^= 0x55;
+    fixture::write(&capture, &spoilt);
+    assert_eq!(complaints(&capture).lines().count(), 1);
+}
