@@ -27,6 +27,9 @@ const UNSAFE_PLACES: &[&str] = &[
     "dataplane/src/spsc.rs",
     "dataplane/src/tables/epoch.rs",
     "dataplane/src/tables/epoch/",
+    // The counting allocator and the time-stamp counter.
+    "bench/src/allocation.rs",
+    "bench/src/clock.rs",
     // Calls of libbpf that its safe bindings do not have.
     "bpf/src/link.rs",
 ];

@@ -39,26 +39,26 @@ impl Context<'_> {
         &mut self,
         frame: &mut Frame,
         slot: u32,
-        packet: &Packet,
+        packet: Packet,
         origin: Origin,
     ) -> Result<Verdict, DropReason> {
         check_hops(frame, packet, origin)?;
         let session = self.guard.encap(slot);
-        if packet.length > usize::from(session.peer_mru) {
+        if packet.length() > usize::from(session.peer_mru) {
             return Err(DropReason::TooBig);
         }
         let protocol = if packet.is_ipv4() { ppp::IPV4 } else { ppp::IPV6 };
         let framing = Framing::new(session.flags, protocol);
-        let adjacency = self.way_to_peer(&session, packet.length + framing.length)?;
+        let adjacency = self.way_to_peer(&session, packet.length() + framing.length)?;
         count_hop(frame, packet, origin);
         let sum = inner_sum(frame.octets(), packet.is_ipv4());
         let verdict = self.encapsulate(frame, &session, framing, sum, adjacency)?;
-        self.guard.counters(session.index).count_downstream(packet.length as u64);
+        self.guard.counters(session.index).count_downstream(packet.length() as u64);
         Ok(verdict)
     }
 
     /// The next hop on the path to the peer, if a PPP frame of `length` octets fits there.
-    #[inline]
+    #[inline(always)]
     pub(super) fn way_to_peer(
         &self,
         session: &Encap,
@@ -81,7 +81,7 @@ impl Context<'_> {
     }
 
     /// Puts everything in front of a PPP information field whose sum is `sum`, and sends it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn encapsulate(
         &mut self,
         frame: &mut Frame,

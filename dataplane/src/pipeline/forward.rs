@@ -15,14 +15,14 @@ impl Context<'_> {
     pub(super) fn forward(
         &mut self,
         frame: &mut Frame,
-        packet: &Packet,
+        packet: Packet,
         entry: Entry,
         origin: Origin,
     ) -> Result<Verdict, DropReason> {
-        if !packet.destination.is_forwardable() {
+        if !packet.destination(frame.octets()).is_forwardable() {
             return Err(DropReason::DestinationInvalid);
         }
-        if !frame.pull(packet.offset) || !frame.set_len(packet.length) {
+        if !frame.pull(packet.offset()) || !frame.set_len(packet.length()) {
             return Err(NO_ROOM);
         }
         match entry {
@@ -45,16 +45,16 @@ impl Context<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn send_to_neighbor(
         &self,
         frame: &mut Frame,
         adjacency: Adjacency,
-        packet: &Packet,
+        packet: Packet,
         origin: Origin,
     ) -> Result<Verdict, DropReason> {
         check_hops(frame, packet, origin)?;
-        self.check_mtu(adjacency, packet.length)?;
+        self.check_mtu(adjacency, packet.length())?;
         count_hop(frame, packet, origin);
         let ethertype = if packet.is_ipv4() { ethernet::IPV4 } else { ethernet::IPV6 };
         self.rewrite(frame, adjacency, ethertype)
@@ -74,7 +74,7 @@ impl Context<'_> {
 /// Whether the packet has a hop left. What the host sends has its hop counted by the kernel, or
 /// begins its way here.
 #[inline]
-pub(super) fn check_hops(frame: &Frame, packet: &Packet, origin: Origin) -> Result<(), DropReason> {
+pub(super) fn check_hops(frame: &Frame, packet: Packet, origin: Origin) -> Result<(), DropReason> {
     const IPV4_TTL: usize = 8;
     const IPV6_HOP_LIMIT: usize = 7;
     let place = if packet.is_ipv4() { IPV4_TTL } else { IPV6_HOP_LIMIT };
@@ -84,7 +84,7 @@ pub(super) fn check_hops(frame: &Frame, packet: &Packet, origin: Origin) -> Resu
 
 /// Takes the hop off; [`check_hops`] said that there is one.
 #[inline]
-pub(super) fn count_hop(frame: &mut Frame, packet: &Packet, origin: Origin) {
+pub(super) fn count_hop(frame: &mut Frame, packet: Packet, origin: Origin) {
     if origin == Origin::Host {
         return;
     }

@@ -77,14 +77,14 @@ impl Pipeline {
         self.work.clear();
         for frame in frames.iter() {
             let work = classify::classify(&self.tables, frame);
-            prefetch(guard, &work);
+            prefetch(guard, frame, &work);
             self.work.push(work);
         }
-        for work in &mut self.work {
-            find(guard, work);
+        for (frame, work) in frames.iter().zip(&mut self.work) {
+            find(guard, frame, work);
         }
-        for work in &mut self.work {
-            resolve(guard, work);
+        for (frame, work) in frames.iter().zip(&mut self.work) {
+            resolve(guard, frame, work);
         }
         for work in &self.work {
             prefetch_subscriber(guard, work);
@@ -102,23 +102,23 @@ impl Pipeline {
 }
 
 /// After classification: asks for the entry of the IDs, and the root of the FIB.
-#[inline]
-fn prefetch(guard: &Guard<'_>, work: &Work) {
+#[inline(always)]
+fn prefetch(guard: &Guard<'_>, frame: &Frame, work: &Work) {
     match work {
         Work::Drop(_) => {}
-        Work::Route { packet, .. } => prefetch_route(guard, packet),
+        Work::Route { packet, .. } => prefetch_route(guard, packet.destination(frame.octets())),
         Work::Data(data) => {
             guard.prefetch_ids(data.key);
             if let Inner::Ip(packet) = &data.inner {
-                prefetch_route(guard, packet);
+                prefetch_route(guard, packet.destination(frame.octets()));
             }
         }
     }
 }
 
 #[inline]
-fn prefetch_route(guard: &Guard<'_>, packet: &Packet) {
-    match packet.destination {
+fn prefetch_route(guard: &Guard<'_>, destination: Address) {
+    match destination {
         Address::V4(destination) => guard.prefetch_route_ipv4(destination),
         Address::V6(destination) => guard.prefetch_route_ipv6(destination),
     }
@@ -126,8 +126,8 @@ fn prefetch_route(guard: &Guard<'_>, packet: &Packet) {
 
 /// Finds the session of data, or that there is none, and asks for its first line and for the second
 /// entry of the FIB.
-#[inline]
-fn find(guard: &Guard<'_>, work: &mut Work) {
+#[inline(always)]
+fn find(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     let packet = match work {
         Work::Drop(_) => return,
         Work::Route { packet, .. } => packet,
@@ -143,24 +143,24 @@ fn find(guard: &Guard<'_>, work: &mut Work) {
             packet
         }
     };
-    if let Address::V4(destination) = packet.destination {
+    if let Address::V4(destination) = packet.destination(frame.octets()) {
         guard.prefetch_route_ipv4_end(destination);
     }
 }
 
 /// Looks the destination up, and asks for the second line of the session that it leads to.
-#[inline]
-fn resolve(guard: &Guard<'_>, work: &mut Work) {
+#[inline(always)]
+fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     let entry = match work {
         Work::Drop(_) => return,
         Work::Route { packet, entry, .. } => {
-            *entry = packet.destination.route(guard);
+            *entry = packet.destination(frame.octets()).route(guard);
             *entry
         }
         Work::Data(data) => {
-            guard.prefetch_counters(guard.decap(data.slot).index);
+            guard.prefetch_counters(guard.decap_index(data.slot));
             let Inner::Ip(packet) = &data.inner else { return };
-            data.entry = packet.destination.route(guard);
+            data.entry = packet.destination(frame.octets()).route(guard);
             data.entry
         }
     };
@@ -176,7 +176,7 @@ fn prefetch_subscriber(guard: &Guard<'_>, work: &Work) {
         return;
     };
     if let Entry::Session(slot) = *entry {
-        guard.prefetch_counters(guard.encap(slot).index);
+        guard.prefetch_counters(guard.encap_index(slot));
     }
 }
 
@@ -188,7 +188,7 @@ impl Context<'_> {
             Work::Drop(reason) => Err(*reason),
             Work::Data(data) => self.decap(frame, data),
             Work::Route { packet, unless_endpoint, entry } => {
-                self.route(frame, packet, *unless_endpoint, *entry)
+                self.route(frame, *packet, *unless_endpoint, *entry)
             }
         }
     }
@@ -198,7 +198,7 @@ impl Context<'_> {
     fn route(
         &mut self,
         frame: &mut Frame,
-        packet: &Packet,
+        packet: Packet,
         unless_endpoint: Option<DropReason>,
         entry: Entry,
     ) -> Result<Verdict, DropReason> {

@@ -11,7 +11,7 @@ use crate::wire::ethernet;
 
 impl Context<'_> {
     /// Puts the header in front and sends the frame to the neighbour.
-    #[inline]
+    #[inline(always)]
     pub(super) fn rewrite(
         &self,
         frame: &mut Frame,

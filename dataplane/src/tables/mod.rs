@@ -243,6 +243,18 @@ impl Guard<'_> {
         self.tables.sessions.decap(slot)
     }
 
+    /// [`Decap::index`] alone.
+    #[inline]
+    pub fn decap_index(&self, slot: u32) -> u32 {
+        self.tables.sessions.decap_index(slot)
+    }
+
+    /// [`Encap::index`] alone.
+    #[inline]
+    pub fn encap_index(&self, slot: u32) -> u32 {
+        self.tables.sessions.encap_index(slot)
+    }
+
     /// Asks the CPU for what [`Guard::encap`] will read.
     #[inline]
     pub fn prefetch_encap(&self, slot: u32) {

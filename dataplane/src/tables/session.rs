@@ -5,6 +5,7 @@
 //! session's index.
 
 use std::io;
+use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -138,6 +139,26 @@ impl Sessions {
     #[inline]
     pub(crate) fn encap(&self, slot: u32) -> Encap {
         transmute!(self.load(slot, 1))
+    }
+
+    /// The index in the first line, one word of it read.
+    #[inline]
+    pub(crate) fn decap_index(&self, slot: u32) -> u32 {
+        self.half_word(slot, 0, offset_of!(Decap, index))
+    }
+
+    /// The index in the second line, one word of it read.
+    #[inline]
+    pub(crate) fn encap_index(&self, slot: u32) -> u32 {
+        self.half_word(slot, 1, offset_of!(Encap, index))
+    }
+
+    /// The number at this offset of a line.
+    #[inline]
+    fn half_word(&self, slot: u32, half: usize, offset: usize) -> u32 {
+        let word = self.line(slot, half)[offset / 8].load(Ordering::Relaxed);
+        let halves: [u32; 2] = transmute!(word);
+        halves[offset % 8 / 4]
     }
 
     /// Writer: fills a slot that nobody can reach.

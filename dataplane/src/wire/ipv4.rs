@@ -78,7 +78,7 @@ impl Header {
 ///
 /// # Errors
 /// The first thing that is wrong.
-#[inline]
+#[inline(always)]
 pub fn parse(octets: &[u8]) -> Result<(&Header, Lengths), Error> {
     let (header, _) = Header::ref_from_prefix(octets).map_err(|_| Error::Malformed)?;
     let header_bytes = usize::from(header.version_ihl & 0xf) * 4;

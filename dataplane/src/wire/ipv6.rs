@@ -32,7 +32,7 @@ pub const FRAGMENT: u8 = 44;
 
 /// Proves version and length of the packet at the start of `octets`, behind which there may be
 /// padding. Returns the header and the packet's length, octets. `None` where something is wrong.
-#[inline]
+#[inline(always)]
 pub fn parse(octets: &[u8]) -> Option<(&Header, usize)> {
     let (header, payload) = Header::ref_from_prefix(octets).ok()?;
     let length = usize::from(header.payload_length.get());

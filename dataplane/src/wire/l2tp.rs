@@ -77,7 +77,7 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`].
-#[inline]
+#[inline(always)]
 pub fn parse(datagram: &[u8]) -> Result<Header, Error> {
     let word = |offset: usize| match datagram.get(offset..offset + 2) {
         Some(&[high, low]) => Ok(u16::from_be_bytes([high, low])),

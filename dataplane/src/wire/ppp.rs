@@ -31,7 +31,7 @@ pub struct Framing {
 ///
 /// The least significant bit of the protocol's last octet is 1 and of its first octet 0 (RFC 1661
 /// section 2): so an odd first octet is a protocol of one octet.
-#[inline]
+#[inline(always)]
 pub fn parse(frame: &[u8]) -> Option<Framing> {
     let offset = if frame.starts_with(&ADDRESS_CONTROL) { 2 } else { 0 };
     match *frame.get(offset..)? {

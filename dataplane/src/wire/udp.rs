@@ -25,7 +25,7 @@ pub const HEADER_BYTES: usize = size_of::<Header>();
 
 /// Proves the lengths. `octets` is the IP payload. Returns the header and the UDP payload, `None`
 /// where the length is too small or leads outside.
-#[inline]
+#[inline(always)]
 pub fn parse(octets: &[u8]) -> Option<(&Header, &[u8])> {
     let (header, _) = Header::ref_from_prefix(octets).ok()?;
     let payload = octets.get(HEADER_BYTES..header.length.get().into())?;

@@ -27,14 +27,18 @@ fn case(name: &'static str, frames: Vec<(u16, Vec<u8>, Expected)>) -> Case {
 pub fn cases() -> Vec<Case> {
     [
         upstream(),
+        upstream_outer(),
         framing(),
         downstream(),
         between(),
         echoes(),
         host(),
+        to_the_host(),
         transit(),
         bad_outer(),
+        wrong_session(),
         bad_inner(),
+        bad_addresses(),
         routes(),
     ]
     .into_iter()
@@ -54,9 +58,6 @@ fn upstream() -> Vec<Case> {
     let sent = |frame| (ACCESS, frame, Sent(CORE));
     let a = "10.0.0.1";
     let v6 = "2001:db8:1::1";
-    let over_ipv6 = |packet: &[u8]| {
-        ethernet(&udp(LAC6, ENDPOINT6, [1701, 1701], &L2tp::new(OVER_IPV6).with(&ppp_ip(packet))))
-    };
     vec![
         case(
             "upstream_protocols",
@@ -77,6 +78,38 @@ fn upstream() -> Vec<Case> {
                 sent(from_subscriber(PLAIN, &ping("2001:db8:1::ffff", REMOTE6, &text(8)))),
             ],
         ),
+        case(
+            "upstream_ttl",
+            vec![
+                sent(from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 2, 0, &text(20)))),
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 1, 0, &text(20))),
+                    Dropped(TtlExceeded),
+                ),
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 0, 0, &text(20))),
+                    Dropped(TtlExceeded),
+                ),
+                sent(from_subscriber(PLAIN, &ip_with(v6, REMOTE6, 59, 2, 0, &[]))),
+                (
+                    ACCESS,
+                    from_subscriber(PLAIN, &ip_with(v6, REMOTE6, 59, 1, 0, &[])),
+                    Dropped(TtlExceeded),
+                ),
+            ],
+        ),
+    ]
+}
+
+fn upstream_outer() -> Vec<Case> {
+    let sent = |frame| (ACCESS, frame, Sent(CORE));
+    let a = "10.0.0.1";
+    let over_ipv6 = |packet: &[u8]| {
+        ethernet(&udp(LAC6, ENDPOINT6, [1701, 1701], &L2tp::new(OVER_IPV6).with(&ppp_ip(packet))))
+    };
+    vec![
         case(
             "upstream_outer_ipv6",
             vec![
@@ -100,28 +133,6 @@ fn upstream() -> Vec<Case> {
                 17,
                 &udp_unsummed([1701, 1701], &L2tp::new(PLAIN).with(&ppp_ip(&ping(a, REMOTE, &[])))),
             )))],
-        ),
-        case(
-            "upstream_ttl",
-            vec![
-                sent(from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 2, 0, &text(20)))),
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 1, 0, &text(20))),
-                    Dropped(TtlExceeded),
-                ),
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 0, 0, &text(20))),
-                    Dropped(TtlExceeded),
-                ),
-                sent(from_subscriber(PLAIN, &ip_with(v6, REMOTE6, 59, 2, 0, &[]))),
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ip_with(v6, REMOTE6, 59, 1, 0, &[])),
-                    Dropped(TtlExceeded),
-                ),
-            ],
         ),
     ]
 }
@@ -315,24 +326,27 @@ fn echoes() -> Vec<Case> {
 
 fn host() -> Vec<Case> {
     let dropped = |packet, reason| (HOST, packet, Dropped(reason));
+    vec![case(
+        "from_the_host",
+        vec![
+            (HOST, ping(GATEWAY, "10.0.0.1", &text(56)), Sent(ACCESS)),
+            // The kernel counted the hop, or the packet begins here: TTL 1 still arrives.
+            (HOST, ip_with(GATEWAY, "10.0.0.2", 253, 1, 0, &text(9)), Sent(ACCESS)),
+            (HOST, ping(GATEWAY, REMOTE, &text(56)), Sent(CORE)),
+            (HOST, ping("2001:db8:9::1", REMOTE6, &text(56)), Sent(CORE)),
+            dropped(ping(GATEWAY, OWN, &[]), HostLoop),
+            dropped(ping(GATEWAY, "203.0.113.77", &[]), HostLoop),
+            dropped(ping(GATEWAY, "198.51.100.3", &[]), HostLoop),
+            dropped(ping(GATEWAY, "10.0.0.99", &[]), Unreachable),
+            dropped(ping("fe80::1", "ff02::2", &[]), DestinationInvalid),
+            dropped(vec![0x50; 40], Ipv6Malformed),
+            dropped(vec![], Ipv6Malformed),
+        ],
+    )]
+}
+
+fn to_the_host() -> Vec<Case> {
     vec![
-        case(
-            "from_the_host",
-            vec![
-                (HOST, ping(GATEWAY, "10.0.0.1", &text(56)), Sent(ACCESS)),
-                // The kernel counted the hop, or the packet begins here: TTL 1 still arrives.
-                (HOST, ip_with(GATEWAY, "10.0.0.2", 253, 1, 0, &text(9)), Sent(ACCESS)),
-                (HOST, ping(GATEWAY, REMOTE, &text(56)), Sent(CORE)),
-                (HOST, ping("2001:db8:9::1", REMOTE6, &text(56)), Sent(CORE)),
-                dropped(ping(GATEWAY, OWN, &[]), HostLoop),
-                dropped(ping(GATEWAY, "203.0.113.77", &[]), HostLoop),
-                dropped(ping(GATEWAY, "198.51.100.3", &[]), HostLoop),
-                dropped(ping(GATEWAY, "10.0.0.99", &[]), Unreachable),
-                dropped(ping("fe80::1", "ff02::2", &[]), DestinationInvalid),
-                dropped(vec![0x50; 40], Ipv6Malformed),
-                dropped(vec![], Ipv6Malformed),
-            ],
-        ),
         case(
             "to_the_host",
             vec![
@@ -438,15 +452,8 @@ fn bad_outer() -> Vec<Case> {
         }
         ethernet(&packet)
     };
-    let inner = ppp_ip(&ping("10.0.0.1", REMOTE, &[]));
-    let from = |source: &str, destination: &str, port: u16| {
-        ethernet(&udp(source, destination, [port, 1701], &L2tp::new(PLAIN).with(&inner)))
-    };
-    let to = |tunnel, session| {
-        ethernet(&datagram(&L2tp { tunnel, session, ..L2tp::default() }.with(&inner)))
-    };
     let message = |octets: &[u8]| ethernet(&datagram(octets));
-    let mut ipv6 = ethernet(&udp(LAC6, ENDPOINT6, [1701, 1701], &inner));
+    let mut ipv6 = ethernet(&udp(LAC6, ENDPOINT6, [1701, 1701], &text(20)));
     ipv6[14 + 5] += 1;
     let mut arp = ethernet(&good);
     arp[12..14].copy_from_slice(&[0x08, 0x06]);
@@ -492,6 +499,19 @@ fn bad_outer() -> Vec<Case> {
                 dropped(message(&[0xc8, 2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0]), L2tpControl),
             ],
         ),
+    ]
+}
+
+fn wrong_session() -> Vec<Case> {
+    let dropped = |frame: Vec<u8>, reason| (ACCESS, frame, Dropped(reason));
+    let inner = ppp_ip(&ping("10.0.0.1", REMOTE, &[]));
+    let from = |source: &str, destination: &str, port: u16| {
+        ethernet(&udp(source, destination, [port, 1701], &L2tp::new(PLAIN).with(&inner)))
+    };
+    let to = |tunnel, session| {
+        ethernet(&datagram(&L2tp { tunnel, session, ..L2tp::default() }.with(&inner)))
+    };
+    vec![
         case(
             "no_such_session",
             vec![
@@ -522,12 +542,6 @@ fn bad_inner() -> Vec<Case> {
     too_long[3] += 1;
     seal(&mut too_long);
     let packet6 = ping("2001:db8:1::1", REMOTE6, &text(8));
-    let source = |session, source: &str, destination: &str| {
-        dropped(from_subscriber(session, &ping(source, destination, &[])), InnerSource)
-    };
-    let invalid = |source: &str, destination: &str| {
-        dropped(from_subscriber(PLAIN, &ping(source, destination, &[])), DestinationInvalid)
-    };
     vec![
         case(
             "bad_ppp",
@@ -561,6 +575,18 @@ fn bad_inner() -> Vec<Case> {
                 dropped(from_subscriber(COMPRESSED, &packet6), NoNetworkProtocol),
             ],
         ),
+    ]
+}
+
+fn bad_addresses() -> Vec<Case> {
+    let dropped = |frame: Vec<u8>, reason| (ACCESS, frame, Dropped(reason));
+    let source = |session, source: &str, destination: &str| {
+        dropped(from_subscriber(session, &ping(source, destination, &[])), InnerSource)
+    };
+    let invalid = |source: &str, destination: &str| {
+        dropped(from_subscriber(PLAIN, &ping(source, destination, &[])), DestinationInvalid)
+    };
+    vec![
         case(
             "inner_source",
             vec![

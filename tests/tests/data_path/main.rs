@@ -141,6 +141,57 @@ fn session_counters_are_exact() {
     }
 }
 
+/// What leaves towards the LAC, by the builder of the tests: addresses, IDs and MACs turned round.
+fn to_lac(session: u16, ppp: &[u8], identification: u8) -> Vec<u8> {
+    let message = build::L2tp { tunnel: 0x2200, session: session + 0x3000, ..Default::default() };
+    let mut packet = build::udp(machine::ENDPOINT, machine::LAC, [1701, 1701], &message.with(ppp));
+    packet[4..6].copy_from_slice(&[0, identification]);
+    build::seal(&mut packet);
+    let mut frame = build::ethernet(&packet);
+    frame[..12].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 0xa0]);
+    frame
+}
+
+#[test]
+fn what_is_sent_is_what_is_built_octet_by_octet() {
+    use build::{echo, ethernet, from_lac, ip_with, ping, ppp, ppp_ip};
+    use machine::{ACCESS, COMPRESSED, CORE, MAGIC, ODD, PLAIN, REMOTE};
+
+    let hop = |source: &str, destination: &str, ttl| {
+        ip_with(source, destination, 1, ttl, 0, &ping(source, destination, b"text")[20..])
+    };
+    let down = |address: &str| (CORE, ethernet(&hop(REMOTE, address, 64)));
+    let mut request = echo(9, 42, 0x2222_2222, b"are you there");
+    request.extend(*b"padding");
+    let outcomes = sent(&Machine::new().run(
+        &[
+            down("10.0.0.1"),
+            down("10.0.0.2"),
+            down("10.0.0.9"),
+            (ACCESS, from_lac(PLAIN, &ppp(0xc021, &request))),
+            (ACCESS, from_lac(COMPRESSED, &ppp(0xc021, &request))),
+            (ACCESS, from_lac(PLAIN, &ppp_ip(&hop("10.0.0.1", "10.0.0.2", 64)))),
+            (ACCESS, from_lac(PLAIN, &ppp_ip(&hop("10.0.0.1", REMOTE, 64)))),
+        ],
+        BATCH_MAX,
+    ));
+    let short =
+        |front: &[u8], address: &str, source: &str| [front, &hop(source, address, 63)[..]].concat();
+    let reply = |magic| ppp(0xc021, &echo(10, 42, magic, b"are you there"));
+    let mut upstream = ethernet(&hop("10.0.0.1", REMOTE, 63));
+    upstream[..12].copy_from_slice(&[2, 0, 0, 0, 0, 0xfe, 2, 0, 0, 0, 0, 0xc0]);
+    let expected = [
+        (ACCESS, to_lac(PLAIN, &ppp_ip(&hop(REMOTE, "10.0.0.1", 63)), 1)),
+        (ACCESS, to_lac(COMPRESSED, &short(&[0x21], "10.0.0.2", REMOTE), 2)),
+        (ACCESS, to_lac(ODD, &short(&[0xff, 0x03, 0x21], "10.0.0.9", REMOTE), 3)),
+        (ACCESS, to_lac(PLAIN, &reply(MAGIC), 4)),
+        (ACCESS, to_lac(COMPRESSED, &reply(0), 5)),
+        (ACCESS, to_lac(COMPRESSED, &short(&[0x21], "10.0.0.2", "10.0.0.1"), 6)),
+        (CORE, upstream),
+    ];
+    assert_eq!(outcomes, expected);
+}
+
 /// Runs tshark over a capture with all checksums on; what it complains about, a line per frame.
 fn complaints(capture: &std::path::Path) -> String {
     let bad = [

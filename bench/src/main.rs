@@ -1,0 +1,40 @@
+//! Measures xlns: see `xlns-bench --help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xlns_bench::allocation::CountingAllocator;
+use xlns_bench::{pipeline, wire};
+
+#[global_allocator]
+static ALLOCATOR: CountingAllocator = CountingAllocator;
+
+#[derive(Debug, Parser)]
+#[command(name = "xlns-bench", version, about)]
+struct Command {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// The data plane's batch function in memory: ns a packet on one core, memory a session.
+    Pipeline(pipeline::Arguments),
+    /// Small packets across the data plane on veth: rate, loss, CPU time (root).
+    Wire(wire::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Command { what } = Command::parse();
+    let result = match &what {
+        What::Pipeline(arguments) => pipeline::run(arguments),
+        What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xlns-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The generator and the sink: frames made inside the kernel, counted and dropped at the far end.
+//!
+//! Frames enter the veth by BPF_PROG_TEST_RUN with live frames, several times as fast as a packet
+//! socket sends; the receiving end must have XDP in the driver, or GRO.
+
+use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, MapCore, MapFlags, ProgramInput, TC_INGRESS, TcHookBuilder};
+use xlns_tests::deadline::Deadline;
+use xlns_tests::{LabError, Result};
+
+/// What libbpf-cargo makes of `traffic.bpf.c`.
+#[allow(missing_docs, clippy::all, clippy::undocumented_unsafe_blocks, reason = "generated")]
+mod skeleton {
+    include!(concat!(env!("OUT_DIR"), "/traffic.skel.rs"));
+}
+
+/// Octets of a frame at most, as in `traffic.bpf.c`.
+const FRAME_BYTES_MAX: usize = 128;
+
+/// BPF_F_TEST_XDP_LIVE_FRAMES of the kernel's interface: frames are sent, not only looked at.
+const LIVE_FRAMES: u32 = 1 << 1;
+
+/// The loopback's interface index in every namespace.
+const LOOPBACK_INDEX: i32 = 1;
+
+/// Frames a system call while flooding: setting a test run up costs as much as some frames.
+const FLOOD_FRAMES: u32 = 8192;
+
+/// Frames a system call at a given rate, at least and at most: few enough for a receive ring.
+const PACED_FRAMES: [u32; 2] = [64, 1024];
+
+/// What left.
+#[derive(Debug, Clone, Copy)]
+pub struct Sent {
+    /// Frames.
+    pub frames: u64,
+    /// From the first to the last.
+    pub elapsed: Duration,
+}
+
+/// What arrived.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// IPv4 packets to the expected destination.
+    pub packets: u64,
+    /// Their octets, with the Ethernet header.
+    pub octets: u64,
+    /// Frames that are nothing of ours.
+    pub others: u64,
+}
+
+/// Sends the same frames in turn, and counts what arrives elsewhere.
+pub struct Traffic {
+    skeleton: skeleton::TrafficSkel<'static>,
+    attached: Option<Link>,
+}
+
+impl Traffic {
+    /// Loads both programs: `frames` (all of one length) leave by `interface_index`; packets to
+    /// `destination` are counted.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn load(
+        frames: impl ExactSizeIterator<Item = Vec<u8>>,
+        interface_index: u32,
+        destination: Ipv4Addr,
+    ) -> Result<Self> {
+        let mut frames = frames.peekable();
+        let count = frames.len() as u32;
+        let length = frames.peek().map_or(0, Vec::len);
+        debug_assert!(length <= FRAME_BYTES_MAX);
+        // The skeleton borrows the place where its object lies: a pointer's worth a direction, left
+        // behind once in a process's life.
+        let place = Box::leak(Box::new(MaybeUninit::uninit()));
+        let error = |error| failed("load the generator", &error);
+        let mut open = skeleton::TrafficSkelBuilder::default().open(place).map_err(error)?;
+        open.maps.frames.set_max_entries(count).map_err(error)?;
+        if let Some(constants) = &mut open.maps.rodata_data {
+            constants.frame_bytes = length as u32;
+            constants.frame_count = count;
+            constants.out_ifindex = interface_index;
+            constants.destination = u32::from_ne_bytes(destination.octets());
+        }
+        let skeleton = open.load().map_err(error)?;
+        for (index, mut frame) in frames.enumerate() {
+            frame.resize(FRAME_BYTES_MAX, 0);
+            let key = (index as u32).to_ne_bytes();
+            skeleton.maps.frames.update(&key, &frame, MapFlags::ANY).map_err(error)?;
+        }
+        Ok(Self { skeleton, attached: None })
+    }
+
+    /// Attaches the generator to the loopback of this thread's namespace, where nothing is sent.
+    /// The kernel keeps a direct jump to every program that is attached; for another one it would
+    /// make one at each call of [`Traffic::send_frames`] and wait for all cores, some milliseconds.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach_generator(&mut self) -> Result<()> {
+        let link = self.skeleton.progs.generate.attach_xdp(LOOPBACK_INDEX);
+        self.attached = Some(link.map_err(|error| failed("attach the generator", &error))?);
+        Ok(())
+    }
+
+    /// Counts and drops what arrives on an interface of this thread's namespace.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach_sink(&self, interface_index: u32) -> Result<()> {
+        let error = |error| failed("attach the sink", &error);
+        let index = i32::try_from(interface_index).map_err(|_| LabError::new("no interface"))?;
+        let mut hook = TcHookBuilder::new(self.skeleton.progs.sink.as_fd())
+            .ifindex(index)
+            .replace(true)
+            .handle(1)
+            .priority(1)
+            .hook(TC_INGRESS);
+        hook.create().map_err(error)?;
+        hook.attach().map_err(error)?;
+        Ok(())
+    }
+
+    /// Sends for `span`, as fast as it goes or at `rate` frames a second. From a thread in the
+    /// namespace of the interface.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn send(&mut self, span: Duration, rate: Option<u32>) -> Result<Sent> {
+        let deadline = Deadline::after(span);
+        let mut frames = 0;
+        while !deadline.passed() {
+            let Some(burst) = burst(rate, frames, deadline.elapsed()) else {
+                std::hint::spin_loop();
+                continue;
+            };
+            self.send_frames(burst)?;
+            frames += u64::from(burst);
+        }
+        Ok(Sent { frames, elapsed: deadline.elapsed() })
+    }
+
+    /// Sends so many frames at once.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn send_frames(&mut self, count: u32) -> Result<()> {
+        let frame = [0; FRAME_BYTES_MAX];
+        let length = self.skeleton.maps.rodata_data.as_ref().map_or(0, |data| data.frame_bytes);
+        let input = ProgramInput {
+            data_in: frame.get(..length as usize),
+            flags: LIVE_FRAMES,
+            repeat: count,
+            ..ProgramInput::default()
+        };
+        self.skeleton
+            .progs
+            .generate
+            .test_run(input)
+            .map(|_| ())
+            .map_err(|error| failed("send live frames (Linux 5.18)", &error))
+    }
+
+    /// What arrived so far.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn delivered(&self) -> Result<Delivered> {
+        let counters = &self.skeleton.maps.delivered;
+        let cpus = counters
+            .lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|error| failed("read the sink's counters", &error))?;
+        let mut total = Delivered::default();
+        for cpu in cpus.iter().flatten() {
+            if let [packets, octets, others] = cpu.as_chunks().0 {
+                total.packets += u64::from_ne_bytes(*packets);
+                total.octets += u64::from_ne_bytes(*octets);
+                total.others += u64::from_ne_bytes(*others);
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// How many frames are due; `None`: too few to send now.
+fn burst(rate: Option<u32>, sent: u64, elapsed: Duration) -> Option<u32> {
+    let Some(rate) = rate else { return Some(FLOOD_FRAMES) };
+    let [least, most] = PACED_FRAMES;
+    let due = (elapsed.as_secs_f64() * f64::from(rate)) as u64;
+    let due = u32::try_from(due.saturating_sub(sent)).unwrap_or(most).min(most);
+    (due >= least).then_some(due)
+}
+
+fn failed(attempt: &str, error: &libbpf_rs::Error) -> LabError {
+    LabError::new(format!("{attempt}: {error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_not_paced() {
+        assert_eq!(burst(None, 1 << 40, Duration::ZERO), Some(FLOOD_FRAMES));
+    }
+
+    #[test]
+    fn a_rate_is_kept_in_bursts_that_a_ring_holds() {
+        let second = Duration::from_secs(1);
+        assert_eq!(burst(Some(1000), 0, Duration::from_millis(63)), None);
+        assert_eq!(burst(Some(1000), 0, Duration::from_millis(64)), Some(64));
+        assert_eq!(burst(Some(1_000_000), 999_000, second), Some(1000));
+        assert_eq!(burst(Some(1_000_000), 0, second), Some(1024), "behind: no larger bursts");
+        assert_eq!(burst(Some(1_000_000), 1_000_100, second), None, "ahead");
+        assert_eq!(burst(Some(u32::MAX), 0, 10_000 * second), Some(1024));
+    }
+}
