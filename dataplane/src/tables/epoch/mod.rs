@@ -93,7 +93,9 @@ impl Announcer {
 
     #[cold]
     fn come_back(&self, epochs: &Epochs, global: u64) {
-        epochs.announced[self.worker].store(global, Ordering::Relaxed);
+        // Release, as the writer may see this value and not the one of `park` before it: the reads
+        // before the sleep are over then, too.
+        epochs.announced[self.worker].store(global, Ordering::Release);
         fence(Ordering::SeqCst);
     }
 
