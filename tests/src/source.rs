@@ -155,7 +155,7 @@ fn identifier(code: &str) -> Option<&str> {
 /// A file of tests begins with them; else `mod tests` with its attribute, or the end.
 fn tests_start(path: &str, code: &str) -> usize {
     let is_tests =
-        path.ends_with("/tests.rs") || path.contains("/tests/") || path.contains("/benches/");
+        path.ends_with("tests.rs") || path.contains("/tests/") || path.contains("/benches/");
     if is_tests {
         return 0;
     }

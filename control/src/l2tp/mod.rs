@@ -22,7 +22,7 @@ pub mod header;
 pub mod identifiers;
 pub mod message;
 #[cfg(test)]
-mod raw;
+mod raw_tests;
 pub mod result;
 pub mod secret;
 pub mod sequence;

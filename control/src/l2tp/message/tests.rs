@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::l2tp::raw::{body, datagram};
+use crate::l2tp::raw_tests::{body, datagram};
 use crate::l2tp::result::{CallResult, PppDisconnectCause, PppDisconnectCode, TunnelResult};
 use crate::l2tp::secret::SecretBytes;
 
@@ -225,7 +225,7 @@ fn unassigned_datagrams() {
     assert_eq!(datagram(&[1, 2, 3]), Ok(Unassigned::Other));
     assert!(datagram(&body(&sccrq()[..3])).is_err());
     // One that is not the first of its connection.
-    let late = crate::l2tp::raw::datagram((0, 0), (1, 0), &body(&sccrq()));
+    let late = crate::l2tp::raw_tests::datagram((0, 0), (1, 0), &body(&sccrq()));
     let header = crate::l2tp::header::parse(&late).unwrap();
     assert_eq!(decode_unassigned(&header, &late, None), Ok(Unassigned::Other));
     // An unknown mandatory message is nobody's.
@@ -263,9 +263,10 @@ fn result_code() -> impl Strategy<Value = ResultCode> {
     })
 }
 
-type Common = (u32, Option<u32>, Vec<u8>, Option<Vec<u8>>, Option<u16>, TunnelId, Option<u16>);
+type Introduction =
+    (u32, Option<u32>, Vec<u8>, Option<Vec<u8>>, Option<u16>, TunnelId, Option<u16>);
 
-fn common() -> impl Strategy<Value = Common> {
+fn introduction() -> impl Strategy<Value = Introduction> {
     let window = maybe(1..=u16::MAX);
     let revision = maybe(any::<u16>());
     let bearer = maybe(any::<u32>());
@@ -273,8 +274,8 @@ fn common() -> impl Strategy<Value = Common> {
 }
 
 fn control_message() -> impl Strategy<Value = Message> {
-    let sccrq = (common(), maybe(bytes()), maybe(any::<[u8; 8]>()));
-    let sccrq = sccrq.prop_map(|(common, challenge, tie_breaker)| {
+    let sccrq = (introduction(), maybe(bytes()), maybe(any::<[u8; 8]>()));
+    let sccrq = sccrq.prop_map(|(introduction, challenge, tie_breaker)| {
         let (
             framing_capabilities,
             bearer_capabilities,
@@ -283,7 +284,7 @@ fn control_message() -> impl Strategy<Value = Message> {
             revision,
             id,
             window,
-        ) = common;
+        ) = introduction;
         Message::Sccrq(Box::new(Sccrq {
             protocol_version: PROTOCOL_VERSION,
             framing_capabilities,
@@ -297,8 +298,8 @@ fn control_message() -> impl Strategy<Value = Message> {
             tie_breaker,
         }))
     });
-    let sccrp = (common(), maybe(bytes()), maybe(any::<[u8; 16]>()));
-    let sccrp = sccrp.prop_map(|(common, challenge, challenge_response)| {
+    let sccrp = (introduction(), maybe(bytes()), maybe(any::<[u8; 16]>()));
+    let sccrp = sccrp.prop_map(|(introduction, challenge, challenge_response)| {
         let (
             framing_capabilities,
             bearer_capabilities,
@@ -307,7 +308,7 @@ fn control_message() -> impl Strategy<Value = Message> {
             revision,
             id,
             window,
-        ) = common;
+        ) = introduction;
         Message::Sccrp(Box::new(Sccrp {
             protocol_version: PROTOCOL_VERSION,
             framing_capabilities,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::l2tp::raw::{Frame, datagram, parsed};
+use crate::l2tp::raw_tests::{Frame, datagram, parsed};
 
 const PEER: TunnelId = TunnelId(0x1001);
 

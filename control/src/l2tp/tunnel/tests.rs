@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::l2tp::message::{Unassigned, decode_unassigned};
-use crate::l2tp::raw::{Frame, RawAvp, body, datagram, parsed};
+use crate::l2tp::raw_tests::{Frame, RawAvp, body, datagram, parsed};
 use crate::l2tp::result::{CallResult, PppDisconnectCause, PppDisconnectCode};
 use crate::l2tp::{header, session};
 
