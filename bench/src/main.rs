@@ -20,6 +20,8 @@ struct Command {
 enum What {
     /// The data plane's batch function in memory: ns a packet on one core, memory a session.
     Pipeline(pipeline::Arguments),
+    /// Instructions and simulated cache misses a packet of the batch function (needs valgrind).
+    Instructions(pipeline::instructions::Arguments),
     /// Small packets across the data plane on veth: rate, loss, CPU time (root).
     Wire(wire::Arguments),
 }
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let Command { what } = Command::parse();
     let result = match &what {
         What::Pipeline(arguments) => pipeline::run(arguments),
+        What::Instructions(arguments) => pipeline::instructions::run(arguments),
         What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
     };
     match result {

@@ -21,9 +21,9 @@ const TUNNEL_SESSIONS: u32 = 16_384;
 const FIRST_SUBSCRIBER: u32 = 10 << 24;
 
 /// Which way packets go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Direction {
+pub enum Direction {
     /// From the tunnel to the network.
     Decapsulation,
     /// From the network into the tunnel.

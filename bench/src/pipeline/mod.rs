@@ -5,6 +5,7 @@
 //! best of several windows: noise only ever adds. Frames are reused, so that their lines are warm,
 //! as they are behind a NIC that writes into the cache; tables are as cold as their size makes them.
 
+pub mod instructions;
 mod load;
 
 use std::error::Error;
