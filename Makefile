@@ -41,8 +41,12 @@ privileged: build ## real peers in network namespaces (root)
 	$(CARGO) test --release -p xlns-tests --test privileged --no-run
 	$(ROOT) $(CARGO) test --release -p xlns-tests --test privileged
 
-bench: ## the pipeline in memory: ns and instructions a packet
-	$(CARGO) run --release -p xlns-bench --bin xlns-bench -- pipeline
+bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
+	@scripts/setup valgrind
+	target/release/xlns-bench pipeline
+	target/release/xlns-bench instructions
+	target/release/xlns-bench calls --memory
+	$(ROOT) target/release/xlns-bench wire
 
 clean-lab: ## remove namespaces and folders that killed runs left
 	@$(ROOT) scripts/clean-lab
