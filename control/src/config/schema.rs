@@ -63,12 +63,12 @@ pub const KEYS: &[Key] = &[
     number("l2tp", "retransmit_tries", 1..=30, "tries"),
     number("l2tp", "hello_interval_seconds", 1..=3600, "seconds"),
     // Tunnel and session IDs have 16 bits and 0 is none.
-    number("l2tp", "tunnels_max", 1..=65_535, "tunnels"),
-    number("l2tp", "tunnels_per_peer_max", 1..=65_535, "tunnels"),
-    number("l2tp", "tunnels_half_open_max", 1..=65_535, "tunnels"),
+    number("l2tp", "tunnels_max", 1..=32_768, "tunnels"),
+    number("l2tp", "tunnels_per_peer_max", 1..=32_768, "tunnels"),
+    number("l2tp", "tunnels_half_open_max", 1..=32_768, "tunnels"),
     // 128 octets a session in the data plane: 1 GiB at the most.
     number("l2tp", "sessions_max", 1..=8_388_608, "sessions"),
-    number("l2tp", "sessions_per_tunnel_max", 1..=65_535, "sessions"),
+    number("l2tp", "sessions_per_tunnel_max", 1..=64_000, "sessions"),
     number("l2tp", "sccrq_per_second_max", 1..=1_000_000, "messages a second"),
     number("l2tp", "sccrq_per_second_per_source_max", 1..=1_000_000, "messages a second"),
     key("ppp", "authentication"),
