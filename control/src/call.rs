@@ -12,7 +12,7 @@ use crate::ppp::{self, Agreed, Link};
 use crate::time::Time;
 
 /// PPP frames that came before the call was connected, as frames overtake control messages
-/// (interop: any peer whose first Configure-Request travels with its ICCN).
+/// (docs/peers.md row 36).
 const EARLY_FRAMES_MAX: usize = 4;
 
 /// The longest PPP frame held early, octets; a first Configure-Request is far shorter.

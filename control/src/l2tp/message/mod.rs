@@ -269,8 +269,8 @@ pub enum Unassigned {
     /// A request for a tunnel, new or repeated: the peer's address and its Assigned Tunnel ID say
     /// which.
     Sccrq(Box<Sccrq>),
-    /// An end, before the peer knew our identifier or as some peers always send it (interop.md row
-    /// 38): the peer's address and its Assigned Tunnel ID say of which tunnel.
+    /// An end, before the peer knew our identifier or as some peers always send it (docs/peers.md
+    /// row 38): the peer's address and its Assigned Tunnel ID say of which tunnel.
     StopCcn(Box<StopCcn>),
     /// A HELLO, that some peers send before they have our SCCRP (row 41): belongs to the tunnel
     /// that is being set up with that address.
