@@ -52,6 +52,8 @@ pub struct Call {
     pub forwarding: Forwarding,
     /// The authenticated name.
     pub user: Option<Box<str>>,
+    /// Name and proof were right, but no address was free.
+    pub without_address: bool,
     /// The address, from authentication until the call's last packet was counted.
     pub lease: Option<Lease>,
     /// Calling Number AVP, where the LAC sent one.
@@ -74,6 +76,7 @@ impl Call {
             phase: Phase::Connecting { early: Vec::new() },
             forwarding: Forwarding::Absent,
             user: None,
+            without_address: false,
             lease: None,
             calling_number,
             started: now,

@@ -377,9 +377,7 @@ impl EventLoop {
         tracing::info!(why, "stopping");
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
         self.stopping = Stopping::Until(now + STOP_WAIT);
-        for id in self.lns.tunnel_ids() {
-            self.lns.close_tunnel(now, id, "shutting down");
-        }
+        self.lns.shut_down(now);
     }
 
     fn is_over(&self, now: Time) -> bool {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rand::RngCore;
 use xlns_dataplane::api::SessionKey;
 
-use super::{Lns, LnsCounter, PeerChange, TimerKey, TunnelEntry};
+use super::{Lns, LnsCounter, PeerChange, REFUSALS_LOGGED_PER_SECOND, TimerKey, TunnelEntry};
 use crate::config::{Config, LacConfig};
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
@@ -17,16 +17,13 @@ use crate::l2tp::message::{self, Message, Sccrq, Unassigned};
 use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult, printable};
 use crate::l2tp::secret::SecretBytes;
 use crate::l2tp::transport;
-use crate::l2tp::tunnel::{self, Tunnel};
+use crate::l2tp::tunnel::{self, State, Tunnel};
 use crate::time::Time;
 use crate::udp::Transmit;
 
 /// Attempts to find a Tunnel ID that is not in use; with at most half of the IDs taken all of them
 /// fail once in a trillion times, and the SCCRQ is refused then.
 const TUNNEL_ID_TRIES: usize = 40;
-
-/// Refused SCCRQs that are logged: enough to find a misconfigured LAC, too few to fill a disk.
-const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
 
 /// Tunnels that 16-bit identifiers leave room for while [`TUNNEL_ID_TRIES`] finds a free one.
 pub const TUNNELS_MAX: u32 = 32_768;
@@ -190,6 +187,7 @@ impl Lns {
         let known = self.tunnels_by_peer.get(&key).copied();
         if let Some(id) = known
             && !self.is_long_established(now, id)
+            && !self.is_closed(id)
         {
             self.counters.add(LnsCounter::SetupDuplicate);
             return self.handle_in_tunnel(now, id, header, datagram);
@@ -233,12 +231,22 @@ impl Lns {
         })
     }
 
+    /// Whether the tunnel is over, and only waits for the peer's repetitions: who asks for it again
+    /// wants a new one.
+    fn is_closed(&self, id: TunnelId) -> bool {
+        self.tunnels.get(&id).is_some_and(|entry| entry.tunnel.state() == State::Closing)
+    }
+
     /// Whether this peer may open a tunnel: its new Tunnel ID and its profile.
     fn admit(
         &mut self,
         peer: IpAddr,
         sccrq: &Sccrq,
     ) -> Result<(TunnelId, Option<usize>), ResultCode> {
+        if self.shutting_down {
+            let text = "this LNS is shutting down";
+            return Err(ResultCode::tunnel(TunnelResult::ShuttingDown, None, text));
+        }
         let l2tp = &self.config.l2tp;
         let Some(profile) = self.profile_of(peer, &sccrq.host_name) else {
             let text = "no LAC profile matches this address and host name";
@@ -412,7 +420,9 @@ impl Lns {
         for session in sessions {
             self.end_call(now, id, session, why);
         }
-        self.mark_opened(id);
+        if !self.is_closed(id) {
+            self.mark_closed(id);
+        }
         self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
         let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash);
@@ -429,18 +439,21 @@ impl Lns {
         }
     }
 
+    /// Closes every tunnel, so that peers dial again at once, and opens no more.
+    pub fn shut_down(&mut self, now: Time) {
+        self.shutting_down = true;
+        for id in self.tunnels.keys().copied().collect::<Vec<_>>() {
+            self.close_tunnel(now, id, "shutting down");
+        }
+    }
+
     /// Closes a tunnel with StopCCN, on an operator's request or at the end. Returns whether there
     /// was one.
-    pub fn close_tunnel(&mut self, now: Time, id: TunnelId, text: &str) -> bool {
+    pub(super) fn close_tunnel(&mut self, now: Time, id: TunnelId, text: &str) -> bool {
         let Some(entry) = self.tunnels.get_mut(&id) else { return false };
         entry.tunnel.close(now, TunnelResult::ShuttingDown, None, text);
         self.drive_tunnel(now, id);
         true
-    }
-
-    /// The tunnels there are, in order.
-    pub fn tunnel_ids(&self) -> Vec<TunnelId> {
-        self.tunnels.keys().copied().collect()
     }
 }
 
