@@ -146,6 +146,9 @@ impl EventLoop {
             }
             self.read_datagrams(now)?;
             self.read_netlink(now)?;
+            if self.dataplane.has_more() {
+                self.dataplane.handle_ready(now, self.poll.registry());
+            }
             self.lns.handle_timeout(now);
             self.routing.handle_timeout(now);
             self.dataplane.handle_timeout(now, self.poll.registry());
@@ -167,9 +170,9 @@ impl EventLoop {
     /// How long nothing has to be done.
     fn wait(&self) -> Option<Duration> {
         let backlog = self.netlink.has_more()
+            || self.dataplane.has_more()
             || self.unread.contains(&true)
-            || self.admin.has_query()
-            || (self.resync_under_way && self.dataplane.wants_commands());
+            || self.admin.has_query();
         if backlog {
             return Some(Duration::ZERO);
         }
@@ -195,7 +198,7 @@ impl EventLoop {
                 }
             }
             TOKEN_PARENT => self.read_parent(now),
-            TOKEN_DATAPLANE => self.dataplane.handle_ready(now, self.poll.registry()),
+            TOKEN_DATAPLANE => self.dataplane.wake(),
             // Read every turn while it has more.
             TOKEN_NETLINK => {}
             token if self.admin.owns(token) => {
@@ -251,9 +254,11 @@ impl EventLoop {
         }
         if !self.gateway_checked && self.routing.is_synchronised() {
             self.gateway_checked = true;
-            let addresses: Vec<IpAddr> =
-                self.routing.host_addresses().map(|(address, _)| address).collect();
-            if let Some(conflict) = self.config.gateway_conflict(&addresses) {
+            // The gateway itself may be there, on the TUN device, from an earlier run: no tunnel can
+            // end at that one.
+            let endpoints = self.routing.host_addresses().filter(|(_, endpoint)| *endpoint);
+            let endpoints: Vec<IpAddr> = endpoints.map(|(address, _)| address).collect();
+            if let Some(conflict) = self.config.gateway_conflict(&endpoints) {
                 return Err(io::Error::other(conflict.to_string()));
             }
         }
@@ -383,7 +388,7 @@ impl EventLoop {
     fn is_over(&self, now: Time) -> bool {
         match self.stopping {
             Stopping::No => false,
-            Stopping::Until(at) => at <= now || self.lns.is_quiet(),
+            Stopping::Until(at) => at <= now || self.lns.is_quiet() && self.dataplane.is_quiet(),
         }
     }
 
