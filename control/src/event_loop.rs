@@ -4,11 +4,11 @@
 //! a subscriber who is told "up" is forwarded. A socket that has more to read than one turn takes is
 //! read again in the next turn, without waiting.
 
+mod parent;
 mod queries;
 mod shows;
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::errno::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use xlns_dataplane::api::{Configuration, PortStatus};
@@ -218,16 +217,11 @@ impl EventLoop {
     /// Standard input says nothing; its end says that the parent is gone.
     fn read_parent(&mut self, now: Time) {
         let Some(fd) = self.parent else { return };
-        let mut ignored = [0; 64];
-        match nix::unistd::read(io::stdin(), &mut ignored) {
-            Ok(0) => {
-                // Level or not, the end is told once.
-                let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
-                self.parent = None;
-                self.stop(now, "the end of standard input");
-            }
-            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(errno) => self.stop(now, errno.desc()),
+        if parent::has_ended(&io::stdin()) {
+            // Level or not, the end is told once.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+            self.parent = None;
+            self.stop(now, "the end of standard input");
         }
     }
 
@@ -254,10 +248,7 @@ impl EventLoop {
         }
         if !self.gateway_checked && self.routing.is_synchronised() {
             self.gateway_checked = true;
-            // The gateway itself may be there, on the TUN device, from an earlier run: no tunnel can
-            // end at that one.
-            let endpoints = self.routing.host_addresses().filter(|(_, endpoint)| *endpoint);
-            let endpoints: Vec<IpAddr> = endpoints.map(|(address, _)| address).collect();
+            let endpoints = self.routing.tunnel_endpoints();
             if let Some(conflict) = self.config.gateway_conflict(&endpoints) {
                 return Err(io::Error::other(conflict.to_string()));
             }
@@ -397,6 +388,10 @@ impl EventLoop {
         self.routing.shutdown();
         while let Some(request) = self.routing.poll_kernel() {
             self.netlink.request(&request)?;
+        }
+        // The kernel answers before `request` returns, and more is sent as answers are read.
+        while self.netlink.is_waiting() {
+            self.netlink.receive()?;
         }
         Ok(())
     }

@@ -117,6 +117,9 @@ impl EventLoop {
         let dropped = self.sockets.dropped();
         let text = "Datagrams that the L2TP sockets would not send.";
         rows.push(CounterRow::new("control", "datagrams_not_sent", dropped, text));
+        let oversized = self.sockets.oversized();
+        let text = "Datagrams on the L2TP sockets that are too long for a control message.";
+        rows.push(CounterRow::new("control", "datagrams_oversized", oversized, text));
         if let Some(counters) = counters {
             let interfaces: Vec<&str> =
                 self.ports.iter().map(|port| port.interface.as_str()).collect();

@@ -244,10 +244,10 @@ impl Routing {
         })
     }
 
-    /// Whether the configured gateway is an address at which tunnels may end: packets of a
-    /// subscriber to its gateway would then be taken for packets of a tunnel.
-    pub fn is_gateway_tunnel_endpoint(&self) -> bool {
-        self.config.gateway.and_then(|gateway| self.host_address(gateway)) == Some(true)
+    /// The host's addresses at which tunnels may end.
+    pub fn tunnel_endpoints(&self) -> Vec<IpAddr> {
+        let endpoints = self.host_addresses().filter(|(_, endpoint)| *endpoint);
+        endpoints.map(|(address, _)| address).collect()
     }
 
     /// The routes as the data plane was told them.

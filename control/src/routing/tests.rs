@@ -178,13 +178,13 @@ fn a_wildcard_means_all_addresses_but_the_gateway_on_the_tun_device() {
         test.live(Change::Address(address(TUN, "100.64.0.1/32"))),
         [host("100.64.0.1", false)]
     );
-    assert!(!test.routing.is_gateway_tunnel_endpoint());
+    assert_eq!(test.routing.tunnel_endpoints(), [ip("198.51.100.1")], "as after a restart");
     // The operator gave it to an interface as well.
     assert_eq!(
         test.live(Change::Address(address(ACCESS, "100.64.0.1/24"))),
         [host("100.64.0.1", true)]
     );
-    assert!(test.routing.is_gateway_tunnel_endpoint());
+    assert_eq!(test.routing.tunnel_endpoints(), [ip("100.64.0.1"), ip("198.51.100.1")]);
 }
 
 #[test]

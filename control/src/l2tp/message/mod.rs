@@ -307,20 +307,5 @@ pub fn decode_unassigned(
     }
 }
 
-/// Decodes an SCCRQ; see [`decode_unassigned`] for whatever else may come with its header.
-///
-/// # Errors
-/// [`Reject`] where it is to be refused; `None` where it is no SCCRQ at all.
-pub fn decode_sccrq(
-    header: &Header,
-    datagram: &[u8],
-    secret: Option<&[u8]>,
-) -> Result<Option<Box<Sccrq>>, Reject> {
-    match decode_unassigned(header, datagram, secret)? {
-        Unassigned::Sccrq(sccrq) => Ok(Some(sccrq)),
-        _ => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests;
