@@ -37,6 +37,9 @@ const MESSAGES_PER_TURN_MAX: usize = 256;
 /// Between attempts to connect.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Between attempts while it does not want us: until an operator acts.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
+
 /// The longest that an answer takes: that to Configure, while NICs reset and workers start.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 
@@ -282,7 +285,9 @@ impl Client {
             // The descriptor goes away with the drop; a failure to deregister changes nothing.
             let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
         }
-        self.state = State::Away { retry_at: now + RECONNECT_INTERVAL };
+        let refused = self.state == State::Greeting;
+        let pause = if refused { REFUSED_INTERVAL } else { RECONNECT_INTERVAL };
+        self.state = State::Away { retry_at: now + pause };
         self.in_flight.clear();
         self.answer_by = None;
         self.unread = false;

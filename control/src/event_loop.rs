@@ -79,6 +79,8 @@ pub struct EventLoop {
     resync_cursor: Option<usize>,
     resync_under_way: bool,
     gateway_checked: bool,
+    /// Told to whoever started this process.
+    ready: bool,
     stopping: Stopping,
 }
 
@@ -124,6 +126,7 @@ impl EventLoop {
             resync_cursor: None,
             resync_under_way: false,
             gateway_checked: false,
+            ready: false,
             stopping: Stopping::No,
         })
     }
@@ -330,7 +333,6 @@ impl EventLoop {
                         interface = port.interface,
                         queues = port.queues,
                         mode = port.mode.name(),
-                        not_better = ?port.not_better,
                         "port"
                     );
                 }
@@ -346,7 +348,9 @@ impl EventLoop {
             Event::Synchronised => {
                 self.lns.handle_synchronised();
                 tracing::info!("data plane synchronised");
-                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+                if !std::mem::replace(&mut self.ready, true) {
+                    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+                }
             }
             Event::SessionEnded { key, counters } => self.lns.handle_session_ended(key, counters),
             Event::CommandRefused { command, error } => {

@@ -151,7 +151,9 @@ fn the_same_refusal_again_and_again_is_told_once() {
         let number = lab.greet();
         lab.say(&Reply::Refused { number, error: ApiError::Reconfigure });
         lab.turn();
-        lab.now = lab.client.poll_timeout().expect("it is tried again");
+        let again = lab.client.poll_timeout().expect("it is tried again");
+        assert_eq!(again, lab.now + REFUSED_INTERVAL);
+        lab.now = again;
     }
     assert_eq!(lab.reasons(), [ApiError::Reconfigure.to_string()]);
     // But each end of a connection that was in use is.

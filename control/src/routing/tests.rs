@@ -607,3 +607,20 @@ fn a_link_renamed_to_a_port_is_that_port() {
         ]
     );
 }
+
+#[test]
+fn routes_are_shown_from_any_prefix_on() {
+    let mut test = Test::new();
+    for prefix in ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"] {
+        test.live(Change::Route(route(prefix, 0, &[(OTHER, None)])));
+    }
+    let behind = |prefix: Option<&str>| -> Vec<String> {
+        let prefix = prefix.map(|prefix| prefix.parse().unwrap());
+        test.routing.routes_behind(prefix).map(|(prefix, _)| prefix.to_string()).collect()
+    };
+    assert_eq!(behind(None), ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]);
+    assert_eq!(behind(Some("10.0.0.0/8")), ["10.1.0.0/16", "192.0.2.0/24"]);
+    // One that is gone by now, and the last one.
+    assert_eq!(behind(Some("10.0.0.0/12")), ["10.1.0.0/16", "192.0.2.0/24"]);
+    assert_eq!(behind(Some("192.0.2.0/24")), [""; 0]);
+}
