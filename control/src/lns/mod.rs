@@ -9,6 +9,7 @@ mod addresses;
 mod calls;
 mod control_plane;
 mod counters;
+mod setup;
 mod show;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -155,7 +156,7 @@ impl Lns {
             hasher.clone(),
         );
         Ok(Self {
-            tunnel_configs: control_plane::tunnel_configs(&config),
+            tunnel_configs: setup::tunnel_configs(&config),
             ppp_config: calls::ppp_config(&config),
             rng: StdRng::from_seed(seed),
             limiter,

@@ -64,8 +64,7 @@ impl Tunnel {
         error: Option<ErrorCode>,
         message: &str,
     ) {
-        let why = Why::local(ResultCode::call(result, error, message));
-        self.advance_call(now, session, Input::LocalClose, why);
+        self.disconnect_call(now, session, result, error, message, None);
     }
 
     /// Ends a call: sends CDN. Ends it also where it was not answered yet.
