@@ -37,6 +37,7 @@ use crate::users::Users;
 
 pub use addresses::{AddressesError, Lease};
 pub use counters::LnsCounter;
+pub use setup::TUNNELS_MAX;
 
 use addresses::Addresses;
 

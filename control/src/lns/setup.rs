@@ -141,7 +141,7 @@ impl Lns {
             return Err(ResultCode::tunnel(TunnelResult::NotAuthorized, None, text));
         };
         let of_peer = self.tunnels_per_address.get(&peer).copied().unwrap_or(0);
-        let text = if self.tunnels.len() >= l2tp.tunnels_max.min(TUNNELS_MAX) as usize {
+        let text = if self.tunnels.len() >= l2tp.tunnels_max as usize {
             "no more tunnels"
         } else if of_peer >= l2tp.tunnels_per_peer_max {
             "no more tunnels for this peer"
