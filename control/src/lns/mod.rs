@@ -9,6 +9,7 @@ mod addresses;
 mod calls;
 mod control_plane;
 mod counters;
+mod setup;
 mod show;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,11 +37,16 @@ use crate::users::Users;
 
 pub use addresses::{AddressesError, Lease};
 pub use counters::LnsCounter;
+pub use setup::TUNNELS_MAX;
 
 use addresses::Addresses;
 
 /// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
 const COMMANDS_MAX: usize = 1 << 20;
+
+/// Refusals that are logged, of SCCRQs and by the data plane: enough to find what is misconfigured,
+/// too few to fill a disk.
+const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
 
 /// A peer that a tunnel needs, or needs no more: its neighbour is kept alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +136,8 @@ pub struct Lns {
     commands_lost: bool,
     peer_changes: VecDeque<PeerChange>,
     dataplane_ready: bool,
+    /// No tunnel is opened any more.
+    shutting_down: bool,
     counters: counters::LnsCounters,
     refusal_log: Bucket,
     /// Forwarding totals of sessions that ended.
@@ -149,7 +157,7 @@ impl Lns {
             hasher.clone(),
         );
         Ok(Self {
-            tunnel_configs: control_plane::tunnel_configs(&config),
+            tunnel_configs: setup::tunnel_configs(&config),
             ppp_config: calls::ppp_config(&config),
             rng: StdRng::from_seed(seed),
             limiter,
@@ -168,6 +176,7 @@ impl Lns {
             commands_lost: false,
             peer_changes: VecDeque::new(),
             dataplane_ready: false,
+            shutting_down: false,
             counters: counters::LnsCounters::default(),
             refusal_log: Bucket::default(),
             ended_totals: SessionCounters::default(),
@@ -239,9 +248,10 @@ impl Lns {
         self.peer_changes.pop_front()
     }
 
-    /// Whether every message to the peers is acknowledged.
+    /// Whether every command is handed out and every message to the peers acknowledged.
     pub fn is_quiet(&self) -> bool {
-        self.transmissions.is_empty()
+        self.commands.is_empty()
+            && self.transmissions.is_empty()
             && self.tunnels.values().all(|entry| entry.tunnel.status().queued == 0)
     }
 
@@ -293,26 +303,51 @@ impl Lns {
             .map(|(key, _)| *key)
             .collect();
         for key in gone {
-            self.finish_ending(key, None);
+            self.finish_ending(key);
         }
     }
 
     /// A removed session's last packet was counted.
     pub fn handle_session_ended(&mut self, key: SessionKey, counters: SessionCounters) {
-        self.finish_ending(key, Some(counters));
+        let totals = &mut self.ended_totals;
+        totals.upstream_packets += counters.upstream_packets;
+        totals.upstream_bytes += counters.upstream_bytes;
+        totals.downstream_packets += counters.downstream_packets;
+        totals.downstream_bytes += counters.downstream_bytes;
+        let user = self.ending.get(&key).and_then(|ending| ending.user.as_deref());
+        tracing::debug!(
+            tunnel = key.local_tunnel_id,
+            session = key.local_session_id,
+            user = user.unwrap_or(""),
+            ?counters,
+            "final counters"
+        );
+        self.finish_ending(key);
     }
 
-    /// The data plane refused a command: a session that it cannot carry is ended.
+    /// The data plane refused a command: a session that it cannot carry is ended, and one that it
+    /// does not have is gone.
     pub fn handle_refused(&mut self, now: Time, command: &Command, error: &api::CommandError) {
+        let logged = self.refusal_log.take(now, REFUSALS_LOGGED_PER_SECOND);
         match command {
             Command::SessionSet(session) => {
                 let tunnel = TunnelId(session.key.local_tunnel_id);
                 let id = SessionId(session.key.local_session_id);
-                tracing::error!(tunnel = tunnel.0, session = id.0, %error, "session refused by the data plane");
+                if logged {
+                    let (tunnel, session) = (tunnel.0, id.0);
+                    tracing::error!(tunnel, session, %error, "session refused by the data plane");
+                }
                 self.counters.add(LnsCounter::ForwardingRefused);
                 self.disconnect_for_resources(now, tunnel, id);
             }
-            other => tracing::error!(?other, %error, "command refused by the data plane"),
+            // No SessionEnded will follow.
+            Command::SessionRemove(key) => self.finish_ending(*key),
+            other => {
+                self.counters.add(LnsCounter::CommandsRefused);
+                if logged {
+                    tracing::error!(?other, %error, "command refused by the data plane");
+                }
+            }
         }
     }
 
