@@ -100,6 +100,9 @@ impl Lns {
             }
         }
         call.phase = Phase::Link(link);
+        // Some peers listen for PPP only once ICCN is acknowledged: a Configure-Request that went
+        // ahead would be lost, and cost a Restart timer (docs/peers.md rows 5 and 35).
+        self.transmit_control(tunnel);
         self.drive_call(now, index);
     }
 
