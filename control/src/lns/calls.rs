@@ -124,6 +124,13 @@ impl Lns {
         match event {
             ppp::Event::LcpUp { .. } => self.set_forwarding(index, Forwarding::Echo),
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
+            ppp::Event::Identification { message } => {
+                if let Some(call) = self.calls.get(index) {
+                    let (tunnel, session) = (call.tunnel.0, call.session.0);
+                    let message = printable(&message);
+                    tracing::debug!(tunnel, session, message, "subscriber identifies itself");
+                }
+            }
             ppp::Event::NetworkUp { address } => {
                 self.set_forwarding(index, Forwarding::Packets);
                 self.counters.add(LnsCounter::CallsUp);
