@@ -29,8 +29,7 @@ fn as5300_writes_speeds_as_text() {
         [mandatory(24, b"115200"), mandatory(19, &[0, 0, 0, 2]), optional(38, b"28800")].concat();
     lac.say(call.lns_id, ICCN, &connected);
     lac.hear_zlb();
-    lac.acknowledge_lcp(&call);
-    lac.echo_once_open(&call);
+    lac.dial(&call);
 }
 
 #[test]

@@ -301,16 +301,7 @@ impl Lac {
         self.open_ipcp(call);
     }
 
-    /// LCP with a request of ours that has no options, once that of the LNS is acknowledged, and an
-    /// echo.
-    #[track_caller]
-    pub fn echo_once_open(&mut self, call: &Call) {
-        self.send_frame(call, &frame(LCP, 1, 1, &[]));
-        self.expect(call, LCP, 2, 1, &[]);
-        self.echo(call, 2);
-    }
-
-    /// An Echo-Request is answered: the link is alive. Yields what the magic number was.
+    /// An Echo-Request is answered: the link is alive.
     #[track_caller]
     pub fn echo(&mut self, call: &Call, identifier: u8) {
         self.send_frame(call, &frame(LCP, 9, identifier, &[0, 0, 0, 0]));

@@ -92,7 +92,10 @@ impl Stage {
         );
         std::fs::write(&config, text).map_err(|error| LabError::io("write", &error))?;
         let mut command = namespace.command(lab.program("xlnsd")?);
-        command.args(["--log", "info", "--config"]).arg(&config).stdin(Stdio::null());
+        command
+            .args(["--log", "info,xlns_control::lns=debug", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null());
         let mut xlnsd = Process::spawn("xlnsd", &mut command, &lab.log(name))?;
         // It listens for L2TP before it listens for the operator.
         deadline::poll(WAIT, || (socket.exists() || xlnsd.status().is_some()).then_some(()));
@@ -143,11 +146,6 @@ impl Stage {
     #[track_caller]
     pub fn wait_log(&self, text: &str) -> String {
         self.xlnsd.wait_line(WAIT, text).unwrap()
-    }
-
-    /// What xlnsd logged so far.
-    pub fn log(&self) -> String {
-        self.xlnsd.output().text()
     }
 
     /// Asks xlnsd to end.

@@ -133,14 +133,8 @@ fn lwip_does_not_answer_when_it_is_ended() {
     let call = lwip.open_call(SESSION_ID);
     lwip.open_lcp(&call, &[]);
     lwip.acknowledge();
-    stage.xlns(&[
-        "clear",
-        "session",
-        "--tunnel",
-        &lwip.lns_tunnel_id.to_string(),
-        "--session",
-        &call.lns_id.to_string(),
-    ]);
+    let ids = [lwip.lns_tunnel_id, call.lns_id].map(|id| id.to_string());
+    stage.xlns(&["clear", "session", &ids[0], &ids[1]]);
     // PPP ends first, as often as max_terminate says; then the call, at last the tunnel.
     let mut came = Vec::new();
     while let Some(datagram) = lwip.receive_within(Duration::from_secs(2)) {

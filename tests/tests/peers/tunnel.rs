@@ -136,13 +136,14 @@ fn android_waits_for_a_zlb_and_takes_one_message_at_a_time() {
 
 #[test]
 fn android_takes_only_exact_headers() {
-    let settings = Settings { l2tp: "hello_interval_seconds = 1\n", ..Settings::default() };
+    let (l2tp, ppp) = ("hello_interval_seconds = 1\n", "restart_timer_ms = 300\n");
+    let settings = Settings { l2tp, ppp, ..Settings::default() };
     let mut stage = Stage::with("row-6", &settings);
     let mut phone = stage.lac();
     // Every message goes through `Message::read`: these are all kinds that an LNS sends.
     phone.open_tunnel();
     let call = phone.open_call(SESSION_ID);
-    phone.acknowledge_lcp(&call);
+    phone.open_lcp(&call, &[]);
     phone.hear(HELLO);
     phone.send_frame(&call, &crate::octets::frame(crate::octets::LCP, 5, 7, &[]));
     phone.acknowledge();
