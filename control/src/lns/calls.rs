@@ -232,6 +232,15 @@ impl Lns {
         call.entry(&ends, self.config.lns.gateway)
     }
 
+    /// Sends the control messages and acknowledgements that are due.
+    pub(super) fn transmit_control(&mut self, id: TunnelId) {
+        let Some(entry) = self.tunnels.get_mut(&id) else { return };
+        let (local, peer) = (entry.local, entry.peer);
+        while let Some(payload) = entry.tunnel.poll_transmit() {
+            self.transmissions.push_back(Transmit { local, peer, payload });
+        }
+    }
+
     /// Sends the frames of a call's link inside L2TP data messages.
     fn transmit_frames(&mut self, index: usize) {
         let Some(call) = self.calls.get_mut(index) else { return };

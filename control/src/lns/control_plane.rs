@@ -332,15 +332,6 @@ impl Lns {
         self.reschedule(TimerKey::Tunnel(id), at);
     }
 
-    /// Sends the control messages and acknowledgements that are due.
-    pub(super) fn transmit_control(&mut self, id: TunnelId) {
-        let Some(entry) = self.tunnels.get_mut(&id) else { return };
-        let (local, peer) = (entry.local, entry.peer);
-        while let Some(payload) = entry.tunnel.poll_transmit() {
-            self.transmissions.push_back(Transmit { local, peer, payload });
-        }
-    }
-
     fn handle_tunnel_event(&mut self, now: Time, id: TunnelId, event: tunnel::Event) {
         match event {
             tunnel::Event::Established { peer_host_name, peer_vendor } => {
