@@ -2,6 +2,7 @@
 //! what must come.
 
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -92,10 +93,18 @@ impl Lac {
         if let Some(datagram) = self.inbox.pop_front() {
             return Some(datagram);
         }
-        self.socket.set_read_timeout(Some(wait.max(Duration::from_millis(1)))).unwrap();
+        let deadline = Deadline::after(wait);
         let mut octets = [0; 2048];
-        let length = self.socket.recv(&mut octets).ok()?;
-        Some(octets[..length].to_vec())
+        loop {
+            let remaining = deadline.remaining().max(Duration::from_millis(1));
+            self.socket.set_read_timeout(Some(remaining)).unwrap();
+            match self.socket.recv(&mut octets) {
+                Ok(length) => return Some(octets[..length].to_vec()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("recv: {error}"),
+            }
+        }
     }
 
     /// The next datagram that is `wanted`; those before it stay.
