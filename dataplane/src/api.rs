@@ -8,7 +8,8 @@
 //!
 //! Resynchronisation: [`Command::ResyncBegin`], every entry again, [`Command::ResyncEnd`]: entries
 //! that were not named in between are removed. An entry named again unchanged is left untouched, so
-//! a control process that restarts takes no packet with it.
+//! a control process that restarts takes no packet with it. A connection that ends in between removes
+//! nothing: the next one begins again.
 //!
 //! The data plane checks every command and refuses a bad one on its own
 //! ([`Reply::Ack`]`.refused`); the rest of the batch is carried out.
@@ -143,7 +144,9 @@ pub enum Reply {
         /// Why.
         error: ApiError,
     },
-    /// Unasked: a removed session's final counters, after the last worker let go of it.
+    /// Unasked: a removed session's final counters, after the last worker let go of it. Where no
+    /// control process is there, the next one is told after its Hello; what was sent and not read
+    /// before a connection ended is not sent again.
     SessionEnded {
         /// Which session.
         key: SessionKey,

@@ -171,6 +171,22 @@ impl Connection {
     }
 }
 
+#[cfg(test)]
+impl Connection {
+    /// Both ends of a connection.
+    pub fn pair() -> (Self, Self) {
+        let ends = socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, FLAGS);
+        let (one, other) = ends.unwrap();
+        let end = |fd| Self { fd, outgoing: VecDeque::new() };
+        (end(one), end(other))
+    }
+
+    /// Sends octets as they are.
+    pub fn send(&self, octets: &[u8]) {
+        socket::send(self.fd.as_raw_fd(), octets, MsgFlags::MSG_NOSIGNAL).unwrap();
+    }
+}
+
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

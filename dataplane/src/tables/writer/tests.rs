@@ -347,6 +347,20 @@ fn during_resynchronisation_the_unnamed_give_way() {
 }
 
 #[test]
+fn a_resynchronisation_that_is_abandoned_removes_nothing() {
+    let (_, mut writer, mut reader) = tables(4);
+    writer.apply(&set(session(1, &["10.0.0.1/32"]))).unwrap();
+    writer.apply(&Command::ResyncBegin).unwrap();
+    writer.resync_abandon();
+    let end = writer.apply(&Command::ResyncEnd);
+    assert!(matches!(end, Err(CommandError::Invalid(_))));
+    // Nobody gives way outside of a resynchronisation.
+    let taken = writer.apply(&set(session(2, &["10.0.0.1/32"])));
+    assert!(matches!(taken, Err(CommandError::Invalid(_))));
+    assert!(slot_of(&mut reader, 1).is_some());
+}
+
+#[test]
 fn counters_in_pieces() {
     let (_, mut writer, mut reader) = tables(8);
     for id in 1..=5 {
