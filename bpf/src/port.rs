@@ -101,7 +101,7 @@ impl Port {
     }
 
     /// Every reason and its frames, all CPUs together.
-    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn counters(&self) -> Vec<(Reason, u64)> {
         let mut totals = vec![0_u64; Reason::ALL.len()];
         // The one entry of an array is always there; a refusal is a lack of memory.
         match self.skeleton.maps.counters.lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY) {
@@ -118,7 +118,7 @@ impl Port {
                 "cannot read the steering program's counters"
             ),
         }
-        Reason::ALL.iter().map(|reason| reason.name()).zip(totals).collect()
+        Reason::ALL.iter().copied().zip(totals).collect()
     }
 
     pub(crate) fn test_run(&self, frame: &[u8], repeat: u32) -> Result<TestRun, SteerError> {

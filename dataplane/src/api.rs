@@ -423,14 +423,25 @@ pub struct Counters {
     pub ports: Vec<PortCounters>,
     /// Drops by reason, all workers together.
     pub drops: DropCounts,
-    /// The steering program's counters, each port: name and packets.
-    pub steer: Vec<Vec<(String, u64)>>,
+    /// The steering program's counters, one per reason.
+    pub steer: Vec<SteerCounter>,
     /// Entries in the session table.
     pub sessions: u32,
     /// Entries in the route tables.
     pub routes: u32,
     /// Next hops known.
     pub neighbors: u32,
+}
+
+/// What the steering program decided for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteerCounter {
+    /// The reason's name.
+    pub name: String,
+    /// The sentence for operators.
+    pub explanation: String,
+    /// Frames of each port, in the order of the configuration.
+    pub packets: Vec<u64>,
 }
 
 /// Encodes a message.

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use xlns_bpf::Steer;
+use xlns_bpf::{Reason, Steer};
 
 use super::setup::{self, SetUp};
-use crate::api::{Command, CommandError, Configuration, Counters, PortStatus, SessionKey};
+use crate::api::{
+    Command, CommandError, Configuration, Counters, PortStatus, SessionKey, SteerCounter,
+};
 use crate::counters::{DropCounts, PortCounters, SessionCounters};
 use crate::port::PortId;
 use crate::port::xsk::Socket;
@@ -96,16 +98,12 @@ impl DataPlane {
             }
             total
         };
-        let steer = |index| {
-            let counters = parts.steer.counters(index).into_iter();
-            counters.map(|(name, packets)| (name.to_owned(), packets)).collect()
-        };
         let workers = parts.workers.iter().zip(shards);
         Counters {
             workers: workers.map(|(worker, shard)| worker.counters(shard)).collect(),
             ports: names.iter().enumerate().map(port).collect(),
             drops,
-            steer: (0..parts.ports.len()).map(steer).collect(),
+            steer: steer_counters((0..parts.ports.len()).map(|port| parts.steer.counters(port))),
             sessions: parts.writer.sessions(),
             routes: parts.writer.routes(),
             neighbors: parts.writer.neighbors(),
@@ -125,6 +123,22 @@ impl DataPlane {
         drop(writer);
         debug_assert_eq!(Arc::strong_count(&memory), 1, "frames outlive their workers");
     }
+}
+
+/// The steering program's counters of each port, joined by reason.
+fn steer_counters(ports: impl Iterator<Item = Vec<(Reason, u64)>>) -> Vec<SteerCounter> {
+    let counter = |reason: &Reason| SteerCounter {
+        name: reason.name().to_owned(),
+        explanation: reason.explanation().to_owned(),
+        packets: Vec::new(),
+    };
+    let mut counters: Vec<_> = Reason::ALL.iter().map(counter).collect();
+    for port in ports {
+        for (counter, (_, packets)) in counters.iter_mut().zip(port) {
+            counter.packets.push(packets);
+        }
+    }
+    counters
 }
 
 /// Carries out a command in the tables, and tells the steering program what it has to learn. What
@@ -192,7 +206,10 @@ fn dropped(sockets: &[Socket]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::{self, PORTS_MAX, Reply, WORKERS_MAX};
+    use crate::counters::WorkerCounters;
     use crate::tables::{self, Limits, PortInfo, PortKind};
+    use crate::verdict::DropReason;
 
     fn writer() -> Writer {
         let port = |kind| PortInfo { kind, mac: [2; 6], mtu: 1500 };
@@ -233,6 +250,42 @@ mod tests {
         carry_out(&mut writer, &subscribers("10.0.0.0/8"), &mut take).unwrap();
         let prefix = "10.0.0.0/8".parse().unwrap();
         assert_eq!(told, [SteerChange::SubscriberPrefix { prefix, present: true }]);
+    }
+
+    #[test]
+    fn the_counters_of_as_many_ports_and_workers_as_can_be_fit_a_message() {
+        let largest = || Reason::ALL.iter().map(|reason| (*reason, u64::MAX)).collect();
+        let steer = steer_counters((0..PORTS_MAX).map(|_| largest()));
+        assert_eq!(steer.len(), Reason::ALL.len());
+        assert!(steer.iter().all(|counter| counter.packets.len() == PORTS_MAX));
+        assert_eq!(steer[0].explanation, Reason::ALL[0].explanation());
+        let worker = WorkerCounters {
+            core: Some(u16::MAX),
+            received: u64::MAX,
+            transmitted: u64::MAX,
+            dropped: u64::MAX,
+            batches: u64::MAX,
+            frames_free: u64::MAX,
+        };
+        let port = PortCounters {
+            interface: "x".repeat(15),
+            received_packets: u64::MAX,
+            received_bytes: u64::MAX,
+            transmitted_packets: u64::MAX,
+            transmitted_bytes: u64::MAX,
+            kernel_dropped: u64::MAX,
+        };
+        let counters = Counters {
+            workers: vec![worker; WORKERS_MAX],
+            ports: vec![port; PORTS_MAX + 1],
+            drops: DropCounts(vec![u64::MAX; DropReason::COUNT]),
+            steer,
+            sessions: u32::MAX,
+            routes: u32::MAX,
+            neighbors: u32::MAX,
+        };
+        let counters = Box::new(counters);
+        assert!(api::encode(&Reply::Counters { number: u64::MAX, counters }).is_ok());
     }
 
     #[test]
