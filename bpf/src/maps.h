@@ -90,7 +90,7 @@ struct {
 /* Whether transit traffic of this port goes to the workers. */
 const volatile __u8 core_port = 0;
 
-enum bucket { BUCKET_SETUP, BUCKET_TUNNEL, BUCKET_PPP, BUCKET_COUNT };
+enum bucket { BUCKET_SETUP, BUCKET_TUNNEL, BUCKET_PPP, BUCKET_FRAGMENT, BUCKET_COUNT };
 
 /* Time between packets of a bucket at its rate, and how far a burst may run ahead of it. */
 const volatile __u64 bucket_interval_ns[BUCKET_COUNT] = {};

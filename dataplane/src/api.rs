@@ -220,7 +220,7 @@ pub struct Configuration {
 pub struct ControlRates {
     /// L2TP control with Tunnel ID 0: new tunnels.
     pub setup_packets_per_second: u32,
-    /// L2TP control of tunnels that have an ID.
+    /// L2TP control of tunnels that have an ID; as many fragments to tunnel endpoints again.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions, router solicitations and DHCPv6 among it.
     pub ppp_packets_per_second: u32,
