@@ -22,7 +22,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::api::{ApiError, Reply};
+use crate::api::ApiError;
 use session::Session;
 use socket::{Connection, Listener};
 
@@ -143,11 +143,10 @@ impl Server {
 
     /// Takes new connections: the only one, or one in place of a dead one.
     fn try_accept(&mut self) -> io::Result<()> {
-        while let Some(mut connection) = self.listener.accept()? {
+        while let Some(connection) = self.listener.accept()? {
             if self.connection.as_ref().is_some_and(|current| !current.is_dead()) {
                 tracing::warn!("a second control process is refused");
-                connection.queue(&Reply::Refused { number: 0, error: ApiError::Busy });
-                connection.flush();
+                connection.refuse(ApiError::Busy);
                 continue;
             }
             self.disconnect()?;
