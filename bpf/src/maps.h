@@ -7,6 +7,7 @@
 #define XLNS_MAPS_H
 
 #include <linux/bpf.h>
+#include <linux/in6.h>
 #include <bpf/bpf_helpers.h>
 
 #include "shared.h"
@@ -22,7 +23,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, HOST_ADDRESSES_MAX);
-	__uint(key_size, 16);
+	__type(key, struct in6_addr);
 	__type(value, __be16);
 } host_ipv6 SEC(".maps");
 
