@@ -471,3 +471,50 @@ pub fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, ApiError> {
         Err(error) => Err(ApiError::Malformed(error.to_string())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_the_largest_commands_fits_a_message() {
+        let end = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
+        let session = Session {
+            key: SessionKey { local_tunnel_id: u16::MAX, local_session_id: u16::MAX },
+            peer_tunnel_id: u16::MAX,
+            peer_session_id: u16::MAX,
+            local: end,
+            peer: end,
+            send_acfc: true,
+            send_pfc: true,
+            magic: u32::MAX,
+            peer_mru: u16::MAX,
+            prefixes: vec![IpNet::new(end.ip(), 128).unwrap(); SESSION_PREFIXES_MAX],
+            gateway: Some(Ipv4Addr::BROADCAST),
+        };
+        let commands = vec![Command::SessionSet(Box::new(session)); BATCH_COMMANDS_MAX];
+        let request = Request { number: u64::MAX, body: RequestBody::Batch(commands) };
+        let octets = encode(&request).unwrap();
+        assert_eq!(decode::<Request>(&octets).unwrap(), request);
+    }
+
+    #[test]
+    fn what_is_cut_short_or_followed_by_more_is_refused() {
+        let request = Request { number: 1, body: RequestBody::Hello { version: API_VERSION } };
+        let mut octets = encode(&request).unwrap();
+        octets.push(0);
+        assert!(matches!(decode::<Request>(&octets), Err(ApiError::Malformed(_))));
+        for length in 0..octets.len() - 1 {
+            assert!(decode::<Request>(&octets[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_message_too_long_is_not_made() {
+        let refusal =
+            |length| Reply::Refused { number: 0, error: ApiError::SetUp("x".repeat(length)) };
+        let head = encode(&refusal(40_000)).unwrap().len() - 40_000;
+        assert_eq!(encode(&refusal(MESSAGE_BYTES_MAX - head)).unwrap().len(), MESSAGE_BYTES_MAX);
+        assert!(encode(&refusal(MESSAGE_BYTES_MAX - head + 1)).is_err());
+    }
+}

@@ -230,7 +230,8 @@ impl Worker {
         if (idle || now_and_then) && io.receive_from_host(batch) > 0 {
             received += batch.len();
             pipeline.process(&guard, batch, verdicts);
-            io.settle(self.turns as usize, batch, verdicts);
+            // Always by the same queue: the packets of a connection keep their order.
+            io.settle(0, batch, verdicts);
         }
         io.flush(now_and_then);
         if received > 0 {
