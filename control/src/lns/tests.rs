@@ -771,3 +771,61 @@ fn hosts_behind_one_address_are_peers_of_their_own() {
     let changes: Vec<_> = std::iter::from_fn(|| lab.lns.poll_peer_change()).collect();
     assert_eq!(changes, [PeerChange::Used(lab.peer.ip())]);
 }
+
+#[test]
+fn a_vendors_error_says_what_happened() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let session = lab.call(5).unwrap();
+    lab.negotiate(session, "alice", "blunder");
+    let mut terminate = lab.take_frame([0xc0, 0x21], 5);
+    terminate[4] = 6;
+    lab.frame(session, &terminate);
+    let Some((_, Message::Cdn(cdn))) = lab.messages.pop() else { panic!("no CDN") };
+    assert_eq!(cdn.result.as_call(), CallResult::Error);
+    assert_eq!(cdn.result.error, Some(ErrorCode::Vendor));
+    assert_eq!(cdn.result.message, "authentication failed");
+}
+
+#[test]
+fn a_tunnel_stays_with_its_address_and_port() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let mut out = Vec::new();
+    let numbers = (Sequence(lab.ns), Sequence(lab.nr));
+    Message::Hello.emit(&mut out, lab.lns_tunnel, SessionId(0), numbers, None);
+    let elsewhere: SocketAddr = "198.51.100.7:1702".parse().unwrap();
+    lab.lns.handle_datagram(lab.now, lab.local, elsewhere, &out);
+    assert_eq!(lab.count(LnsCounter::ControlOuterAddress), 1);
+    // No answer, there or to the peer; the same from the right port is taken.
+    assert!(lab.lns.poll_transmit().is_none());
+    lab.control(SessionId(0), &icrq(5));
+    assert!(matches!(lab.messages[..], [(_, Message::Icrp(_))]));
+}
+
+#[test]
+fn other_versions_are_counted_and_not_answered() {
+    let mut lab = Lab::new("");
+    // L2F, L2TPv3, with and without the flag of control messages.
+    for octets in [[0, 1], [0xc8, 1], [0, 3], [0xc8, 3]] {
+        let mut datagram = octets.to_vec();
+        datagram.extend([0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 8, 0, 0, 0, 0, 0, 1]);
+        lab.lns.handle_datagram(lab.now, lab.local, lab.peer, &datagram);
+    }
+    assert_eq!(lab.count(LnsCounter::HeaderMalformed), 4);
+    assert!(lab.lns.poll_transmit().is_none());
+}
+
+#[test]
+fn frames_without_effect_are_counted() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let session = lab.call(5).unwrap();
+    // IPCP before LCP is open, an Ack to a request that nobody sent, half a protocol number.
+    for frame in
+        [&[0xff, 3, 0x80, 0x21, 1, 1, 0, 4][..], &[0xff, 3, 0xc0, 0x21, 2, 99, 0, 4], &[0xff, 3, 0]]
+    {
+        lab.frame(session, frame);
+    }
+    assert_eq!(lab.count(LnsCounter::PppWithoutEffect), 3);
+}

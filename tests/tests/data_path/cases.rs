@@ -71,6 +71,11 @@ fn upstream() -> Vec<Case> {
                 sent(from_subscriber(PLAIN, &tcp(v6, REMOTE6, &text(1000)))),
             ],
         ),
+        // The MRU asked for was smaller, and 1500 octets are taken all the same.
+        case(
+            "upstream_1500",
+            vec![sent(from_subscriber(PLAIN, &udp(a, REMOTE, [1, 2], &text(1472))))],
+        ),
         case(
             "upstream_framed_prefix",
             vec![

@@ -471,3 +471,44 @@ proptest! {
         let _ = Message::decode(&typed, Some(b"secret"));
     }
 }
+
+#[test]
+fn an_empty_host_name_is_refused() {
+    let mut avps = sccrq();
+    avps[3] = (0x80, 7, b"");
+    let reject = Message::decode(&body(&avps), None).unwrap_err();
+    assert_eq!(reject.result.error, Some(ErrorCode::Length));
+}
+
+#[test]
+fn other_messages_without_what_they_must_have() {
+    let four: &[u8] = &[0, 0, 0, 1];
+    let id: (u8, u16, &[u8]) = (0x80, 14, &[0, 5]);
+    let version: (u8, u16, &[u8]) = (0x80, 2, &[1, 0]);
+    let sccrp = vec![version, (0x80, 3, four), (0x80, 7, b"lns"), (0x80, 9, &[0, 7])];
+    let mut ocrq = vec![id, (0x80, 21, b"123")];
+    ocrq.extend([15, 16, 17, 18, 19].map(|number| (0x80, number, four)));
+    let connected = vec![(0x80, 24, four), (0x80, 19, four)];
+    for (message_type, avps) in [
+        (MessageType::Sccrp, sccrp),
+        (MessageType::Icrp, vec![id]),
+        (MessageType::Iccn, connected.clone()),
+        (MessageType::Ocrq, ocrq),
+        (MessageType::Ocrp, vec![id]),
+        (MessageType::Occn, connected),
+        (MessageType::Wen, vec![(0x80, 34, &[0; 26])]),
+        (MessageType::Sli, vec![(0x80, 35, &[0; 10])]),
+    ] {
+        let number = (message_type as u16).to_be_bytes();
+        let mut all: Vec<(u8, u16, &[u8])> = vec![(0x80, TYPE, &number)];
+        all.extend(avps);
+        assert!(Message::decode(&body(&all), None).is_ok(), "{message_type:?}");
+        for missing in 1..all.len() {
+            let mut avps = all.clone();
+            let (_, number, _) = avps.remove(missing);
+            let reject = Message::decode(&body(&avps), None).unwrap_err();
+            assert_eq!(reject.scope, message_type.scope());
+            assert_eq!(reject.result.error, Some(ErrorCode::Value), "{message_type:?} {number}");
+        }
+    }
+}

@@ -229,3 +229,34 @@ fn a_lac_that_never_answers() {
     assert_eq!(pair.events(), [Event::Closed { cause: TunnelCause::Dead }]);
     assert!(pair.tunnel.is_finished());
 }
+
+#[test]
+fn a_peer_of_another_version_is_told_ours() {
+    let avps: [RawAvp<'_>; 5] = [
+        (0x80, 0, &[0, 1]),
+        (0x80, 2, &[2, 0]),
+        (0x80, 3, &[0, 0, 0, 3]),
+        (0x80, 7, b"lac"),
+        (0x80, 9, &[0x10, 0x01]),
+    ];
+    let request = datagram((0, 0), (0, 0), &body(&avps));
+    let (header, _) = parsed(&request);
+    let reject = decode_unassigned(&header, &request, None).unwrap_err();
+    let refusal = Tunnel::refuse(&header, reject.assigned_tunnel_id, TunnelId(77), reject.result);
+    let frame = Frame::read(&refusal);
+    assert_eq!((frame.message_type(), frame.tunnel_id), (STOP_CCN, LAC_TUNNEL));
+    // Result 5, and the highest version in the place of the error.
+    assert_eq!(frame.avp(1).unwrap()[..4], [0, 5, 1, 0]);
+}
+
+#[test]
+fn a_refusal_to_nobody_carries_tunnel_id_0() {
+    let request = datagram((0, 0), (0, 0), &body(&[(0x80, 0, &[0, 1]), (0x80, 7, b"lac")]));
+    let (header, _) = parsed(&request);
+    let reject = decode_unassigned(&header, &request, None).unwrap_err();
+    assert_eq!(reject.assigned_tunnel_id, None);
+    let refusal = Tunnel::refuse(&header, reject.assigned_tunnel_id, TunnelId(77), reject.result);
+    let frame = Frame::read(&refusal);
+    assert_eq!((frame.message_type(), frame.tunnel_id, frame.session_id), (STOP_CCN, 0, 0));
+    assert_eq!(frame.u16(9), 77);
+}
