@@ -141,11 +141,11 @@ impl Lns {
         first: TunnelId,
         last: TunnelId,
     ) -> Option<TunnelId> {
-        let of_peer = (peer, first, 0)..=(peer, last, u64::MAX);
+        let of_peer = (peer, first, 0, TunnelId(0))..=(peer, last, u64::MAX, TunnelId(u16::MAX));
         let is_half_open =
             |id: &TunnelId| self.tunnels.get(id).is_some_and(|entry| !entry.established);
         let mut half_open =
-            self.tunnels_by_peer.range(of_peer).map(|(_, id)| *id).filter(is_half_open);
+            self.tunnels_by_peer.range(of_peer).map(|(.., id)| *id).filter(is_half_open);
         half_open.next().filter(|_| half_open.next().is_none())
     }
 
@@ -186,11 +186,9 @@ impl Lns {
         sccrq: &Sccrq,
     ) {
         let hash = self.hasher.hash_one(header.payload(datagram));
-        let key = (peer, sccrq.assigned_tunnel_id, hash);
-        let known = self.tunnels_by_peer.get(&key).copied();
-        if let Some(id) = known
-            && !self.is_long_established(now, id)
-        {
+        let key = |id| (peer, sccrq.assigned_tunnel_id, hash, TunnelId(id));
+        let mut same = self.tunnels_by_peer.range(key(0)..=key(u16::MAX)).map(|(.., id)| *id);
+        if let Some(id) = same.find(|id| !self.is_long_established(now, *id)) {
             self.counters.add(LnsCounter::SetupDuplicate);
             return self.handle_in_tunnel(now, id, header, datagram);
         }
@@ -294,15 +292,13 @@ impl Lns {
     ) -> Result<(), ResultCode> {
         let Some(config) = self.tunnel_configs.get(profile.unwrap_or(0)) else { return Ok(()) };
         let tunnel = Tunnel::accept(now, id, sccrq, Arc::clone(config), &mut self.rng)?;
-        let key = (peer, sccrq.assigned_tunnel_id, sccrq_hash);
-        let repeats = self.tunnels_by_peer.insert(key, id);
+        self.tunnels_by_peer.insert((peer, sccrq.assigned_tunnel_id, sccrq_hash, id));
         let entry = TunnelEntry {
             tunnel,
             local,
             peer,
             profile,
             sccrq_hash,
-            repeats,
             started: now,
             established: false,
             calls: BTreeMap::new(),
@@ -373,12 +369,12 @@ impl Lns {
     fn replace_older(&mut self, now: Time, id: TunnelId) {
         let Some(entry) = self.tunnels.get(&id) else { return };
         let (peer, peer_tunnel_id) = (entry.peer, entry.tunnel.peer_tunnel_id());
-        let same = (peer, peer_tunnel_id, 0)..=(peer, peer_tunnel_id, u64::MAX);
+        let same = (peer, peer_tunnel_id, 0, TunnelId(0))
+            ..=(peer, peer_tunnel_id, u64::MAX, TunnelId(u16::MAX));
         let older: Vec<TunnelId> = self
             .tunnels_by_peer
             .range(same)
-            .map(|(_, older)| *older)
-            .chain(entry.repeats)
+            .map(|(.., older)| *older)
             .filter(|older| {
                 *older != id && self.tunnels.get(older).is_some_and(|older| older.established)
             })
@@ -415,10 +411,8 @@ impl Lns {
         self.mark_opened(id);
         self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
-        let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash);
-        if self.tunnels_by_peer.get(&key) == Some(&id) {
-            self.tunnels_by_peer.remove(&key);
-        }
+        let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash, id);
+        self.tunnels_by_peer.remove(&key);
         let address = entry.peer.ip();
         if let Some(of_peer) = self.tunnels_per_address.get_mut(&address) {
             *of_peer -= 1;
