@@ -6,6 +6,7 @@
 //! address is free again only after the data plane said that the session's last packet is counted.
 
 mod addresses;
+mod audit;
 mod calls;
 mod control_plane;
 mod counters;
@@ -35,6 +36,7 @@ use crate::udp::Transmit;
 use crate::users::Users;
 
 pub use addresses::{AddressesError, Lease};
+pub use audit::Census;
 pub use counters::LnsCounter;
 
 use addresses::Addresses;
