@@ -313,6 +313,12 @@ impl Lns {
                 self.counters.add(LnsCounter::ForwardingRefused);
                 self.disconnect_for_resources(now, tunnel, id);
             }
+            // It never had the session: it refused that one as well, or was filled anew meanwhile.
+            // No final counters will come.
+            Command::SessionRemove(key) => {
+                tracing::debug!(?key, %error, "no such session in the data plane");
+                self.finish_ending(*key, None);
+            }
             other => tracing::error!(?other, %error, "command refused by the data plane"),
         }
     }

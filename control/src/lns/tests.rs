@@ -400,6 +400,24 @@ fn a_session_that_the_data_plane_refuses_is_disconnected() {
 }
 
 #[test]
+fn a_session_that_the_data_plane_never_had_holds_no_address() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let free = lab.free();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    let set = Command::SessionSet(Box::new(lab.last_set().clone()));
+    let error = CommandError::Full { table: "session".into(), key: "l2tp.sessions_max".into() };
+    lab.lns.handle_refused(lab.now, &set, &error);
+    lab.drain();
+    let remove = Command::SessionRemove(lab.key(session));
+    assert_eq!(lab.commands.last(), Some(&remove));
+    assert_eq!((lab.free(), lab.lns.audit().unwrap().ending), (free - 1, 1));
+    // No final counters come: the removal is refused as well.
+    lab.lns.handle_refused(lab.now, &remove, &CommandError::NoSuchEntry);
+    assert_eq!((lab.free(), lab.lns.audit().unwrap().ending), (free, 0));
+}
+
+#[test]
 fn a_retransmitted_sccrq_finds_its_tunnel() {
     let mut lab = Lab::new("");
     let sccrq = lab.open();
