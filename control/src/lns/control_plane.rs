@@ -101,11 +101,11 @@ impl Lns {
         first: TunnelId,
         last: TunnelId,
     ) -> Option<TunnelId> {
-        let of_peer = (peer, first, 0)..=(peer, last, u64::MAX);
+        let of_peer = (peer, first, 0, TunnelId(0))..=(peer, last, u64::MAX, TunnelId(u16::MAX));
         let is_half_open =
             |id: &TunnelId| self.tunnels.get(id).is_some_and(|entry| !entry.established);
         let mut half_open =
-            self.tunnels_by_peer.range(of_peer).map(|(_, id)| *id).filter(is_half_open);
+            self.tunnels_by_peer.range(of_peer).map(|(.., id)| *id).filter(is_half_open);
         half_open.next().filter(|_| half_open.next().is_none())
     }
 
@@ -182,12 +182,12 @@ impl Lns {
     fn replace_older(&mut self, now: Time, id: TunnelId) {
         let Some(entry) = self.tunnels.get(&id) else { return };
         let (peer, peer_tunnel_id) = (entry.peer, entry.tunnel.peer_tunnel_id());
-        let same = (peer, peer_tunnel_id, 0)..=(peer, peer_tunnel_id, u64::MAX);
+        let same = (peer, peer_tunnel_id, 0, TunnelId(0))
+            ..=(peer, peer_tunnel_id, u64::MAX, TunnelId(u16::MAX));
         let older: Vec<TunnelId> = self
             .tunnels_by_peer
             .range(same)
-            .map(|(_, older)| *older)
-            .chain(entry.repeats)
+            .map(|(.., older)| *older)
             .filter(|older| {
                 *older != id && self.tunnels.get(older).is_some_and(|older| older.established)
             })
@@ -226,10 +226,8 @@ impl Lns {
         }
         self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
-        let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash);
-        if self.tunnels_by_peer.get(&key) == Some(&id) {
-            self.tunnels_by_peer.remove(&key);
-        }
+        let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash, id);
+        self.tunnels_by_peer.remove(&key);
         let address = entry.peer.ip();
         if let Some(of_peer) = self.tunnels_per_address.get_mut(&address) {
             *of_peer -= 1;

@@ -6,13 +6,14 @@
 //! address is free again only after the data plane said that the session's last packet is counted.
 
 mod addresses;
+mod audit;
 mod calls;
 mod control_plane;
 mod counters;
 mod setup;
 mod show;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use crate::udp::Transmit;
 use crate::users::Users;
 
 pub use addresses::{AddressesError, Lease};
+pub use audit::Census;
 pub use counters::LnsCounter;
 pub use setup::TUNNELS_MAX;
 
@@ -66,8 +68,6 @@ struct TunnelEntry {
     profile: Option<usize>,
     /// Keyed hash of the SCCRQ: tells a retransmission from a peer that started anew.
     sccrq_hash: u64,
-    /// An older tunnel that the same SCCRQ, octet for octet, had opened long ago.
-    repeats: Option<TunnelId>,
     started: Time,
     established: bool,
     calls: BTreeMap<SessionId, usize>,
@@ -124,8 +124,9 @@ pub struct Lns {
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
     /// retransmitted SCCRQ belongs to. Anybody may forge one, so another SCCRQ is another tunnel,
-    /// and takes the place of the one there only when it is established.
-    tunnels_by_peer: BTreeMap<(SocketAddr, TunnelId, u64), TunnelId>,
+    /// and takes the place of the one there only when it is established. So is the same SCCRQ long
+    /// after: the last part, our Tunnel ID, tells them apart.
+    tunnels_by_peer: BTreeSet<(SocketAddr, TunnelId, u64, TunnelId)>,
     tunnels_per_address: HashMap<IpAddr, u32>,
     tunnels_half_open: u32,
     calls: Slab<Call>,
@@ -165,7 +166,7 @@ impl Lns {
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
             tunnels: BTreeMap::new(),
-            tunnels_by_peer: BTreeMap::new(),
+            tunnels_by_peer: BTreeSet::new(),
             tunnels_per_address: HashMap::new(),
             tunnels_half_open: 0,
             calls: Slab::new(),

@@ -71,12 +71,10 @@ impl Lns {
         sccrq: &Sccrq,
     ) {
         let hash = self.hasher.hash_one(header.payload(datagram));
-        let key = (peer, sccrq.assigned_tunnel_id, hash);
-        let known = self.tunnels_by_peer.get(&key).copied();
-        if let Some(id) = known
-            && !self.is_long_established(now, id)
-            && !self.is_closed(id)
-        {
+        let key = |id| (peer, sccrq.assigned_tunnel_id, hash, TunnelId(id));
+        let mut same = self.tunnels_by_peer.range(key(0)..=key(u16::MAX)).map(|(.., id)| *id);
+        let repeated = same.find(|id| !self.is_long_established(now, *id) && !self.is_closed(*id));
+        if let Some(id) = repeated {
             self.counters.add(LnsCounter::SetupDuplicate);
             return self.handle_in_tunnel(now, id, header, datagram);
         }
@@ -190,15 +188,13 @@ impl Lns {
     ) -> Result<(), ResultCode> {
         let Some(config) = self.tunnel_configs.get(profile.unwrap_or(0)) else { return Ok(()) };
         let tunnel = Tunnel::accept(now, id, sccrq, Arc::clone(config), &mut self.rng)?;
-        let key = (peer, sccrq.assigned_tunnel_id, sccrq_hash);
-        let repeats = self.tunnels_by_peer.insert(key, id);
+        self.tunnels_by_peer.insert((peer, sccrq.assigned_tunnel_id, sccrq_hash, id));
         let entry = TunnelEntry {
             tunnel,
             local,
             peer,
             profile,
             sccrq_hash,
-            repeats,
             started: now,
             established: false,
             calls: BTreeMap::new(),

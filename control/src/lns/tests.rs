@@ -419,6 +419,24 @@ fn packets_of_sessions_that_a_resynchronisation_removed_are_counted() {
 }
 
 #[test]
+fn a_session_that_the_data_plane_never_had_holds_no_address() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let free = lab.free();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    let set = Command::SessionSet(Box::new(lab.last_set().clone()));
+    let error = CommandError::Full { table: "session".into(), key: "l2tp.sessions_max".into() };
+    lab.lns.handle_refused(lab.now, &set, &error);
+    lab.drain();
+    let remove = Command::SessionRemove(lab.key(session));
+    assert_eq!(lab.commands.last(), Some(&remove));
+    assert_eq!((lab.free(), lab.lns.audit().unwrap().ending), (free - 1, 1));
+    // No final counters come: the removal is refused as well.
+    lab.lns.handle_refused(lab.now, &remove, &CommandError::NoSuchEntry);
+    assert_eq!((lab.free(), lab.lns.audit().unwrap().ending), (free, 0));
+}
+
+#[test]
 fn a_retransmitted_sccrq_finds_its_tunnel() {
     let mut lab = Lab::new("");
     let sccrq = lab.open();
@@ -450,6 +468,39 @@ fn a_peer_that_started_anew_gets_a_new_tunnel() {
     assert!(lab.commands.contains(&Command::SessionRemove(old)), "its calls are over");
     assert_eq!((lab.lns.tunnels.len(), lab.count(LnsCounter::SetupReplaced)), (1, 1));
     lab.up(6, "alice", "wonder");
+}
+
+#[test]
+fn a_repeated_request_that_comes_to_nothing_leaves_its_tunnel_to_be_found() {
+    let mut lab = Lab::new("");
+    let sccrq = lab.open();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    let old = lab.key(session);
+    lab.wait(Duration::from_secs(40));
+    // Recorded and sent again by somebody else; nobody answers the SCCRP.
+    lab.datagram(&sccrq);
+    assert_eq!(lab.lns.tunnels.len(), 2);
+    let live = (lab.ns, lab.nr);
+    let answered = |lab: &mut Lab| lab.control(SessionId(0), &Message::Hello);
+    for _ in 0..7 {
+        lab.wait(Duration::from_secs(10));
+        lab.nr = live.1;
+        answered(&mut lab);
+    }
+    lab.lns.audit().unwrap();
+    assert_eq!(lab.lns.tunnels.len(), 1, "the repeated one is gone");
+    assert!(!lab.commands.contains(&Command::SessionRemove(old)));
+    // The peer itself starts anew with another request: the old tunnel is still found.
+    let Message::Sccrq(mut another) = lab.sccrq() else { unreachable!() };
+    another.tie_breaker = Some([1; 8]);
+    (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
+    lab.messages.clear();
+    lab.control(SessionId(0), &Message::Sccrq(another));
+    let Some((_, Message::Sccrp(sccrp))) = lab.messages.pop() else { panic!("no SCCRP") };
+    lab.lns_tunnel = sccrp.assigned_tunnel_id;
+    lab.control(SessionId(0), &Message::Scccn(Scccn { challenge_response: None }));
+    assert!(lab.commands.contains(&Command::SessionRemove(old)), "its calls are over");
+    assert_eq!((lab.lns.tunnels.len(), lab.count(LnsCounter::SetupReplaced)), (1, 1));
 }
 
 #[test]
