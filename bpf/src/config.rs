@@ -42,7 +42,7 @@ pub struct PortSteer {
 pub struct Rates {
     /// L2TP control with Tunnel ID 0: new tunnels.
     pub setup_packets_per_second: u32,
-    /// L2TP control of tunnels that have an ID.
+    /// L2TP control of tunnels that have an ID; as many fragments to tunnel endpoints again.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions, router solicitations and DHCPv6 among it.
     pub ppp_packets_per_second: u32,
@@ -77,19 +77,24 @@ pub(crate) struct Bucket {
     pub(crate) tolerance_ns: u64,
 }
 
+/// Number of buckets of a port.
+pub(crate) const BUCKETS: usize = 4;
+
 impl Rates {
     /// The buckets in the order of `enum bucket` in maps.h. Above a packet a nanosecond nothing is
     /// limited.
-    pub(crate) fn buckets(&self) -> Result<[Bucket; 3], SteerError> {
+    pub(crate) fn buckets(&self) -> Result<[Bucket; BUCKETS], SteerError> {
         let burst = positive("burst_packets", self.burst_packets)?;
         let bucket = |name, rate| {
             let interval_ns = 1_000_000_000 / positive(name, rate)?;
             Ok(Bucket { interval_ns, tolerance_ns: interval_ns * (burst - 1) })
         };
+        let tunnel = bucket("tunnel_packets_per_second", self.tunnel_packets_per_second)?;
         Ok([
             bucket("setup_packets_per_second", self.setup_packets_per_second)?,
-            bucket("tunnel_packets_per_second", self.tunnel_packets_per_second)?,
+            tunnel,
             bucket("ppp_packets_per_second", self.ppp_packets_per_second)?,
+            tunnel,
         ])
     }
 }
@@ -111,10 +116,11 @@ mod tests {
 
     #[test]
     fn buckets_have_interval_and_tolerance() {
-        let [setup, tunnel, ppp] = RATES.buckets().expect("valid");
+        let [setup, tunnel, ppp, fragment] = RATES.buckets().expect("valid");
         assert_eq!(setup, Bucket { interval_ns: 1_000_000, tolerance_ns: 4_000_000 });
         assert_eq!(tunnel, Bucket { interval_ns: 333_333_333, tolerance_ns: 1_333_333_332 });
         assert_eq!(ppp, Bucket { interval_ns: 0, tolerance_ns: 0 });
+        assert_eq!(fragment, tunnel);
     }
 
     #[test]

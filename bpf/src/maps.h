@@ -7,6 +7,7 @@
 #define XLNS_MAPS_H
 
 #include <linux/bpf.h>
+#include <linux/in6.h>
 #include <bpf/bpf_helpers.h>
 
 #include "shared.h"
@@ -22,7 +23,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, HOST_ADDRESSES_MAX);
-	__uint(key_size, 16);
+	__type(key, struct in6_addr);
 	__type(value, __be16);
 } host_ipv6 SEC(".maps");
 
@@ -90,7 +91,7 @@ struct {
 /* Whether transit traffic of this port goes to the workers. */
 const volatile __u8 core_port = 0;
 
-enum bucket { BUCKET_SETUP, BUCKET_TUNNEL, BUCKET_PPP, BUCKET_COUNT };
+enum bucket { BUCKET_SETUP, BUCKET_TUNNEL, BUCKET_PPP, BUCKET_FRAGMENT, BUCKET_COUNT };
 
 /* Time between packets of a bucket at its rate, and how far a burst may run ahead of it. */
 const volatile __u64 bucket_interval_ns[BUCKET_COUNT] = {};

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, RawFd};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, ProgramInput};
 
-use crate::config::{Bucket, Mode, PortSteer};
+use crate::config::{BUCKETS, Bucket, Mode, PortSteer};
 use crate::error::SteerError;
 use crate::link::XdpLink;
 use crate::reason::Reason;
@@ -48,7 +48,7 @@ impl Port {
     /// Loads an instance for one port onto the shared maps.
     pub(crate) fn load(
         config: &PortSteer,
-        buckets: &[Bucket; 3],
+        buckets: &[Bucket; BUCKETS],
         shared: &Shared,
     ) -> Result<Self, SteerError> {
         if config.queues == 0 {
@@ -101,7 +101,7 @@ impl Port {
     }
 
     /// Every reason and its frames, all CPUs together.
-    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn counters(&self) -> Vec<(Reason, u64)> {
         let mut totals = vec![0_u64; Reason::ALL.len()];
         // The one entry of an array is always there; a refusal is a lack of memory.
         match self.skeleton.maps.counters.lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY) {
@@ -118,7 +118,7 @@ impl Port {
                 "cannot read the steering program's counters"
             ),
         }
-        Reason::ALL.iter().map(|reason| reason.name()).zip(totals).collect()
+        Reason::ALL.iter().copied().zip(totals).collect()
     }
 
     pub(crate) fn test_run(&self, frame: &[u8], repeat: u32) -> Result<TestRun, SteerError> {
@@ -139,7 +139,7 @@ impl Port {
 
 fn load(
     config: &PortSteer,
-    buckets: &[Bucket; 3],
+    buckets: &[Bucket; BUCKETS],
     shared: &Shared,
 ) -> libbpf_rs::Result<SteerSkel<'static>> {
     // The binding's skeleton borrows the place where its object lies. A pointer's worth of memory a
@@ -152,7 +152,7 @@ fn load(
     open.load()
 }
 
-fn write_constants(open: &mut OpenSteerSkel<'_>, config: &PortSteer, buckets: &[Bucket; 3]) {
+fn write_constants(open: &mut OpenSteerSkel<'_>, config: &PortSteer, buckets: &[Bucket; BUCKETS]) {
     if let Some(constants) = &mut open.maps.rodata_data {
         constants.core_port = config.core.into();
         constants.bucket_interval_ns = buckets.map(|bucket| bucket.interval_ns);

@@ -43,6 +43,8 @@
 		"Over the rate of L2TP control with Tunnel ID 0.") \
 	DROP(DROP_RATE_TUNNEL, "drop_rate_tunnel", "Over the rate of L2TP control of tunnels.") \
 	DROP(DROP_RATE_PPP, "drop_rate_ppp", "Over the rate of PPP control.") \
+	DROP(DROP_RATE_FRAGMENT, "drop_rate_fragment", \
+		"Over the rate of fragments to a tunnel endpoint.") \
 	DROP(DROP_L2TP_SHORT, "drop_l2tp_short", "The datagram ends inside the L2TP header.") \
 	DROP(DROP_L2TP_VERSION, "drop_l2tp_version", "L2TP data of a version other than 2.") \
 	DROP(DROP_L2TP_OFFSET, "drop_l2tp_offset", "The L2TP offset leads outside the datagram.") \

@@ -5,7 +5,8 @@
  * - To the workers: L2TP data that they forward by themselves, LCP echo, fragments of UDP datagrams
  *   to a tunnel endpoint, destinations under a subscriber prefix, on a core port all transit.
  * - To the kernel: the slow path of L2TP and PPP, each kind behind its own token bucket, and
- *   everything that is not provably ours.
+ *   everything that is not provably ours. Fragments have a bucket, too: the workers hand them on to
+ *   the kernel, a system call each, and nobody has to be known to send them.
  * - Dropped: what is over those rates, and L2TP data whose header cannot be read.
  *
  * Addresses of this host come before subscriber prefixes, those before the core mark. TTL, header
@@ -224,7 +225,7 @@ static __always_inline enum reason steer_ipv4(struct cursor *cursor, __be16 *l2t
 	if (*l2tp_port == 0 || ip->protocol != IPPROTO_UDP)
 		return PASS_HOST;
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
-		return XSK_FRAGMENT;
+		return limit(BUCKET_FRAGMENT, XSK_FRAGMENT, DROP_RATE_FRAGMENT);
 	if (!take(cursor, ip->ihl * 4))
 		return PASS_MALFORMED;
 	return UNDECIDED;
@@ -247,8 +248,11 @@ static __always_inline enum reason skip_extensions(struct cursor *cursor, __u8 n
 		extension = peek(cursor, 8);
 		if (!extension)
 			return PASS_MALFORMED;
-		if (next == EXTENSION_FRAGMENT)
-			return extension->next == IPPROTO_UDP ? XSK_FRAGMENT : PASS_HOST;
+		if (next == EXTENSION_FRAGMENT) {
+			if (extension->next != IPPROTO_UDP)
+				return PASS_HOST;
+			return limit(BUCKET_FRAGMENT, XSK_FRAGMENT, DROP_RATE_FRAGMENT);
+		}
 		next = extension->next;
 		if (!take(cursor, ((__u32)extension->length + 1) * 8))
 			return PASS_MALFORMED;

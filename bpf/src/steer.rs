@@ -10,6 +10,7 @@ use libbpf_rs::PrintLevel;
 use crate::config::{Mode, SteerConfig};
 use crate::error::SteerError;
 use crate::port::{Port, TestRun};
+use crate::reason::Reason;
 use crate::shared::Shared;
 
 /// The steering program of every port, and what the ports decide by.
@@ -114,9 +115,9 @@ impl Steer {
         self.shared.remove_subscriber(prefix)
     }
 
-    /// Every reason's name and the frames that had it; empty for a port that does not exist. Their
-    /// sum is the number of frames that the port received.
-    pub fn counters(&self, port: usize) -> Vec<(&'static str, u64)> {
+    /// Every reason and the frames that had it; empty for a port that does not exist. Their sum is
+    /// the number of frames that the port received.
+    pub fn counters(&self, port: usize) -> Vec<(Reason, u64)> {
         self.ports.get(port).map(Port::counters).unwrap_or_default()
     }
 

@@ -4,7 +4,7 @@ mod stage;
 
 use stage::*;
 use xlns_bpf::Reason::{self, *};
-use xlns_bpf::{Action, Rates};
+use xlns_bpf::{Action, Rates, Way};
 
 /// So slow that next to nothing comes back while a test runs.
 const SLOW: Rates = Rates {
@@ -14,12 +14,14 @@ const SLOW: Rates = Rates {
     burst_packets: 1000,
 };
 
-fn kinds() -> [(Vec<u8>, Reason, Reason); 3] {
+fn kinds() -> [(Vec<u8>, Reason, Reason); 4] {
     let chap = ppp(false, false, 0xc223, &[2, 1, 0, 6, 0, 0]);
+    let fragment = frame(&ipv4(&Ipv4 { fragment: 0x2000, ..UDP }, ENDPOINT, &[0; 64]));
     [
         (to_endpoint(&l2tp_control(0)), PassL2tpSetup, DropRateSetup),
         (to_endpoint(&l2tp_control(7)), PassL2tpTunnel, DropRateTunnel),
         (to_endpoint6(&l2tp_data(L, 0, &chap)), PassPppControl, DropRatePpp),
+        (fragment, XskFragment, DropRateFragment),
     ]
 }
 
@@ -41,7 +43,8 @@ fn kinds_and_ports_have_buckets_of_their_own() {
     let stage = Stage::new(Rates { burst_packets: 1, ..SLOW });
     for port in [ACCESS, CORE, NO_SOCKET] {
         for (frame, pass, drop) in kinds() {
-            assert_eq!(stage.decide(port, &frame), pass);
+            let bare = port == NO_SOCKET && pass.way() == Way::ToWorkers;
+            assert_eq!(stage.decide(port, &frame), if bare { PassNoSocket } else { pass });
             assert_eq!(stage.decide(port, &frame), drop);
         }
     }
@@ -111,7 +114,7 @@ fn the_highest_rate_lets_all_pass() {
     let stage = Stage::new(UNLIMITED);
     for (frame, pass, _) in kinds() {
         let run = stage.steer.test_run(ACCESS, &frame, 10_000).expect("runs");
-        assert_eq!(run.action, Action::Pass);
+        assert_ne!(run.action, Action::Drop);
         assert_eq!(count(&stage.steer, ACCESS, pass), 10_000);
     }
 }

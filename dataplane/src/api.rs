@@ -8,7 +8,8 @@
 //!
 //! Resynchronisation: [`Command::ResyncBegin`], every entry again, [`Command::ResyncEnd`]: entries
 //! that were not named in between are removed. An entry named again unchanged is left untouched, so
-//! a control process that restarts takes no packet with it.
+//! a control process that restarts takes no packet with it. A connection that ends in between removes
+//! nothing: the next one begins again.
 //!
 //! The data plane checks every command and refuses a bad one on its own
 //! ([`Reply::Ack`]`.refused`); the rest of the batch is carried out.
@@ -143,7 +144,9 @@ pub enum Reply {
         /// Why.
         error: ApiError,
     },
-    /// Unasked: a removed session's final counters, after the last worker let go of it.
+    /// Unasked: a removed session's final counters, after the last worker let go of it. Where no
+    /// control process is there, the next one is told after its Hello; what was sent and not read
+    /// before a connection ended is not sent again.
     SessionEnded {
         /// Which session.
         key: SessionKey,
@@ -217,7 +220,7 @@ pub struct Configuration {
 pub struct ControlRates {
     /// L2TP control with Tunnel ID 0: new tunnels.
     pub setup_packets_per_second: u32,
-    /// L2TP control of tunnels that have an ID.
+    /// L2TP control of tunnels that have an ID; as many fragments to tunnel endpoints again.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions, router solicitations and DHCPv6 among it.
     pub ppp_packets_per_second: u32,
@@ -420,14 +423,25 @@ pub struct Counters {
     pub ports: Vec<PortCounters>,
     /// Drops by reason, all workers together.
     pub drops: DropCounts,
-    /// The steering program's counters, each port: name and packets.
-    pub steer: Vec<Vec<(String, u64)>>,
+    /// The steering program's counters, one per reason.
+    pub steer: Vec<SteerCounter>,
     /// Entries in the session table.
     pub sessions: u32,
     /// Entries in the route tables.
     pub routes: u32,
     /// Next hops known.
     pub neighbors: u32,
+}
+
+/// What the steering program decided for one reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SteerCounter {
+    /// The reason's name.
+    pub name: String,
+    /// The sentence for operators.
+    pub explanation: String,
+    /// Frames of each port, in the order of the configuration.
+    pub packets: Vec<u64>,
 }
 
 /// Encodes a message.
@@ -455,5 +469,52 @@ pub fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, ApiError> {
         Ok((message, [])) => Ok(message),
         Ok(_) => Err(ApiError::Malformed("octets after the message".into())),
         Err(error) => Err(ApiError::Malformed(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_of_the_largest_commands_fits_a_message() {
+        let end = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
+        let session = Session {
+            key: SessionKey { local_tunnel_id: u16::MAX, local_session_id: u16::MAX },
+            peer_tunnel_id: u16::MAX,
+            peer_session_id: u16::MAX,
+            local: end,
+            peer: end,
+            send_acfc: true,
+            send_pfc: true,
+            magic: u32::MAX,
+            peer_mru: u16::MAX,
+            prefixes: vec![IpNet::new(end.ip(), 128).unwrap(); SESSION_PREFIXES_MAX],
+            gateway: Some(Ipv4Addr::BROADCAST),
+        };
+        let commands = vec![Command::SessionSet(Box::new(session)); BATCH_COMMANDS_MAX];
+        let request = Request { number: u64::MAX, body: RequestBody::Batch(commands) };
+        let octets = encode(&request).unwrap();
+        assert_eq!(decode::<Request>(&octets).unwrap(), request);
+    }
+
+    #[test]
+    fn what_is_cut_short_or_followed_by_more_is_refused() {
+        let request = Request { number: 1, body: RequestBody::Hello { version: API_VERSION } };
+        let mut octets = encode(&request).unwrap();
+        octets.push(0);
+        assert!(matches!(decode::<Request>(&octets), Err(ApiError::Malformed(_))));
+        for length in 0..octets.len() - 1 {
+            assert!(decode::<Request>(&octets[..length]).is_err(), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_message_too_long_is_not_made() {
+        let refusal =
+            |length| Reply::Refused { number: 0, error: ApiError::SetUp("x".repeat(length)) };
+        let head = encode(&refusal(40_000)).unwrap().len() - 40_000;
+        assert_eq!(encode(&refusal(MESSAGE_BYTES_MAX - head)).unwrap().len(), MESSAGE_BYTES_MAX);
+        assert!(encode(&refusal(MESSAGE_BYTES_MAX - head + 1)).is_err());
     }
 }

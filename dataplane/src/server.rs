@@ -22,7 +22,7 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-use crate::api::{ApiError, Reply};
+use crate::api::ApiError;
 use session::Session;
 use socket::{Connection, Listener};
 
@@ -112,31 +112,41 @@ impl Server {
             }
             for event in &events {
                 match event.token() {
-                    LISTENER => self.accept()?,
+                    LISTENER => self.accept(),
                     SIGNALS => {
                         if let Ok(Some(signal)) = signals.read_signal() {
                             tracing::info!(number = signal.ssi_signo, "signal: stopping");
                             return Ok(());
                         }
                     }
-                    PARENT if parent_is_gone() => {
+                    PARENT if event.is_read_closed() || parent_is_gone() => {
                         tracing::info!("standard input ended: stopping");
                         return Ok(());
                     }
                     _ => {}
                 }
             }
+            if events.is_empty() {
+                // An attempt that failed is not announced again.
+                self.accept();
+            }
             again = self.turn()?;
         }
     }
 
+    /// Takes new connections. A failure, be it for want of descriptors, does not end forwarding.
+    fn accept(&mut self) {
+        if let Err(error) = self.try_accept() {
+            tracing::warn!(%error, "cannot take a control process' connection");
+        }
+    }
+
     /// Takes new connections: the only one, or one in place of a dead one.
-    fn accept(&mut self) -> io::Result<()> {
-        while let Some(mut connection) = self.listener.accept()? {
+    fn try_accept(&mut self) -> io::Result<()> {
+        while let Some(connection) = self.listener.accept()? {
             if self.connection.as_ref().is_some_and(|current| !current.is_dead()) {
                 tracing::warn!("a second control process is refused");
-                connection.queue(&Reply::Refused { number: 0, error: ApiError::Busy });
-                connection.flush();
+                connection.refuse(ApiError::Busy);
                 continue;
             }
             self.disconnect()?;
@@ -154,10 +164,7 @@ impl Server {
         } else {
             self.looks = self.looks.saturating_sub(1);
         }
-        let Some(connection) = &mut self.connection else {
-            self.session.forget_ended();
-            return Ok(false);
-        };
+        let Some(connection) = &mut self.connection else { return Ok(false) };
         match self.session.serve(connection) {
             session::Served::More => Ok(true),
             session::Served::Waiting => Ok(false),

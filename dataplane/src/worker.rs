@@ -226,12 +226,14 @@ impl Worker {
             }
         }
         self.turns = self.turns.wrapping_add(1);
-        if (idle || self.turns.is_multiple_of(HOST_TURNS)) && io.receive_from_host(batch) > 0 {
+        let now_and_then = self.turns.is_multiple_of(HOST_TURNS);
+        if (idle || now_and_then) && io.receive_from_host(batch) > 0 {
             received += batch.len();
             pipeline.process(&guard, batch, verdicts);
-            io.settle(self.turns as usize, batch, verdicts);
+            // Always by the same queue: the packets of a connection keep their order.
+            io.settle(0, batch, verdicts);
         }
-        io.flush();
+        io.flush(now_and_then);
         if received > 0 {
             let free = io.pool.free() as u64;
             self.status.frames_free.store(free, Ordering::Relaxed);
@@ -359,9 +361,9 @@ impl Io {
     }
 
     #[inline]
-    fn flush(&mut self) {
+    fn flush(&mut self, again: bool) {
         for queue in self.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
-            queue.flush();
+            queue.flush(again);
         }
     }
 
@@ -448,7 +450,7 @@ mod tests {
                 }
                 io.settle(0, batch, &verdicts);
             }
-            io.flush();
+            io.flush(false);
         }
 
         fn counters(&self) -> (u64, u64, u64) {

@@ -3,6 +3,8 @@
 
 mod lab;
 
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
+
 use ipnet::IpNet;
 use lab::frames::{self, LAC, LNS, SERVER, SUBSCRIBER};
 use lab::{Client, DataPlane, Lab, Wire, configuration};
@@ -159,6 +161,11 @@ fn drops(counters: &Counters, reason: DropReason) -> u64 {
     counters.drops.0[reason as usize]
 }
 
+/// What the steering program decided on the access port, for one reason.
+fn steered(counters: &Counters, reason: &str) -> u64 {
+    counters.steer.iter().find(|counter| counter.name == reason).unwrap().packets[0]
+}
+
 /// Received = transmitted + dropped, for each worker, and the ports' sums are the workers'.
 fn assert_balanced(counters: &Counters) {
     for worker in &counters.workers {
@@ -298,6 +305,87 @@ fn requests_that_make_no_sense_are_refused_and_nothing_else_happens() {
     let missing = SessionKey { local_tunnel_id: 1, local_session_id: 1 };
     let reply = scene.client.ask(RequestBody::Batch(vec![Command::SessionRemove(missing)]));
     assert!(matches!(&reply, Reply::Ack { refused, .. } if refused.len() == 1), "{reply:?}");
+    scene.cross(1);
+}
+
+/// A control message that came in fragments crosses `xlns0` and is put together by the kernel, also
+/// where the host checks sources strictly.
+#[test]
+fn a_control_message_in_fragments_reaches_the_hosts_socket() {
+    let Some(lab) = Lab::new("fragments") else { return };
+    // Before the data plane is there, so that its device has IPv6, too.
+    for parameter in ["default", "access0"] {
+        lab.set(&format!("ipv6/conf/{parameter}/disable_ipv6"), "0");
+    }
+    for parameter in ["all", "default"] {
+        lab.set(&format!("ipv4/conf/{parameter}/rp_filter"), "1");
+    }
+    let (lac6, lns6): (Ipv6Addr, Ipv6Addr) =
+        ("fd00:1::2".parse().unwrap(), "fd00:1::1".parse().unwrap());
+    lab.ip_lns(&["address", "add", "fd00:1::1/64", "dev", "access0", "nodad"]);
+    let configuration = configuration(AttachMode::NativeCopy);
+    let data_plane = lab.start();
+    let (mut client, _) = data_plane.greet();
+    let (ports, _) = client.configure(&configuration);
+    for address in [IpAddr::from(LNS), lns6.into()] {
+        client.batch(vec![Command::HostAddressSet { address, tunnel_endpoint: true }]);
+    }
+    let wire = lab.wire("far-access");
+    let message = [&[0xc8, 0x02, 0x03, 0xe8][..], &[0x5a; 996]].concat();
+    let received = |socket: &UdpSocket| {
+        let mut buffer = [0; 2000];
+        let (length, from) = socket.recv_from(&mut buffer).expect("the message");
+        (buffer[..length].to_vec(), from)
+    };
+    let socket = lab.udp((LNS, 1701));
+    let whole = frames::ipv4(LAC, LNS, 17, &frames::udp(1701, 1701, &message));
+    for fragment in frames::fragments(&whole, 504) {
+        wire.send(&frames::ethernet(ports[0].mac, wire.mac, &fragment));
+    }
+    assert_eq!(received(&socket), (message.clone(), (LAC, 1701).into()));
+    let socket = lab.udp((lns6, 1701));
+    for fragment in frames::fragments6(lac6, lns6, 1701, &message) {
+        wire.send(&frames::ethernet(ports[0].mac, wire.mac, &fragment));
+    }
+    assert_eq!(received(&socket), (message, (lac6, 1701).into()));
+    assert_eq!(steered(&client.counters(), "xsk_fragment"), 4);
+}
+
+/// A switch that floods, or a port in promiscuous mode, shows frames that are another station's.
+#[test]
+fn frames_to_another_station_are_not_forwarded() {
+    let Some(mut scene) = Scene::new("stations", &configuration(AttachMode::NativeCopy)) else {
+        return;
+    };
+    let upstream = frames::l2tp(5, 9, IPV4, &upstream_packet(1));
+    let [first, .., last] = scene.ports[0].mac;
+    for mac in [[first, 0, 0, 0, 0, last ^ 1], [0xff; 6], [1, 0, 0x5e, 0, 0, 1]] {
+        scene.access.send(&frames::ethernet(mac, scene.access.mac, &upstream));
+        scene.core.expect_none("another station's packet", |frame| ends_with(frame, 1));
+    }
+    scene.cross(2);
+    let counters = scene.client.counters();
+    assert_eq!(steered(&counters, "pass_other_mac"), 1);
+    assert_eq!(steered(&counters, "pass_not_unicast"), 2);
+    assert_eq!(counters.ports[0].received_packets, 1);
+}
+
+/// What only the steering program cannot hold is refused by itself, with what to do, each time.
+#[test]
+fn a_length_of_prefixes_too_many_is_refused_and_nothing_else() {
+    let Some(mut scene) = Scene::new("lengths", &configuration(AttachMode::NativeCopy)) else {
+        return;
+    };
+    let prefix = |length| format!("100.65.0.0/{length}").parse().unwrap();
+    let set = |length| Command::SubscriberPrefixSet { prefix: prefix(length) };
+    // With the /16 of the scene, 24 is the ninth length.
+    let all: Vec<_> = (17..=25).map(set).collect();
+    let refused = scene.client.refused(all.clone());
+    assert_eq!(refused.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [7, 8]);
+    let text = refused[0].1.to_string();
+    assert!(text.contains("100.65.0.0/24") && text.contains("8 distinct lengths"), "{text}");
+    assert_eq!(scene.client.refused(all[7..8].to_vec()).len(), 1, "it is not there");
+    scene.client.batch(vec![Command::SubscriberPrefixRemove { prefix: prefix(17) }, set(24)]);
     scene.cross(1);
 }
 

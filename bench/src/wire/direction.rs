@@ -263,13 +263,11 @@ fn whereabouts(before: &Counters, after: &Counters, port: PortIndex) -> String {
     let index = usize::from(port);
     let received =
         |counters: &Counters| counters.workers.iter().map(|worker| worker.received).sum::<u64>();
-    let steered = before.steer.get(index).zip(after.steer.get(index));
-    let steered = steered.into_iter().flat_map(|(before, after)| before.iter().zip(after));
-    let steered: Vec<_> = steered
-        .map(|((_, before), (name, after))| (name, after - before))
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{name} {count}"))
-        .collect();
+    let steered = before.steer.iter().zip(&after.steer).filter_map(|(before, after)| {
+        let count = after.packets.get(index)? - before.packets.get(index)?;
+        (count > 0).then(|| format!("{} {count}", after.name))
+    });
+    let steered: Vec<_> = steered.collect();
     format!(
         "steered: [{}]; workers received {} and dropped {:?}; the kernel dropped {}",
         steered.join(", "),

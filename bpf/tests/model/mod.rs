@@ -1,5 +1,5 @@
-//! The steering decision once more, written from the rule at the head of steer.bpf.c and RFC 2661
-//! in the plainest way. The program must agree with it on every frame.
+//! The steering decision once more, written from what it is meant to be and RFC 2661 in the plainest
+//! way. The program must agree with it on every frame.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

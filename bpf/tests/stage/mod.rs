@@ -115,7 +115,7 @@ impl Stage {
 /// The packets of one reason.
 pub fn count(steer: &Steer, port: usize, reason: Reason) -> u64 {
     let counters = steer.counters(port);
-    counters.iter().find(|(name, _)| *name == reason.name()).expect("listed").1
+    counters.iter().find(|(counted, _)| *counted == reason).expect("listed").1
 }
 
 pub const MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 1];

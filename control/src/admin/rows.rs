@@ -82,9 +82,12 @@ impl CounterRow {
             .zip(&counters.drops.0)
             .map(|(reason, count)| Self::new("drop", reason.name(), *count, reason.explanation()))
             .collect();
-        for (interface, steer) in interfaces.iter().zip(&counters.steer) {
+        for (port, interface) in interfaces.iter().enumerate() {
             let group = format!("steer {interface}");
-            rows.extend(steer.iter().map(|(name, count)| Self::new(&group, name, *count, "")));
+            rows.extend(counters.steer.iter().filter_map(|counter| {
+                let packets = *counter.packets.get(port)?;
+                Some(Self::new(&group, &counter.name, packets, &counter.explanation))
+            }));
         }
         let tables = [
             ("sessions", counters.sessions, "Entries in the session table."),
@@ -101,7 +104,7 @@ impl CounterRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use xlns_dataplane::api::AttachMode;
+    use xlns_dataplane::api::{AttachMode, SteerCounter};
 
     #[test]
     fn a_port_says_why_it_is_not_better() {
@@ -133,14 +136,19 @@ mod tests {
     fn the_data_planes_counters_become_groups() {
         let mut counters = Counters { sessions: 3, ..Counters::default() };
         counters.drops.0[DropReason::NoRoute as usize] = 9;
-        counters.steer = vec![vec![("redirected".into(), 4)], vec![("redirected".into(), 5)]];
+        counters.steer = vec![SteerCounter {
+            name: "xsk_core".into(),
+            explanation: "Transit on a port marked core.".into(),
+            packets: vec![4, 5],
+        }];
         let rows = CounterRow::of_dataplane(&counters, &["eth0", "eth1"]);
         assert_eq!(rows.len(), DropReason::COUNT + 2 + 3);
         let find = |group: &str, name: &str| {
-            rows.iter().find(|row| row.group == group && row.name == name).unwrap().value
+            rows.iter().find(|row| row.group == group && row.name == name).unwrap()
         };
-        assert_eq!(find("drop", "no_route"), 9);
-        assert_eq!(find("steer eth1", "redirected"), 5);
-        assert_eq!(find("table", "sessions"), 3);
+        assert_eq!(find("drop", "no_route").value, 9);
+        let steer = find("steer eth1", "xsk_core");
+        assert_eq!((steer.value, &*steer.explanation), (5, "Transit on a port marked core."));
+        assert_eq!(find("table", "sessions").value, 3);
     }
 }

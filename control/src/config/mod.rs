@@ -204,7 +204,8 @@ pub struct DataplaneConfig {
     pub busy_poll: bool,
     /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
     pub setup_packets_per_second: u32,
-    /// L2TP control of existing tunnels let through, packets a second and port.
+    /// L2TP control of existing tunnels let through, packets a second and port; as many fragments to
+    /// tunnel endpoints again.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions let through, packets a second and port.
     pub ppp_packets_per_second: u32,

@@ -102,6 +102,9 @@ impl Lns {
             }
         }
         call.phase = Phase::Link(link);
+        // Some peers listen for PPP only once ICCN is acknowledged: a Configure-Request that went
+        // ahead would be lost, and cost a Restart timer (docs/peers.md rows 5 and 35).
+        self.transmit_control(tunnel);
         self.drive_call(now, index);
     }
 
@@ -123,6 +126,13 @@ impl Lns {
         match event {
             ppp::Event::LcpUp { .. } => self.set_forwarding(index, Forwarding::Echo),
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
+            ppp::Event::Identification { message } => {
+                if let Some(call) = self.calls.get(index) {
+                    let (tunnel, session) = (call.tunnel.0, call.session.0);
+                    let message = printable(&message);
+                    tracing::debug!(tunnel, session, message, "subscriber identifies itself");
+                }
+            }
             ppp::Event::NetworkUp { address } => {
                 self.set_forwarding(index, Forwarding::Packets);
                 self.counters.add(LnsCounter::CallsUp);
@@ -224,6 +234,15 @@ impl Lns {
             peer_session_id,
         };
         call.entry(&ends, self.config.lns.gateway)
+    }
+
+    /// Sends the control messages and acknowledgements that are due.
+    pub(super) fn transmit_control(&mut self, id: TunnelId) {
+        let Some(entry) = self.tunnels.get_mut(&id) else { return };
+        let (local, peer) = (entry.local, entry.peer);
+        while let Some(payload) = entry.tunnel.poll_transmit() {
+            self.transmissions.push_back(Transmit { local, peer, payload });
+        }
     }
 
     /// Sends the frames of a call's link inside L2TP data messages.

@@ -135,11 +135,8 @@ impl Lns {
         while let Some(event) = self.tunnels.get_mut(&id).and_then(|e| e.tunnel.poll_event()) {
             self.handle_tunnel_event(now, id, event);
         }
-        let Some(entry) = self.tunnels.get_mut(&id) else { return };
-        let (local, peer) = (entry.local, entry.peer);
-        while let Some(payload) = entry.tunnel.poll_transmit() {
-            self.transmissions.push_back(Transmit { local, peer, payload });
-        }
+        self.transmit_control(id);
+        let Some(entry) = self.tunnels.get(&id) else { return };
         if entry.tunnel.is_finished() {
             return self.remove_tunnel(now, id, "the tunnel is over");
         }

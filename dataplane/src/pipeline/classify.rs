@@ -22,8 +22,8 @@ impl Address {
         }
     }
 
-    /// Whether a router may forward a packet to it: not unspecified, loopback, link-local,
-    /// multicast or reserved.
+    /// Whether a router may forward a packet to it or from it: not unspecified, loopback,
+    /// link-local, multicast or reserved.
     #[inline]
     pub(super) fn is_forwardable(self) -> bool {
         match self {
@@ -251,7 +251,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_that_a_router_forwards_to() {
+    fn addresses_that_a_router_forwards_to_and_from() {
         let v4 = |a, b| Address::V4([a, b, 0, 1]).is_forwardable();
         assert!(v4(10, 0) && v4(1, 0) && v4(223, 255) && v4(169, 253) && v4(128, 0));
         assert!(!v4(0, 0) && !v4(127, 0) && !v4(224, 0) && !v4(255, 255) && !v4(169, 254));

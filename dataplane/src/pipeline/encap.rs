@@ -206,7 +206,7 @@ impl Framing {
 /// A correct IPv4 header sums to nothing, and a correct TCP, UDP or ICMP segment to the complement of
 /// its pseudo-header: so the payload is not read. A segment whose checksum is wrong gives an outer
 /// checksum that is wrong, and the peer drops what the subscriber would have dropped. Everything
-/// else is summed up octet by octet.
+/// else, IPv4 with options among it, is summed up octet by octet.
 #[inline]
 pub(super) fn inner_sum(packet: &[u8], is_ipv4: bool) -> Sum {
     let sum = if is_ipv4 { ipv4_sum(packet) } else { ipv6_sum(packet) };
@@ -215,9 +215,9 @@ pub(super) fn inner_sum(packet: &[u8], is_ipv4: bool) -> Sum {
 
 #[inline]
 fn ipv4_sum(packet: &[u8]) -> Option<Sum> {
-    let (header, _) = ipv4::Header::ref_from_prefix(packet).ok()?;
-    let segment = packet.get(usize::from(header.version_ihl & 0xf) * 4..)?;
-    if header.is_fragment() {
+    let (header, segment) = ipv4::Header::ref_from_prefix(packet).ok()?;
+    // Options may be a source route: the pseudo-header then has another destination than the header.
+    if header.is_fragment() || header.version_ihl != ipv4::VERSION_IHL {
         return None;
     }
     if header.protocol == ICMP {

@@ -1,6 +1,7 @@
 //! The TUN device towards the host: packets without a link-layer header, one queue per worker.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use tun_rs::{DeviceBuilder, SyncDevice};
@@ -10,9 +11,13 @@ use crate::frame::Frame;
 /// Packets that wait in a queue of the device for a worker, before the kernel drops.
 const QUEUE_PACKETS: u32 = 1000;
 
-/// Source address check that accepts any source with a route ("loose"): subscribers'
-/// packets may come in here while the route back to them leads elsewhere for a moment.
+/// Source address check that accepts any source with a route ("loose"): fragments from a LAC and
+/// packets that the kernel is to route come in here, and the way back leads by a NIC.
 const RP_FILTER_LOOSE: &str = "2";
+
+/// An address of the device. Without any the kernel takes the loose check for a strict one; one of
+/// the loopback network has the scope of this host, so that nothing ever takes it for its source.
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 8);
 
 /// No IPv6 link-local address by itself: the device is no link to anybody.
 const ADDR_GEN_MODE_NONE: &str = "1";
@@ -30,6 +35,7 @@ pub fn open(name: &str, mtu: u16, queues: usize) -> io::Result<Vec<TunQueue>> {
     let first = DeviceBuilder::new()
         .name(name)
         .mtu(mtu)
+        .ipv4(ADDRESS, 32, None)
         .enable(false)
         .with(|options| {
             options.multi_queue(true).offload(false).tx_queue_len(QUEUE_PACKETS);

@@ -34,8 +34,8 @@ pub enum Served {
 pub struct Session {
     data_plane: Option<DataPlane>,
     greeted: bool,
-    /// Ended sessions that the control process has not been told of. Bounded: a session ends once,
-    /// and no request is read while any wait.
+    /// Ended sessions that no control process has been told of yet; kept while none is there. Bounded:
+    /// a session ends once, and no request that could end more is read while any wait.
     ended: VecDeque<(SessionKey, SessionCounters)>,
     changed: bool,
     buffer: Vec<u8>,
@@ -60,7 +60,7 @@ impl Session {
             if !self.send(connection) {
                 return Served::Closed;
             }
-            if connection.is_full() || !self.ended.is_empty() {
+            if connection.is_full() || (self.greeted && !self.ended.is_empty()) {
                 return Served::Waiting;
             }
             let reply = match connection.receive(&mut self.buffer) {
@@ -76,14 +76,14 @@ impl Session {
 
     fn send(&mut self, connection: &mut Connection) -> bool {
         loop {
-            while !connection.is_full() {
+            while self.greeted && !connection.is_full() {
                 let Some((key, counters)) = self.ended.pop_front() else { break };
                 connection.queue(&Reply::SessionEnded { key, counters });
             }
             if !connection.flush() {
                 return false;
             }
-            if self.ended.is_empty() || connection.is_full() {
+            if !self.greeted || self.ended.is_empty() || connection.is_full() {
                 return true;
             }
         }
@@ -195,17 +195,12 @@ impl Session {
         std::mem::take(&mut self.changed)
     }
 
-    /// Drops what only a control process could have been told: none is there.
-    pub fn forget_ended(&mut self) {
-        if !self.ended.is_empty() {
-            tracing::warn!(sessions = self.ended.len(), "final counters without a reader");
-            self.ended.clear();
-        }
-    }
-
     /// The control process is gone.
     pub fn disconnected(&mut self) {
         self.greeted = false;
+        if let Some(data_plane) = &mut self.data_plane {
+            data_plane.abandon_resync();
+        }
     }
 
     /// Stops workers and gives the ports back.
@@ -286,6 +281,27 @@ mod tests {
         let reply =
             Reply::SessionCounters { number: u64::MAX, sessions, next_cursor: Some(u32::MAX) };
         api::encode(&reply).unwrap();
+    }
+
+    #[test]
+    fn an_end_that_nobody_was_told_of_waits_for_the_next_hello() {
+        let mut session = Session::default();
+        let key = SessionKey { local_tunnel_id: 1, local_session_id: 2 };
+        session.ended.push_back((key, SessionCounters::default()));
+        let (mut connection, peer) = Connection::pair();
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        assert_eq!(session.serve(&mut connection), Served::Waiting);
+        assert_eq!(peer.receive(&mut buffer), Received::Nothing);
+        let hello = Request { number: 7, body: RequestBody::Hello { version: API_VERSION } };
+        peer.send(&api::encode(&hello).unwrap());
+        assert_eq!(session.serve(&mut connection), Served::Waiting);
+        let mut reply = || match peer.receive(&mut buffer) {
+            Received::Message(length) => api::decode::<Reply>(&buffer[..length]).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(reply(), Reply::Hello { number: 7, .. }));
+        let counters = SessionCounters::default();
+        assert_eq!(reply(), Reply::SessionEnded { key, counters });
     }
 
     #[test]

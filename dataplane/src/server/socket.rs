@@ -157,6 +157,15 @@ impl Connection {
         true
     }
 
+    /// Says why the peer is not served, and closes. What it has said is read before: the kernel would
+    /// tell it of that loss instead.
+    pub fn refuse(mut self, error: ApiError) {
+        self.queue(&Reply::Refused { number: 0, error });
+        self.flush();
+        // One request is all that a peer says before it has an answer.
+        self.receive(&mut [0; 1]);
+    }
+
     /// Whether as many replies wait as may.
     pub fn is_full(&self) -> bool {
         self.outgoing.len() >= OUTGOING_MAX
@@ -168,6 +177,22 @@ impl Connection {
         let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
         nix::poll::poll(&mut fds, PollTimeout::ZERO).is_ok()
             && fds[0].revents().is_some_and(|events| events.intersects(gone))
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    /// Both ends of a connection.
+    pub fn pair() -> (Self, Self) {
+        let ends = socket::socketpair(AddressFamily::Unix, SockType::SeqPacket, None, FLAGS);
+        let (one, other) = ends.unwrap();
+        let end = |fd| Self { fd, outgoing: VecDeque::new() };
+        (end(one), end(other))
+    }
+
+    /// Sends octets as they are.
+    pub fn send(&self, octets: &[u8]) {
+        socket::send(self.fd.as_raw_fd(), octets, MsgFlags::MSG_NOSIGNAL).unwrap();
     }
 }
 
@@ -249,6 +274,18 @@ mod tests {
         drop(peer);
         assert!(connection.is_dead());
         assert_eq!(connection.receive(&mut buffer), Received::Closed);
+    }
+
+    #[test]
+    fn a_refused_peer_learns_why_also_if_it_has_spoken() {
+        let (connection, peer) = Connection::pair();
+        peer.send(b"a hello longer than an octet");
+        connection.refuse(ApiError::Busy);
+        let mut buffer = [0; 100];
+        let Received::Message(length) = peer.receive(&mut buffer) else { panic!("no reply") };
+        let reply = Reply::Refused { number: 0, error: ApiError::Busy };
+        assert_eq!(api::decode::<Reply>(&buffer[..length]).unwrap(), reply);
+        assert_eq!(peer.receive(&mut buffer), Received::Closed);
     }
 
     #[test]

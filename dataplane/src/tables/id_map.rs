@@ -58,7 +58,8 @@ impl IdMap {
     #[inline]
     pub(crate) fn find(&self, key: u32) -> Option<u32> {
         let mut at = self.home(key);
-        loop {
+        // Bounded, were there an entry that went on at every line.
+        for _ in 0..=self.mask {
             let line = self.line(at);
             // All entries, without a branch that nobody could predict: at most one matches, and an
             // empty one that seems to match 0 adds nothing.
@@ -77,6 +78,7 @@ impl IdMap {
             }
             at = (at + 1) & self.mask;
         }
+        None
     }
 
     /// Writer: publishes a key that is not there yet. The caller keeps the number of entries within
@@ -153,6 +155,16 @@ mod tests {
             // No entry and no count is left over.
             prop_assert!(map.lines.iter().all(|word| word.load(Ordering::Relaxed) == 0));
         }
+    }
+
+    #[test]
+    fn a_search_ends_where_every_line_was_gone_past() {
+        let map = IdMap::new(4).unwrap();
+        map.insert(7, 3);
+        for line in 0..=map.mask {
+            map.line(line)[ENTRIES].store(1, Ordering::Relaxed);
+        }
+        assert_eq!((map.find(7), map.find(8)), (Some(3), None));
     }
 
     #[test]

@@ -243,10 +243,12 @@ fn encap(session: &api::Session, index: u32, path: u32, flags: u8) -> Encap {
     let (ip_seed, pseudo) = match (session.local.ip(), session.peer.ip()) {
         (IpAddr::V4(local), IpAddr::V4(peer)) => {
             let header = ipv4::Header {
-                version_ihl: 0x45,
+                version_ihl: ipv4::VERSION_IHL,
                 traffic_class: 0,
                 total_length: U16::ZERO,
                 identification: U16::ZERO,
+                // Don't Fragment is not set: L2TP cannot fragment, and a path with a smaller MTU than
+                // our link's would silently swallow large packets.
                 fragment: U16::ZERO,
                 ttl: OUTER_HOPS,
                 protocol: udp::PROTOCOL,

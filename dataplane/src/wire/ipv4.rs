@@ -34,6 +34,9 @@ pub struct Header {
 /// Octets of a header without options.
 pub const HEADER_BYTES: usize = size_of::<Header>();
 
+/// The first octet of a header without options.
+pub const VERSION_IHL: u8 = 0x45;
+
 /// More Fragments and the offset: not zero in any fragment.
 const FRAGMENT_MASK: u16 = 0x3fff;
 

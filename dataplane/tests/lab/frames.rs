@@ -1,6 +1,6 @@
 //! Frames of these tests, built octet by octet so that nothing of the code under test makes them.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The LNS's tunnel endpoint.
 pub const LNS: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
@@ -11,9 +11,10 @@ pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 9);
 /// The subscriber.
 pub const SUBSCRIBER: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 7);
 
-/// An Ethernet frame with an IPv4 packet.
+/// An Ethernet frame with an IP packet of either version.
 pub fn ethernet(destination: [u8; 6], source: [u8; 6], packet: &[u8]) -> Vec<u8> {
-    [&destination[..], &source, &[0x08, 0x00], packet].concat()
+    let ethertype = if packet[0] >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+    [&destination[..], &source, &ethertype, packet].concat()
 }
 
 /// An IPv4 packet with a correct header checksum.
@@ -28,6 +29,52 @@ pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
     packet.extend(payload);
     packet
+}
+
+/// An IPv4 packet in two fragments (RFC 791 section 3.2), the second one first. `at`: octets of the
+/// payload that the first one carries, a multiple of 8.
+pub fn fragments(packet: &[u8], at: usize) -> [Vec<u8>; 2] {
+    let part = |octets: &[u8], word: u16| {
+        let mut part = [&packet[..20], octets].concat();
+        let length = part.len() as u16;
+        part[2..4].copy_from_slice(&length.to_be_bytes());
+        part[4..8].copy_from_slice(&[&[0x77, 0x77], &word.to_be_bytes()[..]].concat());
+        part[10..12].fill(0);
+        let checksum = checksum(&part[..20]);
+        part[10..12].copy_from_slice(&checksum.to_be_bytes());
+        part
+    };
+    let (first, last) = packet[20..].split_at(at);
+    [part(last, (at / 8) as u16), part(first, 0x2000)]
+}
+
+/// A UDP datagram in IPv6, in two fragments (RFC 8200 section 4.5), the second one first.
+pub fn fragments6(
+    source: Ipv6Addr,
+    destination: Ipv6Addr,
+    ports: u16,
+    data: &[u8],
+) -> [Vec<u8>; 2] {
+    let mut datagram = udp(ports, ports, data);
+    let mut summed = [source.octets(), destination.octets()].concat();
+    summed.extend((datagram.len() as u32).to_be_bytes());
+    summed.extend([0, 0, 0, 17]);
+    summed.extend(&datagram);
+    datagram[6..8].copy_from_slice(&checksum(&summed).to_be_bytes());
+    let part = |octets: &[u8], word: u16| {
+        let mut part = vec![0x60, 0, 0, 0];
+        part.extend((octets.len() as u16 + 8).to_be_bytes());
+        part.extend([44, 64]);
+        part.extend(source.octets());
+        part.extend(destination.octets());
+        part.extend([17, 0]);
+        part.extend(word.to_be_bytes());
+        part.extend([0, 0, 0x77, 0x77]);
+        part.extend(octets);
+        part
+    };
+    let (first, last) = datagram.split_at(64);
+    [part(last, 64), part(first, 1)]
 }
 
 /// A UDP datagram without a checksum.

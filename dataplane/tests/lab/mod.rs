@@ -5,6 +5,7 @@ pub mod frames;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -18,8 +19,9 @@ use nix::sys::socket::{
 };
 use nix::unistd::Pid;
 use xlns_dataplane::api::{
-    self, API_VERSION, AttachMode, Command as TableCommand, Configuration, ControlRates, Counters,
-    MESSAGE_BYTES_MAX, PortConfiguration, PortStatus, Reply, Request, RequestBody,
+    self, API_VERSION, AttachMode, Command as TableCommand, CommandError, Configuration,
+    ControlRates, Counters, MESSAGE_BYTES_MAX, PortConfiguration, PortStatus, Reply, Request,
+    RequestBody,
 };
 
 /// How long anything expected may take on a busy machine.
@@ -89,6 +91,21 @@ impl Lab {
     /// A raw socket on an interface of the far namespace.
     pub fn wire(&self, interface: &str) -> Wire {
         in_namespace(&self.far, || Wire::open(interface))
+    }
+
+    /// A UDP socket of the host that the data plane runs on.
+    pub fn udp(&self, address: impl Into<SocketAddr>) -> UdpSocket {
+        let address = address.into();
+        let socket = in_namespace(&self.lns, || UdpSocket::bind(address).unwrap());
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    }
+
+    /// Sets a kernel parameter below /proc/sys/net where the data plane runs.
+    pub fn set(&self, parameter: &str, value: &str) {
+        in_namespace(&self.lns, || {
+            std::fs::write(Path::new("/proc/sys/net").join(parameter), value).unwrap();
+        });
     }
 
     /// Starts the data plane.
@@ -269,8 +286,13 @@ impl Client {
 
     /// Sends a batch of which every command is expected to be carried out.
     pub fn batch(&mut self, commands: Vec<TableCommand>) {
+        assert_eq!(self.refused(commands), [], "refused");
+    }
+
+    /// Sends a batch; what of it was refused.
+    pub fn refused(&mut self, commands: Vec<TableCommand>) -> Vec<(u16, CommandError)> {
         match self.ask(RequestBody::Batch(commands)) {
-            Reply::Ack { refused, .. } => assert_eq!(refused, [], "refused"),
+            Reply::Ack { refused, .. } => refused,
             other => panic!("{other:?}"),
         }
     }

@@ -81,6 +81,20 @@ pub fn with_options(packet: &[u8]) -> Vec<u8> {
     packet
 }
 
+/// Sends a packet by way of `next`: the destination moves into a loose source route (RFC 791
+/// section 3.1), the checksum of what is inside stays that of the end of the way.
+pub fn source_routed(packet: &[u8], next: &str) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    let route = [&[131, 7, 4], &packet[16..20], &[0]].concat();
+    packet[16..20].copy_from_slice(&octets(next));
+    packet.splice(20..20, route);
+    packet[0] = 0x47;
+    let total = u16::from_be_bytes([packet[2], packet[3]]) + 8;
+    packet[2..4].copy_from_slice(&total.to_be_bytes());
+    seal(&mut packet);
+    packet
+}
+
 /// A UDP packet.
 pub fn udp(source: &str, destination: &str, ports: [u16; 2], payload: &[u8]) -> Vec<u8> {
     let mut segment = udp_unsummed(ports, payload);
@@ -123,6 +137,14 @@ pub fn ping(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
 /// An Ethernet frame, with the EtherType of what the packet's version says.
 pub fn ethernet(packet: &[u8]) -> Vec<u8> {
     tagged(&[], packet)
+}
+
+/// As [`ethernet`], filled up to the least length with octets that are not zero.
+pub fn padded(packet: &[u8]) -> Vec<u8> {
+    let mut frame = ethernet(packet);
+    let length = frame.len().max(60) + 3;
+    frame.resize(length, 0xee);
+    frame
 }
 
 /// As [`ethernet`], with tags: EtherType and VLAN.

@@ -232,6 +232,24 @@ fn downstream() -> Vec<Case> {
             "downstream_plain",
             [all("10.0.0.1"), all6("2001:db8:1::1"), vec![sent(unsummed)]].concat(),
         ),
+        // Its checksum is right at the end of the way, which is not the header's destination.
+        case(
+            "downstream_source_route",
+            vec![
+                sent(source_routed(&tcp(REMOTE, "10.0.0.77", &text(9)), "10.0.0.1")),
+                sent(source_routed(&udp(REMOTE, "10.0.0.77", [1, 2], &text(9)), "10.0.0.9")),
+            ],
+        ),
+        // Ethernet frames have 60 octets at least: what fills them up is not sent on.
+        case(
+            "downstream_padding",
+            vec![
+                (CORE, padded(&ping(REMOTE, "10.0.0.1", &[])), Sent(ACCESS)),
+                (CORE, padded(&udp(REMOTE, "10.0.0.2", [1, 2], &[7])), Sent(ACCESS)),
+                (CORE, padded(&udp(REMOTE6, "2001:db8:1::1", [1, 2], &[7])), Sent(ACCESS)),
+                (CORE, padded(&ping(REMOTE, GATEWAY, &[])), Sent(HOST)),
+            ],
+        ),
         case("downstream_compressed", all("10.0.0.2")),
         case("downstream_odd", all("10.0.0.9")),
         case("downstream_outer_ipv6", [all("10.0.0.3"), all6("2001:db8:3::1")].concat()),
@@ -588,6 +606,9 @@ fn bad_addresses() -> Vec<Case> {
     let source = |session, source: &str, destination: &str| {
         dropped(from_subscriber(session, &ping(source, destination, &[])), InnerSource)
     };
+    let from = |source: &str, destination: &str, expected| {
+        (CORE, ethernet(&ping(source, destination, &[])), expected)
+    };
     let invalid = |source: &str, destination: &str| {
         dropped(from_subscriber(PLAIN, &ping(source, destination, &[])), DestinationInvalid)
     };
@@ -602,6 +623,24 @@ fn bad_addresses() -> Vec<Case> {
                 source(PLAIN, "2001:db8:3::1", REMOTE6),
                 source(PLAIN, "2001:db8:8::1", REMOTE6),
                 source(COMPRESSED, "10.0.0.1", REMOTE),
+            ],
+        ),
+        case(
+            "source_invalid",
+            vec![
+                from("0.0.0.0", "10.0.0.1", Dropped(SourceInvalid)),
+                from("127.0.0.1", "10.0.0.1", Dropped(SourceInvalid)),
+                from("169.254.1.1", REMOTE, Dropped(SourceInvalid)),
+                from("224.0.0.1", "10.0.0.1", Dropped(SourceInvalid)),
+                from("255.255.255.255", "10.0.0.1", Dropped(SourceInvalid)),
+                from("::", "2001:db8:1::1", Dropped(SourceInvalid)),
+                from("::1", "2001:db8:1::1", Dropped(SourceInvalid)),
+                from("fe80::1", "2001:db8:1::1", Dropped(SourceInvalid)),
+                from("ff02::1", REMOTE6, Dropped(SourceInvalid)),
+                // The kernel judges what it gets.
+                from("169.254.1.1", OWN, Sent(HOST)),
+                // The host's own packets begin here.
+                (HOST, ping("169.254.1.1", "10.0.0.1", &[]), Sent(ACCESS)),
             ],
         ),
         case(

@@ -75,7 +75,10 @@ impl Queue {
     #[cold]
     pub fn set_gone(&mut self) {
         if !self.gone {
-            tracing::error!(port = self.port.0, "the interface of a port is gone");
+            tracing::error!(
+                port = self.port.0,
+                "the interface of a port is gone: restart xlns-dataplane once it is there again"
+            );
         }
         self.gone = true;
         self.retry = false;
@@ -87,7 +90,7 @@ impl Queue {
         while let Some(address) = self.rings.completion.pop() {
             pool.give_address(address);
         }
-        self.outstanding -= self.rings.completion.release();
+        self.outstanding = self.outstanding.saturating_sub(self.rings.completion.release());
     }
 
     /// Gives the kernel frames to receive into, as many as it takes, leaving `reserve` in the pool.
@@ -103,7 +106,10 @@ impl Queue {
                 break;
             }
         }
-        let sleeps = self.rings.fill.submit() > 0 && self.rings.fill.needs_wakeup();
+        self.rings.fill.submit();
+        // Also where nothing is new: a driver may have found the ring empty before, and said that it
+        // sleeps only after this side had looked. A full ring would wait for ever then.
+        let sleeps = self.rings.fill.needs_wakeup();
         if let Some(socket) = self.socket.as_ref().filter(|_| sleeps) {
             kernel::wake_receive(socket.as_fd());
         }
@@ -140,15 +146,22 @@ impl Queue {
         Ok(())
     }
 
-    /// Shows the frames put on the transmit ring to the kernel, and wakes it where it sleeps.
+    /// Shows the frames put on the transmit ring to the kernel, and wakes it where it sleeps and
+    /// something is new. With `again` also where only older frames are out: a driver may have said
+    /// that it sleeps only after this side had looked, and a ring to which nothing is added would
+    /// wait for ever.
     #[inline]
-    pub fn flush(&mut self) {
+    pub fn flush(&mut self, again: bool) {
         let count = self.rings.transmit.submit();
         self.outstanding += count;
-        let wanted = (count > 0 || self.retry) && !self.gone;
-        if wanted && self.rings.transmit.needs_wakeup() {
+        if self.wants_wakeup(count, again) && self.rings.transmit.needs_wakeup() {
             self.wake();
         }
+    }
+
+    #[inline]
+    fn wants_wakeup(&self, new: u32, again: bool) -> bool {
+        !self.gone && (new > 0 || self.retry || (again && self.outstanding > 0))
     }
 
     fn wake(&mut self) {
@@ -259,7 +272,7 @@ mod tests {
         frame.octets_mut()[..2].copy_from_slice(&[1, 2]);
         queue.transmit(frame).unwrap();
         assert_eq!(wire.collect(&memory), None);
-        queue.flush();
+        queue.flush(false);
         assert_eq!((queue.outstanding(), queue.held()), (1, 4));
         let sent = wire.collect(&memory).unwrap();
         assert_eq!((&sent[..3], sent.len()), (&[1, 2, 7][..], 62));
@@ -282,6 +295,33 @@ mod tests {
         assert_eq!(queue.receive(&mut pool, 2, &mut frames), 1);
         assert_eq!(queue.receive(&mut pool, 2, &mut frames), 0);
         assert_eq!(frames.len(), 3);
+    }
+
+    #[test]
+    fn frames_that_are_out_are_worth_another_wake_up_and_nothing_is_not() {
+        let (mut queue, mut wire) = Queue::pair(PORT, 2);
+        let (memory, mut pool) = memory_and_pool(1);
+        assert!(!queue.wants_wakeup(0, true));
+        queue.transmit(pool.take(PORT).unwrap()).unwrap();
+        queue.flush(false);
+        assert!(queue.wants_wakeup(1, false));
+        assert!(queue.wants_wakeup(0, true));
+        assert!(!queue.wants_wakeup(0, false));
+        assert!(wire.collect(&memory).is_some());
+        queue.complete(&mut pool);
+        assert!(!queue.wants_wakeup(0, true));
+        queue.set_gone();
+        assert!(!queue.wants_wakeup(1, true));
+    }
+
+    #[test]
+    fn a_completion_that_was_never_asked_for_is_no_panic() {
+        let (mut queue, mut wire) = Queue::pair(PORT, 2);
+        let mut pool = pool(1);
+        assert!(wire.completion.push(u64::MAX));
+        wire.completion.submit();
+        queue.complete(&mut pool);
+        assert_eq!((pool.free(), queue.outstanding()), (1, 0));
     }
 
     #[test]

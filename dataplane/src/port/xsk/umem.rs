@@ -210,10 +210,14 @@ impl Pool {
         self.free.pop().map(|chunk| u64::from(chunk) * CHUNK_BYTES as u64)
     }
 
-    /// Takes back a chunk that a ring returned: `address` anywhere inside of it.
+    /// Takes back a chunk that a ring returned: `address` anywhere inside of it. One outside of the
+    /// region is nobody's; the kernel makes none, and the free list takes none.
     #[inline]
     pub(super) fn give_address(&mut self, address: u64) {
-        self.put((address / CHUNK_BYTES as u64) as u32);
+        match u32::try_from(address / CHUNK_BYTES as u64) {
+            Ok(chunk) if chunk < self.memory.frames() => self.put(chunk),
+            _ => outside(address),
+        }
     }
 
     /// The frame that the receive ring handed over. A descriptor that leads outside of a chunk
@@ -231,11 +235,15 @@ impl Pool {
 
     #[inline]
     fn put(&mut self, chunk: u32) {
-        debug_assert!(chunk < self.memory.frames(), "a chunk outside of the region");
         debug_assert!(self.free.len() < self.capacity as usize, "a chunk given back twice");
         // The capacity was allocated at start and is never exceeded, so this does not allocate.
         self.free.push(chunk);
     }
+}
+
+#[cold]
+fn outside(address: u64) {
+    tracing::error!(address, "the kernel returned an address outside of the region");
 }
 
 #[cfg(test)]
@@ -295,6 +303,18 @@ mod tests {
         assert_eq!((first, second), (0, 2048));
         pool.give_address(second + 300);
         assert_eq!(pool.take_address(), Some(2048));
+    }
+
+    #[test]
+    fn addresses_outside_of_the_region_are_nobodys() {
+        let mut pool = pool(2);
+        let octets = 2 * CHUNK_BYTES as u64;
+        for address in [octets, octets + (CHUNK_BYTES as u64) * u64::from(u32::MAX), u64::MAX] {
+            pool.give_address(address);
+            let descriptor = Descriptor { address, length: 60, options: 0 };
+            assert!(pool.received(descriptor, PortId(0)).is_none(), "{address}");
+            assert_eq!(pool.free(), 2);
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What commands may hold. Control is trusted to be no attacker, not to be free of mistakes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
@@ -22,7 +22,9 @@ pub(super) fn prefix(prefix: IpNet) -> Result<(), CommandError> {
 
 /// An address that a packet may come from or go to.
 pub(super) fn unicast(address: IpAddr) -> Result<(), CommandError> {
-    let bad = address.is_unspecified() || address.is_multicast() || address.is_loopback();
+    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    let other = address.is_unspecified() || address.is_multicast() || address.is_loopback();
+    let bad = broadcast || other;
     ensure(!bad, || format!("{address} is no unicast address"))
 }
 

@@ -163,6 +163,12 @@ impl Writer {
         self.resynchronising = true;
     }
 
+    /// Forgets that a resynchronisation has begun: who began it is gone, and what is not named yet
+    /// stays.
+    pub fn resync_abandon(&mut self) {
+        self.resynchronising = false;
+    }
+
     fn resync_end(&mut self) -> Result<(), CommandError> {
         if !self.resynchronising {
             return Err(CommandError::Invalid("no resynchronisation has begun".into()));

@@ -80,10 +80,12 @@ impl Writer {
                 continue;
             }
             let gives_way = self.record(holder.index).is_some_and(|record| !record.named);
+            let key = unpack(holder.key);
             check::ensure(self.resynchronising && gives_way, || {
-                format!("{prefix} belongs to {:?}", unpack(holder.key))
+                let (tunnel, session) = (key.local_tunnel_id, key.local_session_id);
+                format!("{prefix} belongs to session {session} of tunnel {tunnel}")
             })?;
-            self.session_remove(unpack(holder.key))?;
+            self.session_remove(key)?;
         }
         Ok(())
     }

@@ -175,7 +175,8 @@ fn full_and_conflicting() {
     let (_, mut writer, _reader) = tables(2);
     writer.apply(&set(session(1, &["10.0.0.1/32"]))).unwrap();
     let taken = writer.apply(&set(session(2, &["10.0.0.2/32", "10.0.0.1/32"])));
-    assert!(matches!(taken, Err(CommandError::Invalid(text)) if text.contains("10.0.0.1/32")));
+    assert!(matches!(taken, Err(CommandError::Invalid(text))
+        if text == "10.0.0.1/32 belongs to session 1 of tunnel 7"));
     writer.apply(&set(session(2, &["10.0.0.2/32"]))).unwrap();
     let full = writer.apply(&set(session(3, &[])));
     assert!(matches!(full, Err(CommandError::Full { key, .. }) if key == "l2tp.sessions_max"));
@@ -204,6 +205,7 @@ fn bad_commands_are_refused() {
         session(1, &["10.0.0.1/24"]),
         session(1, &["0.0.0.0/0"]),
         session(1, &["224.0.0.1/32"]),
+        session(1, &["255.255.255.255/32"]),
         session(1, &["10.0.0.1/32", "10.0.0.1/32"]),
         session(1, &["10.0.0.0/32"; 9]),
     ];
@@ -344,6 +346,20 @@ fn during_resynchronisation_the_unnamed_give_way() {
     assert!(matches!(named, Err(CommandError::Invalid(_))));
     writer.apply(&Command::ResyncEnd).unwrap();
     assert_eq!(writer.sessions(), 1);
+}
+
+#[test]
+fn a_resynchronisation_that_is_abandoned_removes_nothing() {
+    let (_, mut writer, mut reader) = tables(4);
+    writer.apply(&set(session(1, &["10.0.0.1/32"]))).unwrap();
+    writer.apply(&Command::ResyncBegin).unwrap();
+    writer.resync_abandon();
+    let end = writer.apply(&Command::ResyncEnd);
+    assert!(matches!(end, Err(CommandError::Invalid(_))));
+    // Nobody gives way outside of a resynchronisation.
+    let taken = writer.apply(&set(session(2, &["10.0.0.1/32"])));
+    assert!(matches!(taken, Err(CommandError::Invalid(_))));
+    assert!(slot_of(&mut reader, 1).is_some());
 }
 
 #[test]

@@ -396,6 +396,7 @@ fn identification_is_taken_at_any_time() {
     for identifier in ["02", "03", "04"] {
         let frame = format!("ff03 c021 0c {identifier} 0012 11223344 4d53524153 56352e3230");
         assert_eq!(pair.send(&frame), None);
+        pair.expect_event(Event::Identification { message: (*b"MSRASV5.20").into() });
     }
     pair.expect_silence();
 }
