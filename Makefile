@@ -6,7 +6,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)")
 PROGRAMS := -p xlns-control -p xlns-dataplane -p xlns-bench --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit bpf loom privileged bench clean-lab
+.PHONY: help setup build demo test lint unit sim bpf loom privileged bench clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ lint: ## format and clippy, no warning allowed
 
 unit: ## unit and property tests, data path, style (what needs root is left out without)
 	$(CARGO) test --workspace --exclude xlns-bpf
+
+sim: ## LACs, subscribers and LNS over a bad network, by seed: SEEDS=10000, or SEED=n alone
+	SEEDS=$(or $(SEEDS),1000) $(CARGO) test --release -p xlns-tests --test sim -- --nocapture every
 
 bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
 	$(CARGO) test -p xlns-bpf --no-run

@@ -13,6 +13,7 @@ pub mod netns;
 pub mod output;
 pub mod peer;
 pub mod process;
+pub mod sim;
 pub mod source;
 pub mod topology;
 pub mod uml;

@@ -1,0 +1,211 @@
+//! A stand-in for the data plane: a set of sessions, filled by commands that take their time.
+//!
+//! It may refuse, go away with or without its sessions, and comes back to be filled anew.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand::Rng;
+use rand::rngs::StdRng;
+use xlns_control::lns::Lns;
+use xlns_control::time::Time;
+use xlns_dataplane::api::{Command, CommandError, Session, SessionKey};
+use xlns_dataplane::counters::SessionCounters;
+
+/// What every session carried.
+const TRAFFIC: SessionCounters = SessionCounters {
+    upstream_packets: 1,
+    upstream_bytes: 40,
+    downstream_packets: 2,
+    downstream_bytes: 80,
+};
+
+/// What the data plane says, some time later.
+#[derive(Debug)]
+enum Notice {
+    Refused(Box<Command>, CommandError),
+    Ended(SessionKey),
+    Synchronised,
+}
+
+/// Between pages of a resynchronisation.
+const PAGE_INTERVAL: Duration = Duration::from_millis(15);
+
+/// The stand-in.
+#[derive(Debug)]
+pub struct DataPlane {
+    rng: StdRng,
+    /// Probability that a session is refused for want of room.
+    pub refuses: f64,
+    /// The sessions it forwards.
+    pub sessions: BTreeMap<SessionKey, Session>,
+    named: BTreeSet<SessionKey>,
+    resynchronising: bool,
+    connected: bool,
+    back_at: Option<Time>,
+    /// Where the resynchronisation goes on, and when.
+    page: Option<(usize, Time)>,
+    commands: VecDeque<(Time, Command)>,
+    notices: VecDeque<(Time, Notice)>,
+}
+
+impl DataPlane {
+    /// An empty one, that connects at `at`.
+    pub fn new(rng: StdRng, refuses: f64, at: Time) -> Self {
+        Self {
+            rng,
+            refuses,
+            sessions: BTreeMap::new(),
+            named: BTreeSet::new(),
+            resynchronising: false,
+            connected: false,
+            back_at: Some(at),
+            page: None,
+            commands: VecDeque::new(),
+            notices: VecDeque::new(),
+        }
+    }
+
+    /// The connection ends, and is back at `back_at`. What was under way is lost; where `forgets`,
+    /// the process has died and its sessions with it.
+    pub fn leave(&mut self, lns: &mut Lns, back_at: Time, forgets: bool) {
+        (self.connected, self.back_at, self.page) = (false, Some(back_at), None);
+        self.resynchronising = false;
+        self.commands.clear();
+        self.notices.clear();
+        if forgets {
+            self.sessions.clear();
+        }
+        lns.handle_dataplane_away();
+    }
+
+    /// Takes the LNS's commands.
+    pub fn take_commands(&mut self, now: Time, lns: &mut Lns) {
+        while let Some(command) = lns.poll_command() {
+            assert!(self.connected, "a command while the data plane is away: {command:?}");
+            self.queue(now, command);
+        }
+    }
+
+    fn queue(&mut self, now: Time, command: Command) {
+        let delay = Duration::from_micros(self.rng.random_range(10..30_000));
+        let last = self.commands.back().map_or(now, |(at, _)| *at);
+        self.commands.push_back((last.max(now + delay), command));
+    }
+
+    fn notify(&mut self, now: Time, notice: Notice) {
+        let most = if matches!(notice, Notice::Ended(_)) { 500 } else { 30 };
+        let delay = Duration::from_millis(self.rng.random_range(0..most));
+        let last = self.notices.back().map_or(now, |(at, _)| *at);
+        self.notices.push_back((last.max(now + delay), notice));
+    }
+
+    /// When [`DataPlane::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let command = self.commands.front().map(|(at, _)| *at);
+        let notice = self.notices.front().map(|(at, _)| *at);
+        let page = self.page.map(|(_, at)| at);
+        [command, notice, page, self.back_at].into_iter().flatten().min()
+    }
+
+    /// Carries out what has arrived and tells the LNS what it has to say.
+    ///
+    /// # Errors
+    /// Two sessions were to have one address.
+    pub fn handle_timeout(&mut self, now: Time, lns: &mut Lns) -> Result<(), String> {
+        if self.back_at.is_some_and(|at| at <= now) {
+            (self.connected, self.back_at, self.page) = (true, None, Some((0, now)));
+            lns.handle_dataplane_ready();
+            self.queue(now, Command::ResyncBegin);
+        }
+        while let Some(command) = due(&mut self.commands, now) {
+            self.apply(now, command)?;
+        }
+        while let Some(notice) = due(&mut self.notices, now) {
+            match notice {
+                Notice::Refused(command, error) => lns.handle_refused(now, &command, &error),
+                Notice::Ended(key) => lns.handle_session_ended(key, TRAFFIC),
+                Notice::Synchronised => lns.handle_synchronised(),
+            }
+        }
+        self.take_commands(now, lns);
+        if let Some((cursor, _)) = self.page.filter(|(_, at)| *at <= now) {
+            let limit = self.rng.random_range(1..4);
+            let mut named = Vec::new();
+            let next = lns.resync_page(cursor, limit, |command| named.push(command));
+            for command in named {
+                self.queue(now, command);
+            }
+            if next.is_none() {
+                self.queue(now, Command::ResyncEnd);
+            }
+            self.page = next.map(|cursor| (cursor, now + PAGE_INTERVAL));
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, now: Time, command: Command) -> Result<(), String> {
+        let refusal = match &command {
+            Command::ResyncBegin => {
+                self.named.clear();
+                self.resynchronising = true;
+                None
+            }
+            Command::ResyncEnd => {
+                self.resynchronising = false;
+                let unnamed: Vec<SessionKey> =
+                    self.sessions.keys().filter(|key| !self.named.contains(key)).copied().collect();
+                for key in unnamed {
+                    self.remove(now, key);
+                }
+                self.notify(now, Notice::Synchronised);
+                None
+            }
+            Command::SessionSet(session) => self.set(now, session)?,
+            Command::SessionRemove(key) => {
+                (!self.remove(now, *key)).then_some(CommandError::NoSuchEntry)
+            }
+            other => return Err(format!("not for sessions: {other:?}")),
+        };
+        if let Some(error) = refusal {
+            self.notify(now, Notice::Refused(Box::new(command), error));
+        }
+        Ok(())
+    }
+
+    fn set(&mut self, now: Time, session: &Session) -> Result<Option<CommandError>, String> {
+        if self.rng.random_bool(self.refuses) {
+            let (table, key) = ("session".into(), "l2tp.sessions_max".into());
+            return Ok(Some(CommandError::Full { table, key }));
+        }
+        let shares = |other: &Session| {
+            other.key != session.key && other.prefixes.iter().any(|p| session.prefixes.contains(p))
+        };
+        let others: Vec<SessionKey> =
+            self.sessions.values().filter(|other| shares(other)).map(|other| other.key).collect();
+        for other in others {
+            if !self.resynchronising || self.named.contains(&other) {
+                let prefixes = &session.prefixes;
+                return Err(format!("{other:?} and {:?} both have {prefixes:?}", session.key));
+            }
+            self.remove(now, other);
+        }
+        self.named.insert(session.key);
+        self.sessions.insert(session.key, session.clone());
+        Ok(None)
+    }
+
+    fn remove(&mut self, now: Time, key: SessionKey) -> bool {
+        let existed = self.sessions.remove(&key).is_some();
+        if existed {
+            self.notify(now, Notice::Ended(key));
+        }
+        existed
+    }
+}
+
+/// The first of a queue, where its time has come.
+fn due<T>(queue: &mut VecDeque<(Time, T)>, now: Time) -> Option<T> {
+    queue.front().filter(|(at, _)| *at <= now)?;
+    queue.pop_front().map(|(_, first)| first)
+}

@@ -1,0 +1,120 @@
+//! The messages that the emulated LAC sends, and those that it should not.
+
+use rand::Rng;
+use xlns_control::l2tp::message::{Cdn, Iccn, Icrq, Message, Scccn, Sccrq};
+use xlns_control::l2tp::result::{CallResult, ResultCode};
+use xlns_control::l2tp::{SessionId, TunnelId, header};
+use xlns_control::time::Time;
+
+use super::lac::Lac;
+
+/// An SCCRQ.
+pub fn sccrq(id: TunnelId, window: u16, challenge: Option<Vec<u8>>) -> Message {
+    Message::Sccrq(Box::new(Sccrq {
+        protocol_version: 0x0100,
+        framing_capabilities: 3,
+        bearer_capabilities: None,
+        host_name: b"lac".to_vec(),
+        vendor_name: None,
+        firmware_revision: None,
+        assigned_tunnel_id: id,
+        receive_window: Some(window),
+        challenge,
+        tie_breaker: None,
+    }))
+}
+
+/// An ICRQ.
+pub fn icrq(id: SessionId, call_serial_number: u32) -> Message {
+    Message::Icrq(Box::new(Icrq {
+        assigned_session_id: id,
+        call_serial_number,
+        bearer_type: None,
+        physical_channel_id: None,
+        calling_number: Some(b"030".to_vec()),
+        called_number: None,
+        sub_address: None,
+    }))
+}
+
+/// An ICCN.
+pub fn iccn() -> Message {
+    Message::Iccn(Box::new(Iccn {
+        tx_connect_speed: 100_000_000,
+        rx_connect_speed: None,
+        framing_type: 1,
+        initial_received_lcp_confreq: None,
+        last_sent_lcp_confreq: None,
+        last_received_lcp_confreq: None,
+        proxy_authen_type: None,
+        proxy_authen_name: None,
+        proxy_authen_challenge: None,
+        proxy_authen_id: None,
+        proxy_authen_response: None,
+        private_group_id: None,
+        sequencing_required: false,
+    }))
+}
+
+/// A CDN for the LAC's session `id`.
+pub fn cdn(id: SessionId) -> Message {
+    Message::Cdn(Box::new(Cdn {
+        result: ResultCode::call(CallResult::LossOfCarrier, None, ""),
+        assigned_session_id: Some(id),
+        q931_cause: None,
+        ppp_cause: None,
+    }))
+}
+
+/// Message type that nobody knows.
+const UNKNOWN_TYPE: u16 = 77;
+
+impl Lac {
+    /// Sends something that does not belong there. All of it goes through the delivery where it
+    /// takes a number, so that the LAC itself stays in order.
+    pub fn misbehave(&mut self, now: Time) {
+        let kind = self.rng.random_range(0..10);
+        let (number, octets) = (self.rng.random(), self.rng.random::<[u8; 24]>());
+        let line = self.rng.random_range(0..self.lines.len().max(1));
+        let call = self.lines.get(line).and_then(|line| line.call);
+        let window = self.manners.window;
+        let Some(control) = &mut self.control else { return };
+        let none = SessionId::UNASSIGNED;
+        let delivery = &mut control.delivery;
+        match (kind, call) {
+            // The same call once more, and another call by the same ID.
+            (0, Some(call)) => delivery.send(none, icrq(call.id, u32::from(call.id.0))),
+            (1, Some(call)) => delivery.send(none, icrq(call.id, number)),
+            (2, Some(call)) => delivery.send(call.lns_id.unwrap_or_default(), iccn()),
+            (3, _) => delivery.send(SessionId(number as u16), cdn(SessionId(octets[0].into()))),
+            (4, _) => {
+                let scccn = Message::Scccn(Scccn { challenge_response: None });
+                delivery.send(none, scccn);
+            }
+            (5, _) => delivery.send(none, Message::Unknown(UNKNOWN_TYPE)),
+            (6, _) => {
+                let hello =
+                    delivery.datagram(TunnelId::UNASSIGNED, none, number as u16, &Message::Hello);
+                self.out.push(hello);
+            }
+            (7, _) => {
+                let again = sccrq(control.id, window, None);
+                self.out.push(delivery.datagram(TunnelId::UNASSIGNED, none, 0, &again));
+            }
+            (8, _) => {
+                let mut datagram = Vec::new();
+                header::emit_data(
+                    &mut datagram,
+                    control.lns_id,
+                    SessionId(octets[0].into()),
+                    None,
+                    false,
+                );
+                datagram.extend_from_slice(&octets);
+                self.out.push(datagram);
+            }
+            _ => self.out.push(octets.to_vec()),
+        }
+        self.drain(now);
+    }
+}
