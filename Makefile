@@ -25,7 +25,7 @@ test: setup lint unit bpf loom privileged ## everything that .ci/run checks
 lint: ## format and clippy, no warning allowed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) clippy -p xlns-tests --test privileged --quiet -- -D warnings
+	$(CARGO) clippy -p xlns-tests --test privileged --test peers --quiet -- -D warnings
 
 unit: ## unit and property tests, data path, style (what needs root is left out without)
 	$(CARGO) test --workspace --exclude xlns-bpf
@@ -37,12 +37,16 @@ bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
 loom: ## every interleaving of the epoch and the rings (a build of its own)
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test -p xlns-dataplane --lib loom
 
-privileged: build ## real peers in network namespaces (root)
-	$(CARGO) test --release -p xlns-tests --test privileged --no-run
-	$(ROOT) $(CARGO) test --release -p xlns-tests --test privileged
+privileged: build ## scripted and real peers in network namespaces (root)
+	$(CARGO) test --release -p xlns-tests --test peers --test privileged --no-run
+	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged
 
-bench: ## the pipeline in memory: ns and instructions a packet
-	$(CARGO) run --release -p xlns-bench --bin xlns-bench -- pipeline
+bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
+	@scripts/setup valgrind
+	target/release/xlns-bench pipeline
+	target/release/xlns-bench instructions
+	target/release/xlns-bench calls --memory
+	$(ROOT) target/release/xlns-bench wire
 
 clean-lab: ## remove namespaces and folders that killed runs left
 	@$(ROOT) scripts/clean-lab

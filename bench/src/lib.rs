@@ -1,6 +1,8 @@
 //! Measurements of xlns: what they do, apart from the command line.
 
 pub mod allocation;
+pub mod calls;
 pub mod clock;
+pub mod memory;
 pub mod pipeline;
 pub mod wire;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xlns_bench::allocation::CountingAllocator;
-use xlns_bench::{pipeline, wire};
+use xlns_bench::{calls, pipeline, wire};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -20,6 +20,8 @@ struct Command {
 enum What {
     /// The data plane's batch function in memory: ns a packet on one core, memory a session.
     Pipeline(pipeline::Arguments),
+    /// Complete calls in memory: how many a second, memory a session.
+    Calls(calls::Arguments),
     /// Instructions and simulated cache misses a packet of the batch function (needs valgrind).
     Instructions(pipeline::instructions::Arguments),
     /// Small packets across the data plane on veth: rate, loss, CPU time (root).
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
     let Command { what } = Command::parse();
     let result = match &what {
         What::Pipeline(arguments) => pipeline::run(arguments),
+        What::Calls(arguments) => calls::run(arguments),
         What::Instructions(arguments) => pipeline::instructions::run(arguments),
         What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
     };

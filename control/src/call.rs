@@ -12,7 +12,7 @@ use crate::ppp::{self, Agreed, Link};
 use crate::time::Time;
 
 /// PPP frames that came before the call was connected, as frames overtake control messages
-/// (interop: any peer whose first Configure-Request travels with its ICCN).
+/// (docs/peers.md row 36).
 const EARLY_FRAMES_MAX: usize = 4;
 
 /// The longest PPP frame held early, octets; a first Configure-Request is far shorter.
@@ -52,6 +52,8 @@ pub struct Call {
     pub forwarding: Forwarding,
     /// The authenticated name.
     pub user: Option<Box<str>>,
+    /// Name and proof were right, but no address was free.
+    pub without_address: bool,
     /// The address, from authentication until the call's last packet was counted.
     pub lease: Option<Lease>,
     /// Calling Number AVP, where the LAC sent one.
@@ -74,6 +76,7 @@ impl Call {
             phase: Phase::Connecting { early: Vec::new() },
             forwarding: Forwarding::Absent,
             user: None,
+            without_address: false,
             lease: None,
             calling_number,
             started: now,

@@ -37,6 +37,12 @@ const MESSAGES_PER_TURN_MAX: usize = 256;
 /// Between attempts to connect.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(200);
 
+/// Between attempts while it does not want us: until an operator acts.
+const REFUSED_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The longest that an answer takes: that to Configure, while NICs reset and workers start.
+const ANSWER_WAIT: Duration = Duration::from_secs(30);
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -103,6 +109,10 @@ pub struct Client {
     socket: Option<OwnedFd>,
     next_number: u64,
     in_flight: VecDeque<(u64, InFlight)>,
+    /// When the oldest request in flight must be answered.
+    answer_by: Option<Time>,
+    /// Whether more may wait to be read: readiness is told at its edge only.
+    unread: bool,
     pending: Vec<Command>,
     ends_resync: bool,
     outgoing: VecDeque<Vec<u8>>,
@@ -122,6 +132,8 @@ impl Client {
             socket: None,
             next_number: 0,
             in_flight: VecDeque::new(),
+            answer_by: None,
+            unread: false,
             pending: Vec::new(),
             ends_resync: false,
             outgoing: VecDeque::new(),
@@ -131,21 +143,36 @@ impl Client {
         }
     }
 
-    /// Whether commands reach the tables.
-    pub fn is_ready(&self) -> bool {
-        self.state == State::Ready
+    /// Whether everything said has reached the tables, or there is nobody to say it to.
+    pub fn is_quiet(&self) -> bool {
+        self.pending.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// The socket became ready.
+    pub fn wake(&mut self) {
+        self.unread = self.socket.is_some();
+    }
+
+    /// Whether [`Client::handle_ready`] wants to be called, after [`Client::wake`] or because it
+    /// left something unread.
+    pub fn has_more(&self) -> bool {
+        self.unread
     }
 
     /// When [`Client::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Time> {
         match self.state {
             State::Away { retry_at } => Some(retry_at),
-            State::Greeting | State::Ready => None,
+            State::Greeting | State::Ready => self.answer_by,
         }
     }
 
-    /// Connects where it is time.
+    /// Connects where it is time, and gives up a data plane that does not answer.
     pub fn handle_timeout(&mut self, now: Time, registry: &Registry) {
+        if self.answer_by.is_some_and(|at| at <= now) {
+            let reason = format!("no answer for {} s", ANSWER_WAIT.as_secs());
+            return self.disconnect(now, registry, reason);
+        }
         let State::Away { retry_at } = self.state else { return };
         if retry_at > now {
             return;
@@ -153,7 +180,6 @@ impl Client {
         match self.connect(registry) {
             Ok(()) => {
                 self.state = State::Greeting;
-                self.last_failure.clear();
                 self.enqueue(RequestBody::Hello { version: API_VERSION }, InFlight::Hello);
                 self.flush(now, registry);
             }
@@ -216,18 +242,24 @@ impl Client {
             self.enqueue(body, InFlight::Batch { commands, ends_resync });
         }
         if let Err(error) = self.send_outgoing(registry) {
-            self.disconnect(now, registry, error.to_string());
+            return self.disconnect(now, registry, error.to_string());
+        }
+        if !self.in_flight.is_empty() {
+            self.answer_by.get_or_insert(now + ANSWER_WAIT);
         }
     }
 
-    /// Reads what the data plane says.
+    /// Reads what the data plane says, a bounded part of it: see [`Client::has_more`].
     pub fn handle_ready(&mut self, now: Time, registry: &Registry) {
         for _ in 0..MESSAGES_PER_TURN_MAX {
             let Some(socket) = &self.socket else { return };
             let length = match recv(socket.as_raw_fd(), &mut self.buffer, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return self.disconnect(now, registry, "it closed the connection".into()),
                 Ok(length) => length,
-                Err(Errno::EAGAIN) => break,
+                Err(Errno::EAGAIN) => {
+                    self.unread = false;
+                    break;
+                }
                 Err(Errno::EINTR) => continue,
                 Err(errno) => return self.disconnect(now, registry, errno.to_string()),
             };
@@ -240,6 +272,8 @@ impl Client {
             if let Err(reason) = outcome {
                 return self.disconnect(now, registry, reason);
             }
+            // Each sign of life counts; `flush` starts the wait for the next one.
+            self.answer_by = None;
         }
         self.flush(now, registry);
     }
@@ -251,8 +285,12 @@ impl Client {
             // The descriptor goes away with the drop; a failure to deregister changes nothing.
             let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
         }
-        self.state = State::Away { retry_at: now + RECONNECT_INTERVAL };
+        let refused = self.state == State::Greeting;
+        let pause = if refused { REFUSED_INTERVAL } else { RECONNECT_INTERVAL };
+        self.state = State::Away { retry_at: now + pause };
         self.in_flight.clear();
+        self.answer_by = None;
+        self.unread = false;
         self.pending.clear();
         self.outgoing.clear();
         self.ends_resync = false;
@@ -352,6 +390,7 @@ impl Client {
             Reply::Configured { number, ports, workers } => {
                 self.take_in_flight(number)?;
                 self.state = State::Ready;
+                self.last_failure.clear();
                 self.pending.push(Command::ResyncBegin);
                 self.events.push_back(Event::Connected { ports, workers });
                 self.events.push_back(Event::Resynchronise);
@@ -380,10 +419,8 @@ impl Client {
                 self.take_in_flight(number)?;
                 self.events.push_back(Event::SessionCounters(sessions));
             }
-            Reply::Refused { number, error } => {
-                self.take_in_flight(number)?;
-                return Err(error.to_string());
-            }
+            // Whatever it refers to: a refusal of the connection itself answers no request.
+            Reply::Refused { error, .. } => return Err(error.to_string()),
             Reply::SessionEnded { key, counters } => {
                 self.events.push_back(Event::SessionEnded { key, counters });
             }
@@ -391,3 +428,6 @@ impl Client {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,11 +4,11 @@
 //! a subscriber who is told "up" is forwarded. A socket that has more to read than one turn takes is
 //! read again in the next turn, without waiting.
 
+mod parent;
 mod queries;
 mod shows;
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::errno::Errno;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 use xlns_dataplane::api::{Configuration, PortStatus};
@@ -80,6 +79,8 @@ pub struct EventLoop {
     resync_cursor: Option<usize>,
     resync_under_way: bool,
     gateway_checked: bool,
+    /// Told to whoever started this process.
+    ready: bool,
     stopping: Stopping,
 }
 
@@ -125,6 +126,7 @@ impl EventLoop {
             resync_cursor: None,
             resync_under_way: false,
             gateway_checked: false,
+            ready: false,
             stopping: Stopping::No,
         })
     }
@@ -146,6 +148,9 @@ impl EventLoop {
             }
             self.read_datagrams(now)?;
             self.read_netlink(now)?;
+            if self.dataplane.has_more() {
+                self.dataplane.handle_ready(now, self.poll.registry());
+            }
             self.lns.handle_timeout(now);
             self.routing.handle_timeout(now);
             self.dataplane.handle_timeout(now, self.poll.registry());
@@ -167,9 +172,9 @@ impl EventLoop {
     /// How long nothing has to be done.
     fn wait(&self) -> Option<Duration> {
         let backlog = self.netlink.has_more()
+            || self.dataplane.has_more()
             || self.unread.contains(&true)
-            || self.admin.has_query()
-            || (self.resync_under_way && self.dataplane.wants_commands());
+            || self.admin.has_query();
         if backlog {
             return Some(Duration::ZERO);
         }
@@ -195,7 +200,7 @@ impl EventLoop {
                 }
             }
             TOKEN_PARENT => self.read_parent(now),
-            TOKEN_DATAPLANE => self.dataplane.handle_ready(now, self.poll.registry()),
+            TOKEN_DATAPLANE => self.dataplane.wake(),
             // Read every turn while it has more.
             TOKEN_NETLINK => {}
             token if self.admin.owns(token) => {
@@ -215,16 +220,11 @@ impl EventLoop {
     /// Standard input says nothing; its end says that the parent is gone.
     fn read_parent(&mut self, now: Time) {
         let Some(fd) = self.parent else { return };
-        let mut ignored = [0; 64];
-        match nix::unistd::read(io::stdin(), &mut ignored) {
-            Ok(0) => {
-                // Level or not, the end is told once.
-                let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
-                self.parent = None;
-                self.stop(now, "the end of standard input");
-            }
-            Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(errno) => self.stop(now, errno.desc()),
+        if parent::has_ended(&io::stdin()) {
+            // Level or not, the end is told once.
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+            self.parent = None;
+            self.stop(now, "the end of standard input");
         }
     }
 
@@ -251,9 +251,8 @@ impl EventLoop {
         }
         if !self.gateway_checked && self.routing.is_synchronised() {
             self.gateway_checked = true;
-            let addresses: Vec<IpAddr> =
-                self.routing.host_addresses().map(|(address, _)| address).collect();
-            if let Some(conflict) = self.config.gateway_conflict(&addresses) {
+            let endpoints = self.routing.tunnel_endpoints();
+            if let Some(conflict) = self.config.gateway_conflict(&endpoints) {
                 return Err(io::Error::other(conflict.to_string()));
             }
         }
@@ -334,7 +333,6 @@ impl EventLoop {
                         interface = port.interface,
                         queues = port.queues,
                         mode = port.mode.name(),
-                        not_better = ?port.not_better,
                         "port"
                     );
                 }
@@ -350,7 +348,9 @@ impl EventLoop {
             Event::Synchronised => {
                 self.lns.handle_synchronised();
                 tracing::info!("data plane synchronised");
-                let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+                if !std::mem::replace(&mut self.ready, true) {
+                    let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
+                }
             }
             Event::SessionEnded { key, counters } => self.lns.handle_session_ended(key, counters),
             Event::CommandRefused { command, error } => {
@@ -377,15 +377,13 @@ impl EventLoop {
         tracing::info!(why, "stopping");
         let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Stopping]);
         self.stopping = Stopping::Until(now + STOP_WAIT);
-        for id in self.lns.tunnel_ids() {
-            self.lns.close_tunnel(now, id, "shutting down");
-        }
+        self.lns.shut_down(now);
     }
 
     fn is_over(&self, now: Time) -> bool {
         match self.stopping {
             Stopping::No => false,
-            Stopping::Until(at) => at <= now || self.lns.is_quiet(),
+            Stopping::Until(at) => at <= now || self.lns.is_quiet() && self.dataplane.is_quiet(),
         }
     }
 
@@ -394,6 +392,10 @@ impl EventLoop {
         self.routing.shutdown();
         while let Some(request) = self.routing.poll_kernel() {
             self.netlink.request(&request)?;
+        }
+        // The kernel answers before `request` returns, and more is sent as answers are read.
+        while self.netlink.is_waiting() {
+            self.netlink.receive()?;
         }
         Ok(())
     }

@@ -12,8 +12,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::errno::Errno;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg,
-    sendmmsg, setsockopt, sockopt,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockFlag,
+    SockProtocol, SockType, SockaddrStorage, bind, recvmmsg, sendmmsg, setsockopt, socket, sockopt,
 };
 
 /// The longest datagram taken; L2TP control messages and PPP control frames stay far below.
@@ -53,6 +53,7 @@ pub struct Sockets {
     sockets: Vec<Socket>,
     buffer: Vec<u8>,
     dropped: u64,
+    oversized: u64,
 }
 
 impl Sockets {
@@ -82,7 +83,12 @@ impl Sockets {
             let queue = VecDeque::new();
             sockets.push(Socket { socket, bound, queue, token, writable_wanted: false });
         }
-        Ok(Self { sockets, buffer: vec![0; BATCH_MAX * DATAGRAM_BYTES_MAX], dropped: 0 })
+        Ok(Self {
+            sockets,
+            buffer: vec![0; BATCH_MAX * DATAGRAM_BYTES_MAX],
+            dropped: 0,
+            oversized: 0,
+        })
     }
 
     /// The socket of a token.
@@ -93,6 +99,11 @@ impl Sockets {
     /// Datagrams dropped because a socket would not take them.
     pub fn dropped(&self) -> u64 {
         self.dropped
+    }
+
+    /// Datagrams received that were longer than [`DATAGRAM_BYTES_MAX`].
+    pub fn oversized(&self) -> u64 {
+        self.oversized
     }
 
     /// Reads at most one batch from socket `index` and hands each datagram over with the address it
@@ -122,8 +133,20 @@ impl Sockets {
         ) {
             Ok(results) => results,
             Err(Errno::EAGAIN) => return Ok(false),
-            // A pending ICMP error of an earlier send is not ours to end on: read on.
-            Err(Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::EINTR) => return Ok(true),
+            // A pending ICMP error of an earlier send, or memory short for a moment, is not ours to
+            // end on: read on.
+            Err(
+                Errno::ECONNREFUSED
+                | Errno::EHOSTUNREACH
+                | Errno::ENETUNREACH
+                | Errno::EHOSTDOWN
+                | Errno::ENETDOWN
+                | Errno::EPROTO
+                | Errno::EMSGSIZE
+                | Errno::ENOMEM
+                | Errno::ENOBUFS
+                | Errno::EINTR,
+            ) => return Ok(true),
             Err(errno) => return Err(errno.into()),
         };
         let mut count = 0;
@@ -146,6 +169,7 @@ impl Sockets {
                 }
             }
             if message.flags.contains(MsgFlags::MSG_TRUNC) {
+                self.oversized += 1;
                 continue;
             }
             for slice in message.iovs() {
@@ -284,8 +308,15 @@ mod libc_pktinfo {
 }
 
 fn open(bound: SocketAddr, registry: &Registry, token: Token) -> io::Result<UdpSocket> {
-    let socket = UdpSocket::bind(bound)?;
-    socket.set_nonblocking(true)?;
+    let family = if bound.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(family, SockType::Datagram, flags, SockProtocol::Udp)?;
+    if bound.is_ipv6() {
+        // "::" is every IPv6 address; IPv4 peers belong to a socket of their own.
+        setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(bound))?;
+    let socket = UdpSocket::from(socket);
     // The forced variant goes past the system's limit and needs a capability; without it take what
     // is given.
     if setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER_BYTES).is_err() {
@@ -385,5 +416,39 @@ mod tests {
             payload: vec![0],
         });
         assert_eq!(sockets.dropped(), 1);
+    }
+
+    #[test]
+    fn both_families_listen_on_the_same_port() {
+        let poll = Poll::new().unwrap();
+        let probe = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = probe.local_addr().unwrap().port();
+        drop(probe);
+        let listen = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+        let mut sockets = Sockets::bind(&listen, port, poll.registry(), 0).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.send_to(&[1], (Ipv4Addr::LOCALHOST, port)).unwrap();
+        let mut peers = Vec::new();
+        for index in 0..2 {
+            sockets.receive(index, |_, peer, _| peers.push((index, peer))).unwrap();
+        }
+        assert_eq!(peers, [(0, client.local_addr().unwrap())]);
+    }
+
+    #[test]
+    fn a_datagram_of_the_longest_is_taken_and_a_longer_one_counted() {
+        let poll = Poll::new().unwrap();
+        let probe = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = probe.local_addr().unwrap().port();
+        drop(probe);
+        let listen = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
+        let mut sockets = Sockets::bind(&listen, port, poll.registry(), 0).unwrap();
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for length in [DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX + 1] {
+            client.send_to(&vec![0; length], (Ipv4Addr::LOCALHOST, port)).unwrap();
+        }
+        let mut lengths = Vec::new();
+        sockets.receive(0, |_, _, octets| lengths.push(octets.len())).unwrap();
+        assert_eq!((lengths, sockets.oversized()), (vec![DATAGRAM_BYTES_MAX], 1));
     }
 }

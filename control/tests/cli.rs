@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 use xlns_control::admin::{
-    CounterRow, Query, Request, Response, RouteRow, Server, SessionFilter, SessionRow,
+    CounterRow, Cursor, Query, Request, Response, RouteRow, Server, SessionFilter, SessionRow,
     SessionSelector, TunnelRow, TunnelSelector,
 };
 
@@ -127,7 +127,7 @@ struct Fake {
     thread: Option<JoinHandle<Vec<Request>>>,
 }
 
-type Answer = fn(&Query) -> Result<(Vec<Response>, Option<u64>), String>;
+type Answer = fn(&Query) -> Result<(Vec<Response>, Option<Cursor>), String>;
 
 impl Fake {
     fn start(answer: Answer) -> Self {
@@ -257,9 +257,10 @@ fn nothing_is_said_to_be_nothing() {
 fn many_sessions_come_in_pages() {
     const SESSIONS: u64 = 20_000;
     let fake = Fake::start(|query| {
-        let end = (query.cursor + 256).min(SESSIONS);
-        let rows = (query.cursor..end).map(|index| Response::Session(session(index))).collect();
-        Ok((rows, (end < SESSIONS).then_some(end)))
+        let start = query.cursor.number();
+        let end = (start + 256).min(SESSIONS);
+        let rows = (start..end).map(|index| Response::Session(session(index))).collect();
+        Ok((rows, (end < SESSIONS).then_some(Cursor::At(end))))
     });
     let output = fake.xlns(&["show", "sessions"]);
     let lines: Vec<&str> = out(&output).lines().collect();

@@ -351,7 +351,7 @@ fn subscriber_prefixes_are_installed_on_the_tun_device() {
                     && here.ip("route show proto 170").contains("100.64.0.0/16 dev xlns0")
                     && here.ip("-6 route show proto 170").contains("2001:db8:64::/48 dev xlns0")
             });
-            assert!(!control.routing.is_gateway_tunnel_endpoint());
+            assert!(!control.routing.tunnel_endpoints().contains(&"100.64.0.1".parse().unwrap()));
             assert_eq!(control.tables.route("100.64.0.0/16"), None, "ours is not mirrored");
             // The data plane is restarted.
             here.ip("link del xlns0");

@@ -280,7 +280,10 @@ pub struct Totals {
 }
 
 /// Rows of a JSON answer: lines, or one list.
-fn rows(text: &str) -> Result<Vec<Value>> {
+///
+/// # Errors
+/// Where it is no JSON.
+pub fn rows(text: &str) -> Result<Vec<Value>> {
     let lines: serde_json::Result<Vec<Value>> =
         serde_json::Deserializer::from_str(text).into_iter().collect();
     match lines {

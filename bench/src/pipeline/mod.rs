@@ -19,7 +19,7 @@ use xlns_dataplane::port::memory::MemoryPool;
 use xlns_dataplane::verdict::Verdict;
 
 use crate::allocation::allocations;
-use crate::clock;
+use crate::{clock, memory};
 use load::{Direction, Load};
 
 /// What to measure.
@@ -111,25 +111,17 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 }
 
 fn fill(sessions: u32) -> Result<(Load, Filling), Box<dyn Error>> {
-    let before = resident_bytes()?;
+    let before = memory::resident_bytes()?;
     let start = clock::now();
     let load = Load::new(sessions)?;
     let elapsed = start.elapsed();
-    let bytes = resident_bytes()?.saturating_sub(before);
+    let bytes = memory::resident_bytes()?.saturating_sub(before);
     let filling = Filling {
         sessions,
         sessions_per_second: f64::from(sessions) / elapsed.as_secs_f64(),
         bytes_per_session: bytes as f64 / f64::from(sessions),
     };
     Ok((load, filling))
-}
-
-/// Resident memory of this process.
-fn resident_bytes() -> Result<u64, Box<dyn Error>> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()).ok_or("no VmRSS")?;
-    Ok(kilobytes.parse::<u64>()? * 1024)
 }
 
 fn measure(

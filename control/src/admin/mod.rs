@@ -18,7 +18,7 @@ pub use protocol::{
     CounterRow, PortRow, Request, Response, RouteRow, SessionFilter, SessionRow, SessionSelector,
     TunnelRow, TunnelSelector, WorkerRow,
 };
-pub use server::{ConnectionId, PAGE_BYTES_MAX, PAGE_ROWS, Query, Server, TOKENS};
+pub use server::{ConnectionId, Cursor, PAGE_BYTES_MAX, PAGE_ROWS, Query, Server, TOKENS};
 
 /// Where the socket is unless the configuration says otherwise.
 pub const SOCKET_DEFAULT: &str = "/run/xlns/admin.sock";

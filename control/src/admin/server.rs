@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
+use ipnet::IpNet;
 use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
@@ -50,8 +51,30 @@ pub struct Query {
     pub connection: ConnectionId,
     /// What is asked.
     pub request: Request,
-    /// 0 at first, then what the reply before gave: where to go on.
-    pub cursor: u64,
+    /// [`Cursor::START`] at first, then what the reply before gave.
+    pub cursor: Cursor,
+}
+
+/// Where an answer goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    /// At this number; its meaning is the owner's.
+    At(u64),
+    /// Behind this prefix.
+    Behind(IpNet),
+}
+
+impl Cursor {
+    /// At the beginning.
+    pub const START: Self = Self::At(0);
+
+    /// The number; 0 where there is none.
+    pub fn number(self) -> u64 {
+        match self {
+            Self::At(number) => number,
+            Self::Behind(_) => 0,
+        }
+    }
 }
 
 /// The admin socket and its connections.
@@ -89,9 +112,9 @@ enum Task {
     /// Nothing is asked.
     Idle,
     /// The next page is wanted as soon as the one before is sent.
-    Answering { request: Request, cursor: u64, rows: u64 },
+    Answering { request: Request, cursor: Cursor, rows: u64 },
     /// The owner has, or will get, the question.
-    Asked { request: Request, cursor: u64, rows: u64 },
+    Asked { request: Request, cursor: Cursor, rows: u64 },
     /// Closed as soon as everything is sent.
     Closing,
 }
@@ -157,7 +180,7 @@ impl Server {
     /// Answers a question with rows, at most about [`PAGE_ROWS`]. With `next_cursor` the same
     /// question is asked again from there once the client has taken these; without, the answer
     /// ends.
-    pub fn reply(&mut self, id: ConnectionId, rows: &[Response], next_cursor: Option<u64>) {
+    pub fn reply(&mut self, id: ConnectionId, rows: &[Response], next_cursor: Option<Cursor>) {
         let Some(connection) = self.connection(id) else { return };
         let task = std::mem::replace(&mut connection.task, Task::Closing);
         let Task::Asked { request, rows: before, .. } = task else { return };
@@ -309,7 +332,7 @@ impl Connection {
 
     fn take_request(&mut self, line: &[u8]) {
         match serde_json::from_slice(line) {
-            Ok(request) => self.task = Task::Asked { request, cursor: 0, rows: 0 },
+            Ok(request) => self.task = Task::Asked { request, cursor: Cursor::START, rows: 0 },
             Err(error) => {
                 let message = format!("not a request: {error}");
                 self.push(&Response::Error { message });

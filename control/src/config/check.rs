@@ -64,14 +64,13 @@ const GATEWAY_HELP: &str = "take another address, one of a pool's or any that on
      set allow_gateway_on_listen_address = true";
 
 impl Config {
-    /// Whether the gateway is an address that tunnels end at. `host_addresses` are the addresses of
-    /// this host's interfaces, without those of `dataplane.tun_name`; they count where `lns.listen`
-    /// names an unspecified address.
-    pub fn gateway_conflict(&self, host_addresses: &[IpAddr]) -> Option<GatewayConflict> {
+    /// Whether the gateway is an address that tunnels end at. `endpoints` are this host's addresses
+    /// that an unspecified address in `lns.listen` stands for; the gateway on `dataplane.tun_name`,
+    /// where it is for what is inside tunnels, is none.
+    pub fn gateway_conflict(&self, endpoints: &[IpAddr]) -> Option<GatewayConflict> {
         let gateway = IpAddr::V4(self.lns.gateway);
         let any = self.lns.listen.contains(&IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let conflicts =
-            self.lns.listen.contains(&gateway) || (any && host_addresses.contains(&gateway));
+        let conflicts = self.lns.listen.contains(&gateway) || any && endpoints.contains(&gateway);
         (conflicts && !self.lns.allow_gateway_on_listen_address)
             .then_some(GatewayConflict { address: self.lns.gateway })
     }

@@ -49,6 +49,10 @@ const CORE_MAX: i64 = 1023;
 
 const WORKERS_MAX: i64 = xlns_dataplane::api::WORKERS_MAX as i64;
 
+const TUNNELS_MAX: i64 = crate::lns::TUNNELS_MAX as i64;
+
+const TUNNEL_SESSIONS_MAX: i64 = crate::l2tp::tunnel::SESSIONS_MAX as i64;
+
 /// Every key; tables in the order of the file.
 pub const KEYS: &[Key] = &[
     key("lns", "host_name"),
@@ -62,13 +66,13 @@ pub const KEYS: &[Key] = &[
     number("l2tp", "retransmit_max_ms", 100..=60_000, "milliseconds"),
     number("l2tp", "retransmit_tries", 1..=30, "tries"),
     number("l2tp", "hello_interval_seconds", 1..=3600, "seconds"),
-    // Tunnel and session IDs have 16 bits and 0 is none.
-    number("l2tp", "tunnels_max", 1..=65_535, "tunnels"),
-    number("l2tp", "tunnels_per_peer_max", 1..=65_535, "tunnels"),
-    number("l2tp", "tunnels_half_open_max", 1..=65_535, "tunnels"),
+    // IDs have 16 bits, and enough of them stay free that one is found by chance.
+    number("l2tp", "tunnels_max", 1..=TUNNELS_MAX, "tunnels"),
+    number("l2tp", "tunnels_per_peer_max", 1..=TUNNELS_MAX, "tunnels"),
+    number("l2tp", "tunnels_half_open_max", 1..=TUNNELS_MAX, "tunnels"),
     // 128 octets a session in the data plane: 1 GiB at the most.
     number("l2tp", "sessions_max", 1..=8_388_608, "sessions"),
-    number("l2tp", "sessions_per_tunnel_max", 1..=65_535, "sessions"),
+    number("l2tp", "sessions_per_tunnel_max", 1..=TUNNEL_SESSIONS_MAX, "sessions"),
     number("l2tp", "sccrq_per_second_max", 1..=1_000_000, "messages a second"),
     number("l2tp", "sccrq_per_second_per_source_max", 1..=1_000_000, "messages a second"),
     key("ppp", "authentication"),

@@ -6,7 +6,7 @@ use xlns_dataplane::counters::SessionCounters;
 use super::EventLoop;
 use super::shows::SessionsPage;
 use crate::admin::{
-    ConnectionId, CounterRow, PAGE_ROWS, PortRow, Query, Request, Response, RouteRow,
+    ConnectionId, CounterRow, Cursor, PAGE_ROWS, PortRow, Query, Request, Response, RouteRow,
     SessionFilter, WorkerRow,
 };
 use crate::time::Time;
@@ -20,12 +20,12 @@ impl EventLoop {
         let Query { connection, request, cursor } = query;
         match request {
             Request::ShowTunnels => {
-                let (rows, next) = self.lns.tunnel_rows(now, cursor, PAGE_ROWS);
+                let (rows, next) = self.lns.tunnel_rows(now, cursor.number(), PAGE_ROWS);
                 let rows: Vec<_> = rows.into_iter().map(Response::Tunnel).collect();
-                self.admin.reply(connection, &rows, next);
+                self.admin.reply(connection, &rows, next.map(Cursor::At));
             }
             Request::ShowSessions { filter } => {
-                self.ask_sessions(now, connection, &filter, cursor);
+                self.ask_sessions(now, connection, &filter, cursor.number());
             }
             Request::ShowRoutes => self.answer_routes(connection, cursor),
             Request::ShowPorts | Request::ShowWorkers | Request::ShowCounters => {
@@ -73,7 +73,7 @@ impl EventLoop {
 
     fn reply_sessions(&mut self, page: SessionsPage) {
         let rows: Vec<_> = page.rows.into_iter().map(Response::Session).collect();
-        self.admin.reply(page.connection, &rows, page.next_cursor);
+        self.admin.reply(page.connection, &rows, page.next_cursor.map(Cursor::At));
     }
 
     pub(super) fn answer_counters(&mut self, counters: &Counters) {
@@ -117,6 +117,9 @@ impl EventLoop {
         let dropped = self.sockets.dropped();
         let text = "Datagrams that the L2TP sockets would not send.";
         rows.push(CounterRow::new("control", "datagrams_not_sent", dropped, text));
+        let oversized = self.sockets.oversized();
+        let text = "Datagrams on the L2TP sockets that are too long for a control message.";
+        rows.push(CounterRow::new("control", "datagrams_oversized", oversized, text));
         if let Some(counters) = counters {
             let interfaces: Vec<&str> =
                 self.ports.iter().map(|port| port.interface.as_str()).collect();
@@ -126,10 +129,14 @@ impl EventLoop {
         self.admin.reply(connection, &rows, None);
     }
 
-    /// Routes in the order of their prefixes; the cursor is the number of those already told.
-    fn answer_routes(&mut self, connection: ConnectionId, cursor: u64) {
-        let skip = usize::try_from(cursor).unwrap_or(usize::MAX);
-        let mut routes = self.routing.routes().skip(skip);
+    /// Routes in the order of their prefixes.
+    fn answer_routes(&mut self, connection: ConnectionId, cursor: Cursor) {
+        let behind = match cursor {
+            Cursor::At(_) => None,
+            Cursor::Behind(prefix) => Some(prefix),
+        };
+        let mut routes = self.routing.routes_behind(behind);
+        let mut last = None;
         let mut rows = Vec::with_capacity(PAGE_ROWS);
         for (prefix, target) in routes.by_ref().take(PAGE_ROWS) {
             let (target, port, gateway) = match target {
@@ -144,8 +151,9 @@ impl EventLoop {
                 .unwrap_or_default();
             let target = target.to_owned();
             rows.push(Response::Route(RouteRow { prefix, target, interface, gateway }));
+            last = Some(Cursor::Behind(prefix));
         }
-        let next = routes.next().is_some().then(|| cursor + rows.len() as u64);
+        let next = routes.next().and(last);
         drop(routes);
         self.admin.reply(connection, &rows, next);
     }

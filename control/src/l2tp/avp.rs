@@ -235,7 +235,7 @@ fn recoverable(avp: Avp<'_>, fault: Fault) -> Result<(), Fault> {
 }
 
 /// The value, uncovered where it is hidden. Any attribute may come hidden, whatever the RFC says
-/// of it, since some peers hide all (interop.md row 37).
+/// of it, since some peers hide all (docs/peers.md row 37).
 fn reveal<'a>(
     avp: Avp<'a>,
     entry: &Entry,
@@ -364,12 +364,12 @@ mod tests {
 
     #[test]
     fn unknown_avps_by_their_m_bit() {
-        // interop.md row 9: what Windows adds to its ICRQ, and the same with M.
+        // docs/peers.md row 9: what Windows adds to its ICRQ, and the same with M.
         assert_eq!(fault(&avp(0, 311, 1, &[0; 16])), None);
         let refused = fault(&avp(0x80, 311, 1, &[0; 16])).unwrap();
         assert_eq!(refused.error, ErrorCode::UnknownAvp);
         assert_eq!(refused.text, "unknown mandatory AVP, vendor 311 type 1");
-        // interop.md row 25: the type alone does not make it a Host Name.
+        // docs/peers.md row 25: the type alone does not make it a Host Name.
         let body = avp(0, 3561, 7, b"dsl");
         let collected = Collected::new(Avps::new(&body), None);
         assert_eq!(collected.bytes(Attribute::HostName), None);

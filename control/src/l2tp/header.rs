@@ -25,7 +25,7 @@ impl Flags {
 const VERSION: u16 = 2;
 const VERSION_MASK: u16 = 0x000f;
 /// Flags and version of every control message that we send; some peers take no other
-/// (interop.md row 6).
+/// (docs/peers.md row 6).
 const CONTROL_FLAGS: u16 = Flags::CONTROL | Flags::LENGTH | Flags::SEQUENCE | VERSION;
 /// Octets of a control message's header.
 pub const CONTROL_HEADER_BYTES: usize = 12;
@@ -283,7 +283,7 @@ mod tests {
         out.push(0xff);
         let header = parse(&out).unwrap();
         assert_eq!((header.ns, header.payload(&out)), (Sequence(3), &[0xff_u8][..]));
-        // L, S, O and P at once, an offset of 0 (interop.md row 33) and one of 3.
+        // L, S, O and P at once, an offset of 0 (docs/peers.md row 33) and one of 3.
         for (offset, payload) in [(0, &[1_u8, 2, 3, 4][..]), (3, &[4][..]), (4, &[][..])] {
             let datagram = [0x4b, 2, 0, 18, 0, 7, 0, 9, 0, 1, 0, 0, 0, offset, 1, 2, 3, 4];
             assert_eq!(parse(&datagram).unwrap().payload(&datagram), payload);

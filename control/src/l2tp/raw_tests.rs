@@ -47,7 +47,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Takes a datagram apart, and checks what every one must be like (interop.md row 6).
+    /// Takes a datagram apart, and checks what every one must be like (docs/peers.md row 6).
     pub(crate) fn read(datagram: &[u8]) -> Self {
         let field = |at: usize| u16::from_be_bytes([datagram[at], datagram[at + 1]]);
         assert_eq!(field(0), 0xc802, "flags and version");

@@ -152,7 +152,7 @@ impl ResultCode {
         self.code.into()
     }
 
-    /// Reads an AVP's value, in the forms seen: 2 octets, 4, or more with a text (interop.md row
+    /// Reads an AVP's value, in the forms seen: 2 octets, 4, or more with a text (docs/peers.md row
     /// 8), or in the host order of a little-endian machine, when only the first two octets mean
     /// something (row 1). `None`: not even a code.
     pub fn decode(value: &[u8]) -> Option<Self> {
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn host_order_is_swapped_and_its_error_code_ignored() {
-        // interop.md row 1: eight octets of which two are real.
+        // docs/peers.md row 1: eight octets of which two are real.
         let result = ResultCode::decode(&[1, 0, 0xde, 0xad, 0xbe, 0xef, 0, 0]).unwrap();
         assert_eq!(result, ResultCode::tunnel(TunnelResult::Cleared, None, ""));
         // The same code in network order keeps its error code.

@@ -56,7 +56,7 @@ pub fn response(message_type: u8, secret: &[u8], challenge: &[u8]) -> [u8; RESPO
     digest(&[&[message_type], secret, challenge])
 }
 
-/// Whether `received` answers `challenge`. Some peers append octets to the sixteen (interop.md
+/// Whether `received` answers `challenge`. Some peers append octets to the sixteen (docs/peers.md
 /// row 16); the comparison takes the same time wherever the difference is.
 pub fn verify(message_type: u8, secret: &[u8], challenge: &[u8], received: &[u8]) -> bool {
     let expected = response(message_type, secret, challenge);
@@ -133,7 +133,7 @@ mod tests {
     fn right_and_wrong_answers() {
         let answer = response(3, b"secret", b"challenge");
         assert!(verify(3, b"secret", b"challenge", &answer));
-        // interop.md row 16: six more octets.
+        // docs/peers.md row 16: six more octets.
         let mut longer = answer.to_vec();
         longer.extend([1, 2, 3, 4, 5, 6]);
         assert!(verify(3, b"secret", b"challenge", &longer));

@@ -182,7 +182,7 @@ impl Transport {
             self.on_acknowledgement(acknowledges);
         }
         if body.is_empty() {
-            // Never answered: two ends would go on for ever (interop.md row 28).
+            // Never answered: two ends would go on for ever (docs/peers.md row 28).
             return Receipt::Zlb;
         }
         if header.ns == self.expected {
@@ -257,7 +257,7 @@ impl Transport {
     }
 
     /// Asks for a ZLB as the next datagram, also where a message could carry the acknowledgement:
-    /// some peers go on only after one (interop.md row 5).
+    /// some peers go on only after one (docs/peers.md row 5).
     pub fn acknowledge_by_zlb(&mut self) {
         self.zlb_now = true;
     }
@@ -313,7 +313,7 @@ impl Transport {
         // An unanswered HELLO on an idle connection says nothing of congestion.
         let only_probes = self.queue.iter().all(|queued| queued.probe);
         if self.tries >= self.timing.retransmit_tries {
-            // Some peers never acknowledge a HELLO: while they are heard they live (interop.md
+            // Some peers never acknowledge a HELLO: while they are heard they live (docs/peers.md
             // row 7).
             if !only_probes || now.since(self.last_heard) >= self.timing.cycle() {
                 self.dead = true;

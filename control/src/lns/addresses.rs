@@ -43,6 +43,8 @@ pub struct Addresses {
     pools: Vec<(String, Pool)>,
     /// Fixed addresses in use; at most one for each user.
     fixed: BTreeSet<Ipv4Addr>,
+    /// Free addresses of all pools while nobody has one.
+    available: usize,
 }
 
 impl Addresses {
@@ -64,7 +66,8 @@ impl Addresses {
             }
             pools.push((pool.name.clone(), built));
         }
-        Ok(Self { pools, fixed: BTreeSet::new() })
+        let available = pools.iter().map(|(_, pool)| pool.free() as usize).sum();
+        Ok(Self { pools, fixed: BTreeSet::new(), available })
     }
 
     /// An address for this user; `None` where none is free.
@@ -92,6 +95,11 @@ impl Addresses {
                 self.fixed.remove(&address);
             }
         }
+    }
+
+    /// Number of addresses that were not given back, fixed ones among them.
+    pub fn in_use(&self) -> usize {
+        self.available - self.free() + self.fixed.len()
     }
 
     /// Number of free addresses in all pools.

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use xlns_dataplane::api::{Command, Session, SessionKey};
-use xlns_dataplane::counters::SessionCounters;
 
 use super::{CALLS_MAX, Ending, Lns, LnsCounter, TimerKey};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
@@ -20,6 +19,9 @@ use crate::udp::Transmit;
 
 /// What a call is refused or ended with where something is full.
 const NO_ROOM: CallResult = CallResult::NoFacilitiesTemporary;
+
+/// Told to a subscriber, and to its LAC, when the pool is exhausted or the fixed address in use.
+const NO_ADDRESS: &str = "no address is free";
 
 /// Protocol of a PPP disconnect cause: LCP, or no single one (RFC 3145 section 2).
 const LCP: u16 = 0xc021;
@@ -100,6 +102,9 @@ impl Lns {
             }
         }
         call.phase = Phase::Link(link);
+        // Some peers listen for PPP only once ICCN is acknowledged: a Configure-Request that went
+        // ahead would be lost, and cost a Restart timer (docs/peers.md rows 5 and 35).
+        self.transmit_control(tunnel);
         self.drive_call(now, index);
     }
 
@@ -121,6 +126,13 @@ impl Lns {
         match event {
             ppp::Event::LcpUp { .. } => self.set_forwarding(index, Forwarding::Echo),
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
+            ppp::Event::Identification { message } => {
+                if let Some(call) = self.calls.get(index) {
+                    let (tunnel, session) = (call.tunnel.0, call.session.0);
+                    let message = printable(&message);
+                    tracing::debug!(tunnel, session, message, "subscriber identifies itself");
+                }
+            }
             ppp::Event::NetworkUp { address } => {
                 self.set_forwarding(index, Forwarding::Packets);
                 self.counters.add(LnsCounter::CallsUp);
@@ -141,7 +153,7 @@ impl Lns {
 
     /// Answers the subscriber's proof: with an address, or with a refusal.
     fn authenticate(&mut self, now: Time, index: usize, credentials: &Credentials) {
-        let user: Box<str> = String::from_utf8_lossy(&credentials.name).into();
+        let user: Box<str> = printable(&credentials.name).into();
         let granted = self.grant(index, credentials);
         let Some(call) = self.calls.get_mut(index) else { return };
         let (tunnel, session) = (call.tunnel.0, call.session.0);
@@ -173,7 +185,8 @@ impl Lns {
             return Err("authentication failed");
         };
         let Some(call) = self.calls.get_mut(index) else { return Err("the call is gone") };
-        let same_user = call.user.as_deref().map(str::as_bytes) == Some(&credentials.name);
+        // Of users that exist: their names hold nothing that is not printable.
+        let same_user = call.user.as_deref() == Some(&*printable(&credentials.name));
         if let Some(lease) = &call.lease
             && same_user
         {
@@ -188,8 +201,9 @@ impl Lns {
                 Ok(address)
             }
             None => {
+                call.without_address = true;
                 self.counters.add(LnsCounter::PoolExhausted);
-                Err("no address is free")
+                Err(NO_ADDRESS)
             }
         }
     }
@@ -222,6 +236,15 @@ impl Lns {
         call.entry(&ends, self.config.lns.gateway)
     }
 
+    /// Sends the control messages and acknowledgements that are due.
+    pub(super) fn transmit_control(&mut self, id: TunnelId) {
+        let Some(entry) = self.tunnels.get_mut(&id) else { return };
+        let (local, peer) = (entry.local, entry.peer);
+        while let Some(payload) = entry.tunnel.poll_transmit() {
+            self.transmissions.push_back(Transmit { local, peer, payload });
+        }
+    }
+
     /// Sends the frames of a call's link inside L2TP data messages.
     fn transmit_frames(&mut self, index: usize) {
         let Some(call) = self.calls.get_mut(index) else { return };
@@ -244,11 +267,19 @@ impl Lns {
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
         let (tunnel, session) = (call.tunnel, call.session);
-        let text = cause.to_string();
+        let refused = *cause == DownCause::AuthenticationFailed;
+        let (text, (result, ppp_cause)) = if refused && call.without_address {
+            (NO_ADDRESS.to_owned(), (NO_ROOM, without_address()))
+        } else {
+            (cause.to_string(), disconnect_reason(*cause))
+        };
         if let Some(entry) = self.tunnels.get_mut(&tunnel) {
-            let (result, ppp_cause) = disconnect_reason(*cause);
-            // Beside "general error" a peer expects a code: our own reasons are the vendor's.
-            let error = (result == CallResult::Error).then_some(ErrorCode::Vendor);
+            let error = match result {
+                // Beside "general error" a peer expects a code: our own reasons are the vendor's.
+                CallResult::Error => Some(ErrorCode::Vendor),
+                NO_ROOM => Some(ErrorCode::TryAnother),
+                _ => None,
+            };
             entry.tunnel.disconnect_call(now, session, result, error, &text, Some(ppp_cause));
         }
         self.end_call(now, tunnel, session, &text);
@@ -325,26 +356,21 @@ impl Lns {
         self.push_command(Command::SessionRemove(call.key()));
     }
 
-    /// The data plane counted the last packet of an ended session, or has forgotten it.
-    pub(super) fn finish_ending(&mut self, key: SessionKey, counters: Option<SessionCounters>) {
-        let Some(ending) = self.ending.remove(&key) else { return };
-        if let Some(counters) = counters {
-            self.ended_totals.upstream_packets += counters.upstream_packets;
-            self.ended_totals.upstream_bytes += counters.upstream_bytes;
-            self.ended_totals.downstream_packets += counters.downstream_packets;
-            self.ended_totals.downstream_bytes += counters.downstream_bytes;
-            tracing::debug!(
-                tunnel = key.local_tunnel_id,
-                session = key.local_session_id,
-                user = ending.user.as_deref().unwrap_or(""),
-                ?counters,
-                "final counters"
-            );
-        }
-        if let Some(lease) = ending.lease {
+    /// The data plane has no more to do with an ended session: its address is free.
+    pub(super) fn finish_ending(&mut self, key: SessionKey) {
+        let lease = self.ending.remove(&key).and_then(|ending| ending.lease);
+        if let Some(lease) = lease {
             self.addresses.release(lease);
         }
     }
+}
+
+/// What CDN adds for a subscriber who was right but found no address free: none of the codes of RFC
+/// 3145 says so, the text does.
+fn without_address() -> PppDisconnectCause {
+    let code = PppDisconnectCode::NoInformation;
+    let message = NO_ADDRESS.to_owned();
+    PppDisconnectCause { code, protocol: NONE, direction: AT_SENDER, message }
 }
 
 /// What CDN says when PPP is over: the result (RFC 2661 section 4.4.2) and the PPP cause (RFC 3145

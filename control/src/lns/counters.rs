@@ -44,6 +44,7 @@ lns_counters! {
     AuthenticationRefused, "authentication_refused", "Subscribers whose name or proof was wrong.";
     PoolExhausted, "pool_exhausted", "Subscribers refused because no address was free.";
     ForwardingRefused, "forwarding_refused", "Sessions that the data plane refused to carry.";
+    CommandsRefused, "commands_refused", "Routes, neighbours and addresses that the data plane refused.";
     DataNoSuchTunnel, "data_no_such_tunnel", "Data messages on the control socket for an unknown tunnel.";
     DataNoSuchSession, "data_no_such_session", "Data messages on the control socket for an unknown session.";
     DataOuterAddress, "data_outer_address", "Data messages on the control socket from another address or port than their tunnel's.";

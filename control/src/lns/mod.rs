@@ -6,12 +6,14 @@
 //! address is free again only after the data plane said that the session's last packet is counted.
 
 mod addresses;
+mod audit;
 mod calls;
 mod control_plane;
 mod counters;
+mod setup;
 mod show;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -35,12 +37,18 @@ use crate::udp::Transmit;
 use crate::users::Users;
 
 pub use addresses::{AddressesError, Lease};
+pub use audit::Census;
 pub use counters::LnsCounter;
+pub use setup::TUNNELS_MAX;
 
 use addresses::Addresses;
 
 /// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
 const COMMANDS_MAX: usize = 1 << 20;
+
+/// Refusals that are logged, of SCCRQs and by the data plane: enough to find what is misconfigured,
+/// too few to fill a disk.
+const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
 
 /// A peer that a tunnel needs, or needs no more: its neighbour is kept alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +68,6 @@ struct TunnelEntry {
     profile: Option<usize>,
     /// Keyed hash of the SCCRQ: tells a retransmission from a peer that started anew.
     sccrq_hash: u64,
-    /// An older tunnel that the same SCCRQ, octet for octet, had opened long ago.
-    repeats: Option<TunnelId>,
     started: Time,
     established: bool,
     calls: BTreeMap<SessionId, usize>,
@@ -118,8 +124,9 @@ pub struct Lns {
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
     /// retransmitted SCCRQ belongs to. Anybody may forge one, so another SCCRQ is another tunnel,
-    /// and takes the place of the one there only when it is established.
-    tunnels_by_peer: BTreeMap<(SocketAddr, TunnelId, u64), TunnelId>,
+    /// and takes the place of the one there only when it is established. So is the same SCCRQ long
+    /// after: the last part, our Tunnel ID, tells them apart.
+    tunnels_by_peer: BTreeSet<(SocketAddr, TunnelId, u64, TunnelId)>,
     tunnels_per_address: HashMap<IpAddr, u32>,
     tunnels_half_open: u32,
     calls: Slab<Call>,
@@ -130,6 +137,8 @@ pub struct Lns {
     commands_lost: bool,
     peer_changes: VecDeque<PeerChange>,
     dataplane_ready: bool,
+    /// No tunnel is opened any more.
+    shutting_down: bool,
     counters: counters::LnsCounters,
     refusal_log: Bucket,
     /// Forwarding totals of sessions that ended.
@@ -149,7 +158,7 @@ impl Lns {
             hasher.clone(),
         );
         Ok(Self {
-            tunnel_configs: control_plane::tunnel_configs(&config),
+            tunnel_configs: setup::tunnel_configs(&config),
             ppp_config: calls::ppp_config(&config),
             rng: StdRng::from_seed(seed),
             limiter,
@@ -157,7 +166,7 @@ impl Lns {
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
             tunnels: BTreeMap::new(),
-            tunnels_by_peer: BTreeMap::new(),
+            tunnels_by_peer: BTreeSet::new(),
             tunnels_per_address: HashMap::new(),
             tunnels_half_open: 0,
             calls: Slab::new(),
@@ -168,6 +177,7 @@ impl Lns {
             commands_lost: false,
             peer_changes: VecDeque::new(),
             dataplane_ready: false,
+            shutting_down: false,
             counters: counters::LnsCounters::default(),
             refusal_log: Bucket::default(),
             ended_totals: SessionCounters::default(),
@@ -239,9 +249,10 @@ impl Lns {
         self.peer_changes.pop_front()
     }
 
-    /// Whether every message to the peers is acknowledged.
+    /// Whether every command is handed out and every message to the peers acknowledged.
     pub fn is_quiet(&self) -> bool {
-        self.transmissions.is_empty()
+        self.commands.is_empty()
+            && self.transmissions.is_empty()
             && self.tunnels.values().all(|entry| entry.tunnel.status().queued == 0)
     }
 
@@ -293,26 +304,51 @@ impl Lns {
             .map(|(key, _)| *key)
             .collect();
         for key in gone {
-            self.finish_ending(key, None);
+            self.finish_ending(key);
         }
     }
 
     /// A removed session's last packet was counted.
     pub fn handle_session_ended(&mut self, key: SessionKey, counters: SessionCounters) {
-        self.finish_ending(key, Some(counters));
+        let totals = &mut self.ended_totals;
+        totals.upstream_packets += counters.upstream_packets;
+        totals.upstream_bytes += counters.upstream_bytes;
+        totals.downstream_packets += counters.downstream_packets;
+        totals.downstream_bytes += counters.downstream_bytes;
+        let user = self.ending.get(&key).and_then(|ending| ending.user.as_deref());
+        tracing::debug!(
+            tunnel = key.local_tunnel_id,
+            session = key.local_session_id,
+            user = user.unwrap_or(""),
+            ?counters,
+            "final counters"
+        );
+        self.finish_ending(key);
     }
 
-    /// The data plane refused a command: a session that it cannot carry is ended.
+    /// The data plane refused a command: a session that it cannot carry is ended, and one that it
+    /// does not have is gone.
     pub fn handle_refused(&mut self, now: Time, command: &Command, error: &api::CommandError) {
+        let logged = self.refusal_log.take(now, REFUSALS_LOGGED_PER_SECOND);
         match command {
             Command::SessionSet(session) => {
                 let tunnel = TunnelId(session.key.local_tunnel_id);
                 let id = SessionId(session.key.local_session_id);
-                tracing::error!(tunnel = tunnel.0, session = id.0, %error, "session refused by the data plane");
+                if logged {
+                    let (tunnel, session) = (tunnel.0, id.0);
+                    tracing::error!(tunnel, session, %error, "session refused by the data plane");
+                }
                 self.counters.add(LnsCounter::ForwardingRefused);
                 self.disconnect_for_resources(now, tunnel, id);
             }
-            other => tracing::error!(?other, %error, "command refused by the data plane"),
+            // No SessionEnded will follow.
+            Command::SessionRemove(key) => self.finish_ending(*key),
+            other => {
+                self.counters.add(LnsCounter::CommandsRefused);
+                if logged {
+                    tracing::error!(?other, %error, "command refused by the data plane");
+                }
+            }
         }
     }
 

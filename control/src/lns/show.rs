@@ -94,6 +94,16 @@ impl Lns {
             "Ended calls whose last packets are still counted.",
         ));
         rows.push(level("addresses_free", self.addresses.free(), "Addresses free in all pools."));
+        let ended = &self.ended_totals;
+        let total = |name, value, text| CounterRow::new("ended_sessions", name, value, text);
+        let text = "Packets of sessions that are over, from subscribers.";
+        rows.push(total("upstream_packets", ended.upstream_packets, text));
+        let text = "Octets of sessions that are over, from subscribers.";
+        rows.push(total("upstream_bytes", ended.upstream_bytes, text));
+        let text = "Packets of sessions that are over, to subscribers.";
+        rows.push(total("downstream_packets", ended.downstream_packets, text));
+        let text = "Octets of sessions that are over, to subscribers.";
+        rows.push(total("downstream_bytes", ended.downstream_bytes, text));
         rows
     }
 

@@ -215,6 +215,10 @@ impl Lab {
         let mut ack = self.take_frame([0xc0, 0x21], 1);
         ack[4] = 2;
         self.frame(session, &ack);
+        self.pap(session, user, password);
+    }
+
+    fn pap(&mut self, session: SessionId, user: &str, password: &str) {
         let mut pap = vec![0xff, 3, 0xc0, 0x23, 1, 9, 0, 0, user.len() as u8];
         pap.extend_from_slice(user.as_bytes());
         pap.push(password.len() as u8);
@@ -389,7 +393,8 @@ fn a_resynchronisation_names_what_is_up_and_frees_what_ended() {
 fn a_session_that_the_data_plane_refuses_is_disconnected() {
     let mut lab = Lab::new("");
     lab.open();
-    let (_, _) = lab.up(5, "alice", "wonder");
+    let free = lab.free();
+    lab.up(5, "alice", "wonder");
     let set = Command::SessionSet(Box::new(lab.last_set().clone()));
     let error = CommandError::Full { table: "session".into(), key: "l2tp.sessions_max".into() };
     lab.lns.handle_refused(lab.now, &set, &error);
@@ -397,6 +402,38 @@ fn a_session_that_the_data_plane_refuses_is_disconnected() {
     let Some((_, Message::Cdn(cdn))) = lab.messages.pop() else { panic!("no CDN") };
     assert_eq!(cdn.result.error, Some(ErrorCode::TryAnother));
     assert_eq!(lab.lns.calls.len(), 0);
+    // It never had the session, so it says so where it is told to remove it, and no more.
+    let remove = lab.commands.pop().expect("SessionRemove");
+    assert!(matches!(remove, Command::SessionRemove(_)));
+    lab.lns.handle_refused(lab.now, &remove, &CommandError::NoSuchEntry);
+    assert_eq!((lab.free(), lab.lns.ending.len()), (free, 0));
+}
+
+#[test]
+fn packets_of_sessions_that_a_resynchronisation_removed_are_counted() {
+    let mut lab = Lab::new("");
+    let key = SessionKey { local_tunnel_id: 1, local_session_id: 2 };
+    let counters = SessionCounters { downstream_bytes: 7, ..SessionCounters::default() };
+    lab.lns.handle_session_ended(key, counters);
+    assert_eq!(lab.lns.ended_totals.downstream_bytes, 7);
+}
+
+#[test]
+fn a_session_that_the_data_plane_never_had_holds_no_address() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let free = lab.free();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    let set = Command::SessionSet(Box::new(lab.last_set().clone()));
+    let error = CommandError::Full { table: "session".into(), key: "l2tp.sessions_max".into() };
+    lab.lns.handle_refused(lab.now, &set, &error);
+    lab.drain();
+    let remove = Command::SessionRemove(lab.key(session));
+    assert_eq!(lab.commands.last(), Some(&remove));
+    assert_eq!((lab.free(), lab.lns.audit().unwrap().ending), (free - 1, 1));
+    // No final counters come: the removal is refused as well.
+    lab.lns.handle_refused(lab.now, &remove, &CommandError::NoSuchEntry);
+    assert_eq!((lab.free(), lab.lns.audit().unwrap().ending), (free, 0));
 }
 
 #[test]
@@ -431,6 +468,39 @@ fn a_peer_that_started_anew_gets_a_new_tunnel() {
     assert!(lab.commands.contains(&Command::SessionRemove(old)), "its calls are over");
     assert_eq!((lab.lns.tunnels.len(), lab.count(LnsCounter::SetupReplaced)), (1, 1));
     lab.up(6, "alice", "wonder");
+}
+
+#[test]
+fn a_repeated_request_that_comes_to_nothing_leaves_its_tunnel_to_be_found() {
+    let mut lab = Lab::new("");
+    let sccrq = lab.open();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    let old = lab.key(session);
+    lab.wait(Duration::from_secs(40));
+    // Recorded and sent again by somebody else; nobody answers the SCCRP.
+    lab.datagram(&sccrq);
+    assert_eq!(lab.lns.tunnels.len(), 2);
+    let live = (lab.ns, lab.nr);
+    let answered = |lab: &mut Lab| lab.control(SessionId(0), &Message::Hello);
+    for _ in 0..7 {
+        lab.wait(Duration::from_secs(10));
+        lab.nr = live.1;
+        answered(&mut lab);
+    }
+    lab.lns.audit().unwrap();
+    assert_eq!(lab.lns.tunnels.len(), 1, "the repeated one is gone");
+    assert!(!lab.commands.contains(&Command::SessionRemove(old)));
+    // The peer itself starts anew with another request: the old tunnel is still found.
+    let Message::Sccrq(mut another) = lab.sccrq() else { unreachable!() };
+    another.tie_breaker = Some([1; 8]);
+    (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
+    lab.messages.clear();
+    lab.control(SessionId(0), &Message::Sccrq(another));
+    let Some((_, Message::Sccrp(sccrp))) = lab.messages.pop() else { panic!("no SCCRP") };
+    lab.lns_tunnel = sccrp.assigned_tunnel_id;
+    lab.control(SessionId(0), &Message::Scccn(Scccn { challenge_response: None }));
+    assert!(lab.commands.contains(&Command::SessionRemove(old)), "its calls are over");
+    assert_eq!((lab.lns.tunnels.len(), lab.count(LnsCounter::SetupReplaced)), (1, 1));
 }
 
 #[test]
@@ -608,4 +678,205 @@ fn nonsense_from_anywhere_leaves_a_call_alone() {
     );
     assert_eq!(after[0].state, before[0].state);
     assert!(lab.lns.tunnels.len() <= 1 + lab.lns.config.l2tp.tunnels_half_open_max as usize);
+}
+
+#[test]
+fn who_finds_no_address_is_told_so() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let (_, _) = lab.up(5, "bob", "builder");
+    let second = lab.call(6).unwrap();
+    lab.negotiate(second, "bob", "builder");
+    let nak = lab.take_frame([0xc0, 0x23], 3);
+    assert_eq!(&nak[9..], b"no address is free");
+    let mut terminate = lab.take_frame([0xc0, 0x21], 5);
+    terminate[4] = 6;
+    lab.frame(second, &terminate);
+    let Some((_, Message::Cdn(cdn))) = lab.messages.pop() else { panic!("no CDN") };
+    assert_eq!(cdn.result.as_call(), CallResult::NoFacilitiesTemporary);
+    assert_eq!(cdn.result.error, Some(ErrorCode::TryAnother));
+    assert_eq!(cdn.result.message, "no address is free");
+    assert_eq!(lab.count(LnsCounter::AuthenticationRefused), 0);
+}
+
+#[test]
+fn a_name_that_would_move_the_cursor_is_shown_harmless() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let session = lab.call(5).unwrap();
+    lab.negotiate(session, "eve\r\n\u{1b}[2J", "x");
+    let (rows, _) = lab.lns.session_rows(lab.now, &SessionFilter::default(), 0, 10);
+    assert_eq!(rows[0].user, "eve\u{fffd}\u{fffd}\u{fffd}[2J");
+}
+
+/// Lets the subscriber negotiate LCP once more in the middle of the call.
+fn renegotiate(lab: &mut Lab, session: SessionId, user: &str, password: &str) {
+    lab.frames.clear();
+    let ours = [0xff, 3, 0xc0, 0x21, 1, 77, 0, 14, 1, 4, 5, 0x14, 5, 6, 9, 2, 3, 4];
+    lab.frame(session, &ours);
+    lab.take_frame([0xc0, 0x21], 2);
+    let request = lab.take_frame([0xc0, 0x21], 1);
+    let nak = [0xff, 3, 0xc0, 0x21, 3, request[5], 0, 8, 3, 4, 0xc0, 0x23];
+    lab.frame(session, &nak);
+    let mut ack = lab.take_frame([0xc0, 0x21], 1);
+    ack[4] = 2;
+    lab.frame(session, &ack);
+    lab.pap(session, user, password);
+}
+
+#[test]
+fn a_subscriber_who_negotiates_anew_keeps_its_address() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let (session, address) = lab.up(5, "alice", "wonder");
+    let free = lab.free();
+    lab.commands.clear();
+    renegotiate(&mut lab, session, "alice", "wonder");
+    assert_eq!(lab.last_set().prefixes, [], "nothing but echo meanwhile");
+    assert_eq!(lab.address(session), address);
+    assert_eq!(lab.last_set().prefixes, [IpNet::from(IpAddr::V4(address))]);
+    assert_eq!((lab.last_set().key, lab.last_set().peer_mru), (lab.key(session), 1300));
+    // Never removed: its counters go on.
+    assert!(!lab.commands.contains(&Command::SessionRemove(lab.key(session))));
+    assert_eq!((lab.free(), lab.lns.calls.len()), (free, 1));
+}
+
+#[test]
+fn another_user_on_the_same_call_gets_an_address_of_its_own() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let free = lab.free();
+    let (session, address) = lab.up(5, "alice", "wonder");
+    assert_eq!(lab.free(), free - 1);
+    renegotiate(&mut lab, session, "bob", "builder");
+    let second = lab.address(session);
+    assert_eq!((second, second == address), (Ipv4Addr::new(10, 0, 0, 6), false));
+    assert_eq!(lab.free(), free, "that of before went back");
+    let (rows, _) = lab.lns.session_rows(lab.now, &SessionFilter::default(), 0, 10);
+    assert_eq!((rows.len(), rows[0].user.as_str()), (1, "bob"));
+}
+
+#[test]
+fn who_dials_again_right_after_the_end_gets_a_new_tunnel() {
+    let mut lab = Lab::new("");
+    let sccrq = lab.open();
+    let result = ResultCode::tunnel(TunnelResult::ShuttingDown, None, "");
+    let stop = StopCcn { assigned_tunnel_id: Some(lab.lac_tunnel), result };
+    lab.control(SessionId(0), &Message::StopCcn(Box::new(stop)));
+    // Octet for octet the same request, while the old tunnel still waits for repetitions.
+    let before = lab.lns_tunnel;
+    (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
+    lab.datagram(&sccrq);
+    lab.ns = 1;
+    let Some((_, Message::Sccrp(sccrp))) = lab.messages.pop() else { panic!("no SCCRP") };
+    assert_ne!(sccrp.assigned_tunnel_id, before);
+    lab.lns_tunnel = sccrp.assigned_tunnel_id;
+    lab.control(SessionId(0), &Message::Scccn(Scccn { challenge_response: None }));
+    lab.up(6, "alice", "wonder");
+    lab.wait(Duration::from_secs(45));
+    assert_eq!((lab.lns.tunnels.len(), lab.lns.tunnels_by_peer.len()), (1, 1));
+    assert_eq!(
+        (lab.count(LnsCounter::TunnelsOpened), lab.count(LnsCounter::TunnelsClosed)),
+        (2, 1)
+    );
+}
+
+#[test]
+fn at_the_end_nobody_comes_in_any_more() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    lab.lns.shut_down(lab.now);
+    assert!(!lab.lns.is_quiet(), "the data plane is not told yet");
+    lab.drain();
+    assert!(lab.commands.contains(&Command::SessionRemove(lab.key(session))));
+    lab.messages.clear();
+    (lab.ns, lab.nr, lab.lns_tunnel) = (0, 0, TunnelId(0));
+    lab.lac_tunnel = TunnelId(78);
+    let sccrq = lab.sccrq();
+    lab.control(SessionId(0), &sccrq);
+    let Some((_, Message::StopCcn(stop))) = lab.messages.pop() else { panic!("no StopCCN") };
+    assert_eq!(stop.result.as_tunnel(), TunnelResult::ShuttingDown);
+    assert_eq!(lab.lns.tunnels.len(), 1, "only the one that is closing");
+}
+
+#[test]
+fn hosts_behind_one_address_are_peers_of_their_own() {
+    // docs/peers.md rows 9 and 10: the same Tunnel ID from other ports, other IDs from one port.
+    let mut lab = Lab::new("");
+    let mut tunnels = Vec::new();
+    for (port, id) in [(1701, 1), (1702, 1), (40_000, 1), (1701, 2)] {
+        lab.peer.set_port(port);
+        (lab.ns, lab.nr, lab.lns_tunnel, lab.lac_tunnel) = (0, 0, TunnelId(0), TunnelId(id));
+        lab.open();
+        let (session, _) = lab.up(5, "alice", "wonder");
+        tunnels.push((port, lab.lns_tunnel, session));
+    }
+    assert_eq!((lab.lns.tunnels.len(), lab.lns.calls.len()), (4, 4));
+    assert_eq!(lab.count(LnsCounter::SetupReplaced), 0);
+    // What one of them sends belongs to itself alone.
+    let (_, tunnel, session) = tunnels[0];
+    (lab.lns_tunnel, lab.peer) = (tunnel, "198.51.100.7:40000".parse().unwrap());
+    lab.frame(session, &[0xff, 3, 0xc0, 0x21, 5, 1, 0, 4]);
+    assert_eq!(lab.count(LnsCounter::DataOuterAddress), 1);
+    let changes: Vec<_> = std::iter::from_fn(|| lab.lns.poll_peer_change()).collect();
+    assert_eq!(changes, [PeerChange::Used(lab.peer.ip())]);
+}
+
+#[test]
+fn a_vendors_error_says_what_happened() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let session = lab.call(5).unwrap();
+    lab.negotiate(session, "alice", "blunder");
+    let mut terminate = lab.take_frame([0xc0, 0x21], 5);
+    terminate[4] = 6;
+    lab.frame(session, &terminate);
+    let Some((_, Message::Cdn(cdn))) = lab.messages.pop() else { panic!("no CDN") };
+    assert_eq!(cdn.result.as_call(), CallResult::Error);
+    assert_eq!(cdn.result.error, Some(ErrorCode::Vendor));
+    assert_eq!(cdn.result.message, "authentication failed");
+}
+
+#[test]
+fn a_tunnel_stays_with_its_address_and_port() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let mut out = Vec::new();
+    let numbers = (Sequence(lab.ns), Sequence(lab.nr));
+    Message::Hello.emit(&mut out, lab.lns_tunnel, SessionId(0), numbers, None);
+    let elsewhere: SocketAddr = "198.51.100.7:1702".parse().unwrap();
+    lab.lns.handle_datagram(lab.now, lab.local, elsewhere, &out);
+    assert_eq!(lab.count(LnsCounter::ControlOuterAddress), 1);
+    // No answer, there or to the peer; the same from the right port is taken.
+    assert!(lab.lns.poll_transmit().is_none());
+    lab.control(SessionId(0), &icrq(5));
+    assert!(matches!(lab.messages[..], [(_, Message::Icrp(_))]));
+}
+
+#[test]
+fn other_versions_are_counted_and_not_answered() {
+    let mut lab = Lab::new("");
+    // L2F, L2TPv3, with and without the flag of control messages.
+    for octets in [[0, 1], [0xc8, 1], [0, 3], [0xc8, 3]] {
+        let mut datagram = octets.to_vec();
+        datagram.extend([0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0x80, 8, 0, 0, 0, 0, 0, 1]);
+        lab.lns.handle_datagram(lab.now, lab.local, lab.peer, &datagram);
+    }
+    assert_eq!(lab.count(LnsCounter::HeaderMalformed), 4);
+    assert!(lab.lns.poll_transmit().is_none());
+}
+
+#[test]
+fn frames_without_effect_are_counted() {
+    let mut lab = Lab::new("");
+    lab.open();
+    let session = lab.call(5).unwrap();
+    // IPCP before LCP is open, an Ack to a request that nobody sent, half a protocol number.
+    for frame in
+        [&[0xff, 3, 0x80, 0x21, 1, 1, 0, 4][..], &[0xff, 3, 0xc0, 0x21, 2, 99, 0, 4], &[0xff, 3, 0]]
+    {
+        lab.frame(session, frame);
+    }
+    assert_eq!(lab.count(LnsCounter::PppWithoutEffect), 3);
 }

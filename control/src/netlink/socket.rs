@@ -131,6 +131,11 @@ impl Netlink {
         self.more
     }
 
+    /// Whether requests wait for answers to others.
+    pub fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Asks the kernel; what it refuses comes back as [`Event::Failed`].
     ///
     /// # Errors

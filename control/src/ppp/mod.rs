@@ -118,6 +118,11 @@ pub enum Event {
     },
     /// The peer says who it is; to be answered by [`Link::authenticated`].
     Authenticate(Credentials),
+    /// The peer says what it is (RFC 1570 section 1.1); for a log.
+    Identification {
+        /// Octets of any value.
+        message: Box<[u8]>,
+    },
     /// IPv4 packets may flow.
     NetworkUp {
         /// The peer's address.

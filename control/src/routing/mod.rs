@@ -170,7 +170,8 @@ impl Routing {
             let key = match self.pending.pop_first() {
                 Some(key) => key,
                 None => {
-                    let prefix = self.routes.first_after(self.replay?);
+                    let next = self.routes.iter_after(self.replay?).next();
+                    let prefix = next.map(|(prefix, _)| prefix);
                     self.replay = prefix.map(Bound::Excluded);
                     Pending::Route(prefix?)
                 }
@@ -244,15 +245,24 @@ impl Routing {
         })
     }
 
-    /// Whether the configured gateway is an address at which tunnels may end: packets of a
-    /// subscriber to its gateway would then be taken for packets of a tunnel.
-    pub fn is_gateway_tunnel_endpoint(&self) -> bool {
-        self.config.gateway.and_then(|gateway| self.host_address(gateway)) == Some(true)
+    /// The host's addresses at which tunnels may end.
+    pub fn tunnel_endpoints(&self) -> Vec<IpAddr> {
+        let endpoints = self.host_addresses().filter(|(_, endpoint)| *endpoint);
+        endpoints.map(|(address, _)| address).collect()
     }
 
-    /// The routes as the data plane was told them.
+    /// The routes as the data plane was told them, in the order of their prefixes.
     pub fn routes(&self) -> impl Iterator<Item = (IpNet, RouteTarget)> {
-        self.routes.iter().filter_map(|(prefix, entry)| {
+        self.routes_behind(None)
+    }
+
+    /// The routes behind `prefix`, or all; begins in the time that one lookup takes.
+    pub fn routes_behind(
+        &self,
+        prefix: Option<IpNet>,
+    ) -> impl Iterator<Item = (IpNet, RouteTarget)> {
+        let bound = prefix.map_or(Bound::Unbounded, Bound::Excluded);
+        self.routes.iter_after(bound).filter_map(|(prefix, entry)| {
             entry.published.map(|(resolution, _)| (prefix, resolution.target()))
         })
     }

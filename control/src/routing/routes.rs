@@ -96,9 +96,9 @@ impl Routes {
         self.entries.iter().map(|(prefix, entry)| (*prefix, entry))
     }
 
-    /// The first prefix behind `bound`.
-    pub(super) fn first_after(&self, bound: Bound<IpNet>) -> Option<IpNet> {
-        self.entries.range((bound, Bound::Unbounded)).next().map(|(prefix, _)| *prefix)
+    /// The entries behind `bound`, in order.
+    pub(super) fn iter_after(&self, bound: Bound<IpNet>) -> impl Iterator<Item = (IpNet, &Entry)> {
+        self.entries.range((bound, Bound::Unbounded)).map(|(prefix, entry)| (*prefix, entry))
     }
 
     /// The entries that cover the address, the longest prefix first, from `length_max` down.

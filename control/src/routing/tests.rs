@@ -178,13 +178,13 @@ fn a_wildcard_means_all_addresses_but_the_gateway_on_the_tun_device() {
         test.live(Change::Address(address(TUN, "100.64.0.1/32"))),
         [host("100.64.0.1", false)]
     );
-    assert!(!test.routing.is_gateway_tunnel_endpoint());
+    assert_eq!(test.routing.tunnel_endpoints(), [ip("198.51.100.1")], "as after a restart");
     // The operator gave it to an interface as well.
     assert_eq!(
         test.live(Change::Address(address(ACCESS, "100.64.0.1/24"))),
         [host("100.64.0.1", true)]
     );
-    assert!(test.routing.is_gateway_tunnel_endpoint());
+    assert_eq!(test.routing.tunnel_endpoints(), [ip("100.64.0.1"), ip("198.51.100.1")]);
 }
 
 #[test]
@@ -606,4 +606,21 @@ fn a_link_renamed_to_a_port_is_that_port() {
             gone("203.0.113.1/32"),
         ]
     );
+}
+
+#[test]
+fn routes_are_shown_from_any_prefix_on() {
+    let mut test = Test::new();
+    for prefix in ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"] {
+        test.live(Change::Route(route(prefix, 0, &[(OTHER, None)])));
+    }
+    let behind = |prefix: Option<&str>| -> Vec<String> {
+        let prefix = prefix.map(|prefix| prefix.parse().unwrap());
+        test.routing.routes_behind(prefix).map(|(prefix, _)| prefix.to_string()).collect()
+    };
+    assert_eq!(behind(None), ["10.0.0.0/8", "10.1.0.0/16", "192.0.2.0/24"]);
+    assert_eq!(behind(Some("10.0.0.0/8")), ["10.1.0.0/16", "192.0.2.0/24"]);
+    // One that is gone by now, and the last one.
+    assert_eq!(behind(Some("10.0.0.0/12")), ["10.1.0.0/16", "192.0.2.0/24"]);
+    assert_eq!(behind(Some("192.0.2.0/24")), [""; 0]);
 }

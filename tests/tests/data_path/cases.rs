@@ -71,6 +71,11 @@ fn upstream() -> Vec<Case> {
                 sent(from_subscriber(PLAIN, &tcp(v6, REMOTE6, &text(1000)))),
             ],
         ),
+        // The MRU asked for was smaller, and 1500 octets are taken all the same.
+        case(
+            "upstream_1500",
+            vec![sent(from_subscriber(PLAIN, &udp(a, REMOTE, [1, 2], &text(1472))))],
+        ),
         case(
             "upstream_framed_prefix",
             vec![
@@ -196,31 +201,37 @@ fn framing() -> Vec<Case> {
     ]
 }
 
+/// IPv4 packets whose outer checksum is found in each of the ways there are.
+fn every_kind(destination: &str) -> [Vec<u8>; 7] {
+    [
+        ping(REMOTE, destination, &text(57)),
+        udp(REMOTE, destination, [4000, 5000], &text(32)),
+        udp(REMOTE, destination, [4000, 5000], &text(33)),
+        tcp(REMOTE, destination, &text(999)),
+        ip(REMOTE, destination, 253, &text(31)),
+        ip_with(REMOTE, destination, 17, 64, 0x2001, &text(40)),
+        with_options(&udp(REMOTE, destination, [1, 2], &text(5))),
+    ]
+}
+
+/// The same of IPv6.
+fn every_kind6(destination: &str) -> [Vec<u8>; 4] {
+    [
+        ping(REMOTE6, destination, &text(57)),
+        udp(REMOTE6, destination, [4000, 5000], &text(33)),
+        tcp(REMOTE6, destination, &text(400)),
+        // A destination options header in front of nothing: summed in full.
+        ip(REMOTE6, destination, 60, &[59, 0, 1, 4, 0, 0, 0, 0]),
+    ]
+}
+
 fn downstream() -> Vec<Case> {
     let to = |packet: Vec<u8>, expected| (CORE, ethernet(&packet), expected);
     let sent = |packet| to(packet, Sent(ACCESS));
     let mut unsummed = ip(REMOTE, "10.0.0.1", 17, &udp_unsummed([4000, 5000], &text(33)));
     seal(&mut unsummed);
-    let all = |destination: &str| {
-        vec![
-            sent(ping(REMOTE, destination, &text(57))),
-            sent(udp(REMOTE, destination, [4000, 5000], &text(32))),
-            sent(udp(REMOTE, destination, [4000, 5000], &text(33))),
-            sent(tcp(REMOTE, destination, &text(999))),
-            sent(ip(REMOTE, destination, 253, &text(31))),
-            sent(ip_with(REMOTE, destination, 17, 64, 0x2001, &text(40))),
-            sent(with_options(&udp(REMOTE, destination, [1, 2], &text(5)))),
-        ]
-    };
-    let all6 = |destination: &str| {
-        vec![
-            sent(ping(REMOTE6, destination, &text(57))),
-            sent(udp(REMOTE6, destination, [4000, 5000], &text(33))),
-            sent(tcp(REMOTE6, destination, &text(400))),
-            // A destination options header in front of nothing: summed in full.
-            sent(ip(REMOTE6, destination, 60, &[59, 0, 1, 4, 0, 0, 0, 0])),
-        ]
-    };
+    let all = |destination: &str| every_kind(destination).map(sent).to_vec();
+    let all6 = |destination: &str| every_kind6(destination).map(sent).to_vec();
     let too_big = Dropped(TooBig);
     vec![
         case(

@@ -83,7 +83,7 @@ fn a_request_is_handed_out_and_its_rows_end_with_their_number() {
     let mut client = bench.connect();
     client.write_all(SHOW).unwrap();
     let query = bench.query();
-    assert_eq!((&query.request, query.cursor), (&Request::ShowCounters, 0));
+    assert_eq!((&query.request, query.cursor), (&Request::ShowCounters, Cursor::START));
     assert!(!bench.server.has_query());
     bench.server.reply(query.connection, &[row(1), row(2)], None);
     assert_eq!(lines(&client, 3), [row(1), row(2), Response::End { rows: 2 }]);
@@ -131,7 +131,7 @@ fn the_next_page_is_asked_for_when_the_one_before_is_taken() {
     let query = bench.query();
     // More than the kernel's socket buffer takes, so that some of it stays here.
     let page: Vec<Response> = (0..8000).map(row).collect();
-    bench.server.reply(query.connection, &page, Some(8000));
+    bench.server.reply(query.connection, &page, Some(Cursor::At(8000)));
     bench.turn();
     assert!(!bench.server.has_query(), "the client has not read yet");
     let mut reader = BufReader::new(client.try_clone().unwrap());
@@ -144,7 +144,7 @@ fn the_next_page_is_asked_for_when_the_one_before_is_taken() {
     }
     assert!(taken < 8000, "the kernel's buffer holds the last rows");
     let query = bench.query();
-    assert_eq!(query.cursor, 8000);
+    assert_eq!(query.cursor, Cursor::At(8000));
     bench.server.reply(query.connection, &[row(8000)], None);
     let rest: Vec<String> = reader.lines().take(8002 - taken).map(Result::unwrap).collect();
     let last: Response = serde_json::from_str(rest.last().unwrap()).unwrap();

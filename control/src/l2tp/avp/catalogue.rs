@@ -57,7 +57,7 @@ pub enum Attribute {
 pub struct Entry {
     /// Which one.
     pub attribute: Attribute,
-    /// SMI enterprise number of who defined it; types of different vendors overlap (interop.md
+    /// SMI enterprise number of who defined it; types of different vendors overlap (docs/peers.md
     /// row 25).
     pub vendor: u16,
     /// Attribute Type.
@@ -65,7 +65,7 @@ pub struct Entry {
     /// The RFC's name.
     pub name: &'static str,
     /// The M bit, as we send it: some peers drop a message in which one is not as the RFC says
-    /// (interop.md row 37). Received M bits may be anything for a known attribute.
+    /// (docs/peers.md row 37). Received M bits may be anything for a known attribute.
     pub mandatory: bool,
     /// Whether it may be sent hidden.
     pub hideable: bool,
@@ -89,8 +89,8 @@ const M: bool = true;
 const H: bool = true;
 const NO: bool = false;
 
-/// Every attribute that we know, by vendor and number. Sizes are the RFC's, wider where peers
-/// are known to send more: responses with octets appended (interop.md row 16), speeds as text (17).
+/// Every attribute that we know, by vendor and number. Sizes are the RFC's, wider where peers are
+/// known to send more: responses with octets appended, speeds as text (docs/peers.md rows 16, 17).
 #[rustfmt::skip]
 pub const CATALOGUE: [Entry; 40] = [
     entry(Attribute::MessageType, 0, "Message Type", (M, NO), (2, 2)),

@@ -64,7 +64,7 @@ pub struct Iccn {
 
 impl Iccn {
     /// Bits a second from the subscriber to the LAC: the same as the other way where the LAC does
-    /// not say it (RFC 2661 section 4.4.4, interop.md row 15).
+    /// not say it (RFC 2661 section 4.4.4, docs/peers.md row 15).
     pub fn upstream_speed(&self) -> u32 {
         self.rx_connect_speed.unwrap_or(self.tx_connect_speed)
     }
@@ -75,7 +75,7 @@ impl Iccn {
 pub struct Cdn {
     /// Why.
     pub result: ResultCode,
-    /// The sender's identifier of the session, that some leave out (interop.md row 27).
+    /// The sender's identifier of the session, that some leave out (docs/peers.md row 27).
     pub assigned_session_id: Option<SessionId>,
     /// What the telephone network said.
     pub q931_cause: Option<Q931Cause>,
@@ -102,7 +102,7 @@ pub(super) fn required_u32(avps: &Collected<'_>, attribute: Attribute) -> Result
     avps.required(attribute, avps.u32(attribute))
 }
 
-/// A connect speed, that some LACs send as decimal text (interop.md row 17). Four octets are
+/// A connect speed, that some LACs send as decimal text (docs/peers.md row 17). Four octets are
 /// always the number that the RFC means.
 fn speed(value: &[u8]) -> Option<u32> {
     match value {

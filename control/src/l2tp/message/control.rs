@@ -70,7 +70,7 @@ pub struct StopCcn {
     pub result: ResultCode,
 }
 
-/// The Host Name, of which one maker's includes a C string's end (interop.md row 2).
+/// The Host Name, of which one maker's includes a C string's end (docs/peers.md row 2).
 fn host_name(avps: &Collected<'_>) -> Result<Vec<u8>, Fault> {
     let mut name = avps.required(Attribute::HostName, avps.owned(Attribute::HostName))?;
     while name.last() == Some(&0) {
@@ -102,7 +102,7 @@ fn receive_window(avps: &Collected<'_>) -> Result<Option<u16>, Fault> {
     }
 }
 
-/// The first sixteen octets (interop.md row 16).
+/// The first sixteen octets (docs/peers.md row 16).
 fn challenge_response(avps: &Collected<'_>) -> Option<[u8; RESPONSE_BYTES]> {
     avps.bytes(Attribute::ChallengeResponse)?.first_chunk().copied()
 }

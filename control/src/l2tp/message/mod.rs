@@ -269,8 +269,8 @@ pub enum Unassigned {
     /// A request for a tunnel, new or repeated: the peer's address and its Assigned Tunnel ID say
     /// which.
     Sccrq(Box<Sccrq>),
-    /// An end, before the peer knew our identifier or as some peers always send it (interop.md row
-    /// 38): the peer's address and its Assigned Tunnel ID say of which tunnel.
+    /// An end, before the peer knew our identifier or as some peers always send it (docs/peers.md
+    /// row 38): the peer's address and its Assigned Tunnel ID say of which tunnel.
     StopCcn(Box<StopCcn>),
     /// A HELLO, that some peers send before they have our SCCRP (row 41): belongs to the tunnel
     /// that is being set up with that address.
@@ -304,21 +304,6 @@ pub fn decode_unassigned(
         (Ok(Message::Hello), _) => Ok(Unassigned::Hello),
         (Err(reject), Some(MessageType::Sccrq)) if first => Err(reject),
         _ => Ok(Unassigned::Other),
-    }
-}
-
-/// Decodes an SCCRQ; see [`decode_unassigned`] for whatever else may come with its header.
-///
-/// # Errors
-/// [`Reject`] where it is to be refused; `None` where it is no SCCRQ at all.
-pub fn decode_sccrq(
-    header: &Header,
-    datagram: &[u8],
-    secret: Option<&[u8]>,
-) -> Result<Option<Box<Sccrq>>, Reject> {
-    match decode_unassigned(header, datagram, secret)? {
-        Unassigned::Sccrq(sccrq) => Ok(Some(sccrq)),
-        _ => Ok(None),
     }
 }
 

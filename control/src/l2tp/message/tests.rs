@@ -79,7 +79,7 @@ fn values_out_of_range() {
 fn protocol_versions() {
     for (version, accepted) in [([1, 0], true), ([1, 9], true), ([2, 0], false), ([0, 1], false)] {
         let mut avps = sccrq();
-        // interop.md row 41: M is not set.
+        // docs/peers.md row 41: M is not set.
         avps[1] = (0, 2, &version);
         match Message::decode(&body(&avps), None) {
             Ok(_) => assert!(accepted),
@@ -125,7 +125,7 @@ fn an_unknown_mandatory_avp_names_itself() {
 
 #[test]
 fn host_names_lose_their_nul() {
-    // interop.md row 2.
+    // docs/peers.md row 2.
     for (name, read) in [(&b"mac\0"[..], &b"mac"[..]), (b"mac", b"mac"), (b"\0", b"")] {
         let mut avps = sccrq();
         avps[3] = (0x80, 7, name);
@@ -136,7 +136,7 @@ fn host_names_lose_their_nul() {
 
 #[test]
 fn connect_speeds_as_numbers_and_as_text() {
-    // interop.md rows 15 and 17.
+    // docs/peers.md rows 15 and 17.
     for (tx, rx, expected) in [
         (&[0, 0, 0x70, 0x80][..], None, (28800, 28800)),
         (b"28800", Some(&b"33600"[..]), (28800, 33600)),
@@ -156,7 +156,7 @@ fn connect_speeds_as_numbers_and_as_text() {
 
 #[test]
 fn ends_are_read_whatever_is_wrong_with_them() {
-    // interop.md row 1: the result in host order within eight octets.
+    // docs/peers.md row 1: the result in host order within eight octets.
     let result = [1, 0, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa];
     for (avps, code, tunnel_id) in [
         (vec![(0x80, 9, &[0, 7][..]), (0x80, 1, &result)], 1, Some(TunnelId(7))),
@@ -175,7 +175,7 @@ fn ends_are_read_whatever_is_wrong_with_them() {
         };
         assert_eq!((stop_ccn.result.code, stop_ccn.assigned_tunnel_id), (code, tunnel_id));
     }
-    // interop.md row 27: no Assigned Session ID.
+    // docs/peers.md row 27: no Assigned Session ID.
     let Message::Cdn(cdn) =
         Message::decode(&body(&[(0x80, TYPE, &[0, 14]), (0x80, 1, &[0, 3])]), None).unwrap()
     else {
@@ -198,7 +198,7 @@ fn sequencing_required_is_empty() {
 
 #[test]
 fn exact_octets_of_what_small_parsers_take() {
-    // interop.md row 6: flags C802, length of the datagram, Message Type first with M and 8 octets.
+    // docs/peers.md row 6: flags C802, the datagram's length, Message Type first with M, 8 octets.
     let mut out = Vec::new();
     let icrp = Message::Icrp(Icrp { assigned_session_id: SessionId(0x0102) });
     let numbers = (Sequence(3), Sequence(4));
@@ -469,5 +469,46 @@ proptest! {
         let mut typed = vec![0x80, 8, 0, 0, 0, 0, 0, body.first().copied().unwrap_or(0) % 18];
         typed.extend(&body);
         let _ = Message::decode(&typed, Some(b"secret"));
+    }
+}
+
+#[test]
+fn an_empty_host_name_is_refused() {
+    let mut avps = sccrq();
+    avps[3] = (0x80, 7, b"");
+    let reject = Message::decode(&body(&avps), None).unwrap_err();
+    assert_eq!(reject.result.error, Some(ErrorCode::Length));
+}
+
+#[test]
+fn other_messages_without_what_they_must_have() {
+    let four: &[u8] = &[0, 0, 0, 1];
+    let id: (u8, u16, &[u8]) = (0x80, 14, &[0, 5]);
+    let version: (u8, u16, &[u8]) = (0x80, 2, &[1, 0]);
+    let sccrp = vec![version, (0x80, 3, four), (0x80, 7, b"lns"), (0x80, 9, &[0, 7])];
+    let mut ocrq = vec![id, (0x80, 21, b"123")];
+    ocrq.extend([15, 16, 17, 18, 19].map(|number| (0x80, number, four)));
+    let connected = vec![(0x80, 24, four), (0x80, 19, four)];
+    for (message_type, avps) in [
+        (MessageType::Sccrp, sccrp),
+        (MessageType::Icrp, vec![id]),
+        (MessageType::Iccn, connected.clone()),
+        (MessageType::Ocrq, ocrq),
+        (MessageType::Ocrp, vec![id]),
+        (MessageType::Occn, connected),
+        (MessageType::Wen, vec![(0x80, 34, &[0; 26])]),
+        (MessageType::Sli, vec![(0x80, 35, &[0; 10])]),
+    ] {
+        let number = (message_type as u16).to_be_bytes();
+        let mut all: Vec<(u8, u16, &[u8])> = vec![(0x80, TYPE, &number)];
+        all.extend(avps);
+        assert!(Message::decode(&body(&all), None).is_ok(), "{message_type:?}");
+        for missing in 1..all.len() {
+            let mut avps = all.clone();
+            let (_, number, _) = avps.remove(missing);
+            let reject = Message::decode(&body(&avps), None).unwrap_err();
+            assert_eq!(reject.scope, message_type.scope());
+            assert_eq!(reject.result.error, Some(ErrorCode::Value), "{message_type:?} {number}");
+        }
     }
 }

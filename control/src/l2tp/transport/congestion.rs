@@ -1,6 +1,6 @@
 //! Slow start and congestion avoidance (RFC 2661 Appendix A).
 
-/// Messages that we have under way at most, whatever the peer offers (some say 800, interop.md
+/// Messages that we have under way at most, whatever the peer offers (some say 800, docs/peers.md
 /// row 16): with more, one loss costs a long retransmission for no gain in speed.
 pub const SEND_WINDOW_MAX: u16 = 256;
 

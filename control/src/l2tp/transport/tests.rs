@@ -386,7 +386,7 @@ fn answers_are_counted_and_our_own_messages_are_not() {
 
 #[test]
 fn a_probe_alone_is_excused_by_signs_of_life() {
-    // interop.md row 7: HELLO is never acknowledged, data comes.
+    // docs/peers.md row 7: HELLO is never acknowledged, data comes.
     let mut rig = Rig::new(Some(1));
     rig.probe();
     let mut hellos = rig.sent().len();

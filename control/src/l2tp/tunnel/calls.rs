@@ -64,8 +64,7 @@ impl Tunnel {
         error: Option<ErrorCode>,
         message: &str,
     ) {
-        let why = Why::local(ResultCode::call(result, error, message));
-        self.advance_call(now, session, Input::LocalClose, why);
+        self.disconnect_call(now, session, result, error, message, None);
     }
 
     /// Ends a call: sends CDN. Ends it also where it was not answered yet.
@@ -161,7 +160,7 @@ impl Tunnel {
     }
 
     /// An ICRQ with an identifier that names a call already. The same call again gets the same
-    /// answer (interop.md row 21); another one means that the peer has forgotten the first.
+    /// answer (docs/peers.md row 21); another one means that the peer has forgotten the first.
     fn on_icrq_again(&mut self, now: Time, session_id: SessionId, icrq: &Icrq) {
         let Some(session) = self.sessions.get(&session_id).copied() else {
             return;
@@ -179,7 +178,7 @@ impl Tunnel {
     }
 
     /// The call is the one that the header names, else the one that the AVP names: some peers leave
-    /// the one away, some the other (interop.md row 27).
+    /// the one away, some the other (docs/peers.md row 27).
     fn on_cdn(&mut self, now: Time, session_id: SessionId, cdn: Box<Cdn>) {
         let session_id = self.known_session(session_id, cdn.assigned_session_id);
         if let Some(session_id) = session_id {

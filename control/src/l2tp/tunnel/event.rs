@@ -25,7 +25,7 @@ pub enum Event {
         icrq: Box<Icrq>,
     },
     /// A call is up. Its data may come at once, and our acknowledgement follows this event: be
-    /// ready for data before the next datagram is sent (interop.md row 36).
+    /// ready for data before the next datagram is sent (docs/peers.md row 36).
     CallConnected {
         /// Which call.
         session: SessionId,

@@ -38,7 +38,7 @@ use table::{Action, Input};
 /// free, so that a new one is found in a few steps and none returns at once.
 pub const SESSIONS_MAX: u32 = 64_000;
 /// Call messages that are kept while the tunnel is not up. A LAC that sends its ICRQ right behind
-/// its SCCCN (interop.md row 4) has its window of 4 to do so.
+/// its SCCCN (docs/peers.md row 4) has its window of 4 to do so.
 pub const EARLY_MESSAGES_MAX: usize = 8;
 /// Time from a call's ICRQ to its ICCN. A LAC may let a telephone ring in between.
 pub const CALL_SETUP_TIME_MAX: Duration = Duration::from_secs(60);
@@ -124,8 +124,8 @@ impl Tunnel {
     }
 
     /// The StopCCN that refuses an SCCRQ without making a tunnel: a peer that gets no answer may
-    /// shun us for minutes (interop.md row 23). `local_tunnel_id` is any that is free; what comes
-    /// to it is dropped.
+    /// shun us for minutes (docs/peers.md row 23). `local_tunnel_id` is any that is free; what
+    /// comes to it is dropped.
     pub fn refuse(
         header: &Header,
         peer_tunnel_id: Option<TunnelId>,
@@ -174,7 +174,7 @@ impl Tunnel {
     }
 
     /// Takes in a StopCCN whose header does not name the tunnel: the owner found it by the peer's
-    /// address and the Assigned Tunnel ID AVP. Such a one may be out of any sequence (interop.md
+    /// address and the Assigned Tunnel ID AVP. Such a one may be out of any sequence (docs/peers.md
     /// row 38), so it is obeyed whatever its number.
     pub fn handle_stop_ccn(&mut self, now: Time, header: &Header, body: &[u8], said: &StopCcn) {
         let _ = self.transport.receive(now, header, body);
@@ -337,7 +337,7 @@ impl Tunnel {
     }
 
     /// Data came from the peer: a sign of life like any control message (RFC 2661 section 5.5,
-    /// interop.md row 7). Telling it every few seconds is enough.
+    /// docs/peers.md row 7). Telling it every few seconds is enough.
     pub fn handle_activity(&mut self, now: Time) {
         self.transport.heard(now);
     }

@@ -81,9 +81,12 @@ impl Link {
                 let opened = self.lcp.state() == State::Opened;
                 let event = automaton::Event::Rxr;
                 self.lcp.handle_packet_event(&mut context, event, &packet);
-                // Identification alone may come earlier (RFC 1570 section 1.1).
-                let in_phase = opened || packet.code == code::IDENTIFICATION;
-                return if in_phase { Ok(()) } else { Err(Discard::Phase) };
+                if let (code::IDENTIFICATION, Some(message)) = (packet.code, packet.data.get(4..)) {
+                    // It alone may come before LCP is open (RFC 1570 section 1.1).
+                    self.events.push_back(Event::Identification { message: message.into() });
+                    return Ok(());
+                }
+                return if opened { Ok(()) } else { Err(Discard::Phase) };
             }
             code::TERMINATE_REQUEST => {
                 self.why.get_or_insert(DownCause::PeerTerminated);

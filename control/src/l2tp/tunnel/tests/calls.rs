@@ -54,7 +54,7 @@ fn a_refused_call() {
 
 #[test]
 fn repeated_icrqs_find_the_same_call() {
-    // interop.md row 21.
+    // docs/peers.md row 21.
     let mut pair = Pair::established();
     let session = pair.offer(5);
     // The same number: the answer is only an acknowledgement.
@@ -124,7 +124,7 @@ fn iccn_before_our_answer_and_of_no_call() {
 fn the_peer_ends_a_call() {
     let cdn: [RawAvp<'_>; 3] =
         [(0x80, 0, &[0, 14]), (0x80, 1, &[0, 1, 0, 0, b'b', b'y', b'e']), (0x80, 14, &[0, 5])];
-    // Named by both, by the header alone (interop.md row 27), by the AVP alone.
+    // Named by both, by the header alone (docs/peers.md row 27), by the AVP alone.
     for (in_header, avps) in [(true, &cdn[..]), (true, &cdn[..2]), (false, &cdn[..])] {
         let mut pair = Pair::established();
         let other = pair.connect(4);
@@ -155,7 +155,7 @@ fn a_cdn_of_no_call_is_acknowledged() {
 
 #[test]
 fn result_codes_as_they_come() {
-    // interop.md rows 1 and 8: host order in eight octets, two octets; and with cause 46 (row 42).
+    // docs/peers.md rows 1 and 8: host order in eight octets, two octets; with cause 46 (row 42).
     for (value, code) in [
         (&[3, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..], CallResult::Administrative),
         (&[0, 3], CallResult::Administrative),
@@ -253,7 +253,7 @@ fn faults_end_the_call_and_leave_the_tunnel() {
 
 #[test]
 fn what_is_not_mandatory_is_skipped() {
-    // interop.md rows 9 and 25: Windows' vendor AVP in ICRQ; an unknown message.
+    // docs/peers.md rows 9 and 25: Windows' vendor AVP in ICRQ; an unknown message.
     let mut pair = Pair::established();
     let mut icrq = body(&[(0x80, 0, &[0, 10]), (0x80, 14, &[0, 5]), (0x80, 15, ICRQ_SERIAL)]);
     icrq.extend([0, 22, 1, 0x37, 0, 1]);
@@ -268,7 +268,7 @@ fn what_is_not_mandatory_is_skipped() {
 
 #[test]
 fn wen_and_sli_are_acknowledged_and_no_more() {
-    // interop.md row 24 for SLI.
+    // docs/peers.md row 24 for SLI.
     let mut pair = Pair::established();
     let session = pair.connect(5);
     pair.send(session.0, &[(0x80, 0, &[0, 15]), (0x80, 34, &[0; 26])]);
@@ -382,7 +382,7 @@ fn hidden(avps: &[RawAvp<'_>]) -> Vec<u8> {
 
 #[test]
 fn a_lac_that_hides_everything() {
-    // interop.md row 37: also what the RFC wants in the clear, also in CDN and StopCCN.
+    // docs/peers.md row 37: also what the RFC wants in the clear, also in CDN and StopCCN.
     let mut pair = Pair::established_with(with_secret(false), &[(0x80, 11, &[3; 134])]);
     let icrq = hidden(&[(0x80, 0, &[0, 10]), (0x80, 14, &[0, 5]), (0x80, 15, ICRQ_SERIAL)]);
     pair.send_numbered(0, (2, 1), &icrq);

@@ -38,7 +38,7 @@ fn lost_icrp_as_in_the_appendix() {
 
 #[test]
 fn a_peer_with_a_window_of_one() {
-    // interop.md row 5: it waits for a ZLB after SCCCN and ICCN, window 1, repeats every 2 s.
+    // docs/peers.md row 5: it waits for a ZLB after SCCCN and ICCN, window 1, repeats every 2 s.
     let mut pair = Pair::established_with(config(), &[(0x80, 10, &[0, 1])]);
     let first = pair.offer(5);
     let second = pair.offer(6);
@@ -103,7 +103,7 @@ fn numbers_wrap() {
 
 #[test]
 fn a_zlb_is_never_answered() {
-    // interop.md row 28.
+    // docs/peers.md row 28.
     let mut pair = Pair::established();
     for number in [0, 1, 2, 3, 1000, 32_768, 65_535] {
         for acknowledged in [0, 1, 2, 77, 65_535] {
@@ -117,7 +117,7 @@ fn a_zlb_is_never_answered() {
 
 #[test]
 fn every_frame_has_the_shape_that_the_strictest_peer_takes() {
-    // interop.md row 6: `Frame::read` checks each one; here is one of every kind.
+    // docs/peers.md row 6: `Frame::read` checks each one; here is one of every kind.
     let mut pair = Pair::established();
     let session = pair.connect(5);
     let result = CallResult::Error;

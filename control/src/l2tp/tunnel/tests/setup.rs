@@ -7,7 +7,7 @@ fn without_challenge() {
     let mut pair = Pair::accept(config(), &sccrq(&[(0, 8, b"maker")])).unwrap();
     let frames = pair.frames();
     let [sccrp] = &frames[..] else { panic!("{frames:?}") };
-    // M as the RFC has it for each (interop.md rows 3 and 37).
+    // M as the RFC has it for each (docs/peers.md rows 3 and 37).
     let expected: [(u8, u16, &[u8]); 7] = [
         (0x80, 0, &[0, 2]),
         (0x80, 2, &[1, 0]),
@@ -45,7 +45,7 @@ fn both_sides_challenge() {
     assert_eq!(frames[0].avp(13), Some(&response[..]));
     let ours = frames[0].avp(11).unwrap().to_vec();
     assert_eq!(ours.len(), 16);
-    // Six octets too many, as one LAC sends them (interop.md row 16).
+    // Six octets too many, as one LAC sends them (docs/peers.md row 16).
     let mut answer = secret::response(3, b"tunnel secret", &ours).to_vec();
     answer.extend([1, 2, 3, 4, 5, 6]);
     pair.send(0, &[(0x80, 0, &[0, 3]), (0x80, 13, &answer)]);
@@ -88,7 +88,7 @@ fn a_challenge_without_a_secret_is_refused() {
 
 #[test]
 fn refusals_need_no_tunnel() {
-    // interop.md row 23.
+    // docs/peers.md row 23.
     let request = sccrq(&[]);
     let (header, _) = parsed(&request);
     let result = ResultCode::tunnel(TunnelResult::Error, Some(ErrorCode::TryAnother), "full");
@@ -112,7 +112,7 @@ fn a_malformed_sccrq_is_refused_by_what_it_says() {
 
 #[test]
 fn a_repeated_sccrq_gets_the_same_answer() {
-    // interop.md rows 4 and 21: once a second, our SCCRP is lost each time.
+    // docs/peers.md rows 4 and 21: once a second, our SCCRP is lost each time.
     let mut pair = Pair::accept(config(), &sccrq(&[])).unwrap();
     let first = pair.frames();
     for _ in 0..2 {
@@ -140,7 +140,7 @@ fn a_repeated_scccn_is_acknowledged_again() {
 
 #[test]
 fn a_call_right_behind_scccn() {
-    // interop.md row 4; in order, in disorder, and before the SCCCN by its number.
+    // docs/peers.md row 4; in order, in disorder, and before the SCCCN by its number.
     let icrq: &[RawAvp<'_>] = &[(0x80, 0, &[0, 10]), (0x80, 14, &[0, 5]), (0x80, 15, ICRQ_SERIAL)];
     for order in
         [[(1, SCCCN_AVPS), (2, icrq)], [(2, icrq), (1, SCCCN_AVPS)], [(1, icrq), (2, SCCCN_AVPS)]]
@@ -175,7 +175,7 @@ fn early_messages_are_bounded() {
 
 #[test]
 fn hello_before_the_set_up_is_complete() {
-    // interop.md row 41: with a Tunnel ID of 0, in the LAC's sequence.
+    // docs/peers.md row 41: with a Tunnel ID of 0, in the LAC's sequence.
     let mut pair = Pair::accept(config(), &sccrq(&[])).unwrap();
     let hello = datagram((0, 0), (1, 0), &body(HELLO_AVPS));
     let (header, payload) = parsed(&hello);
@@ -228,4 +228,35 @@ fn a_lac_that_never_answers() {
     assert_eq!(sent, times.map(|at| (at, SCCRP)));
     assert_eq!(pair.events(), [Event::Closed { cause: TunnelCause::Dead }]);
     assert!(pair.tunnel.is_finished());
+}
+
+#[test]
+fn a_peer_of_another_version_is_told_ours() {
+    let avps: [RawAvp<'_>; 5] = [
+        (0x80, 0, &[0, 1]),
+        (0x80, 2, &[2, 0]),
+        (0x80, 3, &[0, 0, 0, 3]),
+        (0x80, 7, b"lac"),
+        (0x80, 9, &[0x10, 0x01]),
+    ];
+    let request = datagram((0, 0), (0, 0), &body(&avps));
+    let (header, _) = parsed(&request);
+    let reject = decode_unassigned(&header, &request, None).unwrap_err();
+    let refusal = Tunnel::refuse(&header, reject.assigned_tunnel_id, TunnelId(77), reject.result);
+    let frame = Frame::read(&refusal);
+    assert_eq!((frame.message_type(), frame.tunnel_id), (STOP_CCN, LAC_TUNNEL));
+    // Result 5, and the highest version in the place of the error.
+    assert_eq!(frame.avp(1).unwrap()[..4], [0, 5, 1, 0]);
+}
+
+#[test]
+fn a_refusal_to_nobody_carries_tunnel_id_0() {
+    let request = datagram((0, 0), (0, 0), &body(&[(0x80, 0, &[0, 1]), (0x80, 7, b"lac")]));
+    let (header, _) = parsed(&request);
+    let reject = decode_unassigned(&header, &request, None).unwrap_err();
+    assert_eq!(reject.assigned_tunnel_id, None);
+    let refusal = Tunnel::refuse(&header, reject.assigned_tunnel_id, TunnelId(77), reject.result);
+    let frame = Frame::read(&refusal);
+    assert_eq!((frame.message_type(), frame.tunnel_id, frame.session_id), (STOP_CCN, 0, 0));
+    assert_eq!(frame.u16(9), 77);
 }

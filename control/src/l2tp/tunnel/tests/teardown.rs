@@ -39,7 +39,7 @@ fn the_peer_stops() {
 
 #[test]
 fn the_peer_stops_with_a_header_of_zero() {
-    // interop.md row 38: out of any sequence, and the tunnel is found by the AVP.
+    // docs/peers.md row 38: out of any sequence, and the tunnel is found by the AVP.
     let mut pair = Pair::accept(config(), &sccrq(&[])).unwrap();
     pair.frames();
     let stop_ccn = datagram(
@@ -192,7 +192,7 @@ fn a_dead_peer_takes_its_calls_along() {
 
 #[test]
 fn a_peer_that_does_not_answer_hello_but_sends_data() {
-    // interop.md row 7.
+    // docs/peers.md row 7.
     let mut pair = Pair::established();
     pair.connect(5);
     pair.acknowledge();

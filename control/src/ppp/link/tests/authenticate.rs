@@ -265,3 +265,18 @@ fn no_secret_is_shown_by_debug() {
     assert!(text.contains("bob"));
     assert!(!text.contains("115") && !text.contains("secret!"), "{text}");
 }
+
+#[test]
+fn pap_outside_of_its_phases_is_discarded() {
+    let request = "ff03 c023 01 01 000c 03 626f62 03 626164";
+    let mut pair = Pair::opened(pap_only());
+    pair.next();
+    assert_eq!(pair.send(request), Some(Discard::Phase));
+    pair.expect_silence();
+    let mut pair = Pair::with_lcp_up(pap_only());
+    pair.close();
+    pair.next();
+    assert_eq!(pair.send(request), Some(Discard::Phase));
+    pair.expect_silence();
+    assert!(pair.events.is_empty());
+}

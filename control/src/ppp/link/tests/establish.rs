@@ -396,6 +396,7 @@ fn identification_is_taken_at_any_time() {
     for identifier in ["02", "03", "04"] {
         let frame = format!("ff03 c021 0c {identifier} 0012 11223344 4d53524153 56352e3230");
         assert_eq!(pair.send(&frame), None);
+        pair.expect_event(Event::Identification { message: (*b"MSRASV5.20").into() });
     }
     pair.expect_silence();
 }
@@ -496,5 +497,30 @@ fn a_verdict_without_a_question_has_no_effect() {
     pair.accept();
     pair.refuse("no");
     pair.expect_silence();
+    assert_eq!(pair.link.phase(), Phase::Authenticate);
+}
+
+#[test]
+fn a_refusal_with_another_identifier_is_discarded() {
+    let mut pair = Pair::opened(config());
+    pair.next();
+    assert_eq!(pair.send("ff03 c021 03 02 0008 01 04 0578"), Some(Discard::Unsolicited));
+    assert_eq!(pair.send("ff03 c021 04 02 0008 01 04 05b4"), Some(Discard::Unsolicited));
+    pair.expect_silence();
+    assert_eq!(pair.send("ff03 c021 04 01 0008 01 04 05b4"), None);
+    assert_eq!(pair.next()[4..6], [1, 2]);
+}
+
+#[test]
+fn a_protocol_reject_before_opened_is_discarded() {
+    let mut pair = Pair::opened(config());
+    let request = pair.next();
+    for rejected in ["c021", "c223", "8021"] {
+        let frame = format!("ff03 c021 08 01 0006 {rejected}");
+        assert_eq!(pair.send(&frame), Some(Discard::Phase));
+    }
+    pair.expect_silence();
+    pair.send_octets(&acknowledge(&request));
+    pair.send("ff03 c021 01 01 0004");
     assert_eq!(pair.link.phase(), Phase::Authenticate);
 }

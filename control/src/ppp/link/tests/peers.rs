@@ -22,6 +22,7 @@ fn windows() {
     pair.expect_event(Event::LcpUp { agreed });
     for identifier in ["02", "03", "04"] {
         pair.send(&format!("ff03 c021 0c {identifier} 0012 1d7a2b3c 4d53524153 56352e3230"));
+        pair.expect_event(Event::Identification { message: (*b"MSRASV5.20").into() });
     }
     let challenge = [hex("ff03"), pair.next()].concat();
     pair.expect_silence();
