@@ -76,6 +76,20 @@ impl Packet {
         self.address(octets, IPV4_SOURCE, IPV6_SOURCE)
     }
 
+    /// Whether the source crosses no router; `octets` is the frame as it was received.
+    #[inline(always)]
+    pub(super) fn is_source_invalid(self, octets: &[u8]) -> bool {
+        let place = self.offset() + if self.is_ipv4 { IPV4_SOURCE } else { IPV6_SOURCE };
+        // Most are told by their first octet; one that is not special in either family is good.
+        let first = octets.get(place).copied().unwrap_or(0);
+        matches!(first, 0 | 127 | 169 | 224..) && self.is_special_source_invalid(octets)
+    }
+
+    #[cold]
+    fn is_special_source_invalid(self, octets: &[u8]) -> bool {
+        !self.source(octets).is_forwardable()
+    }
+
     /// The destination address; `octets` is the frame as it was received.
     #[inline]
     pub(super) fn destination(self, octets: &[u8]) -> Address {

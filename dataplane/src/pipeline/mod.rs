@@ -209,7 +209,7 @@ impl Context<'_> {
         let origin = if host { Origin::Host } else { Origin::Network };
         // RFC 1812 section 5.3.7, and the same of IPv6. What goes to the kernel is for it to judge.
         let to_kernel = matches!(entry, Entry::Local { .. } | Entry::Glean);
-        if !host && !to_kernel && !packet.source(frame.octets()).is_forwardable() {
+        if !host && !to_kernel && packet.is_source_invalid(frame.octets()) {
             return Err(DropReason::SourceInvalid);
         }
         self.forward(frame, packet, entry, origin)
