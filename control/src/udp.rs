@@ -322,7 +322,10 @@ fn open(bound: SocketAddr, registry: &Registry, token: Token) -> io::Result<UdpS
     if setsockopt(&socket, sockopt::RcvBufForce, &SOCKET_BUFFER_BYTES).is_err() {
         setsockopt(&socket, sockopt::RcvBuf, &SOCKET_BUFFER_BYTES)?;
     }
-    setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER_BYTES)?;
+    // Answers to hosts that the kernel still looks for stay in it for seconds.
+    if setsockopt(&socket, sockopt::SndBufForce, &SOCKET_BUFFER_BYTES).is_err() {
+        setsockopt(&socket, sockopt::SndBuf, &SOCKET_BUFFER_BYTES)?;
+    }
     if bound.is_ipv4() {
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
     } else {

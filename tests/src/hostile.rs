@@ -105,6 +105,28 @@ fn link_address(interface: &str) -> Option<LinkAddr> {
     (found.len() > 0).then_some(found)
 }
 
+/// Hosts on the link in whose name the attacker speaks, by the last octet of their address.
+const DISGUISES: std::ops::Range<u8> = 3..250;
+
+/// Makes `namespace` know the hosts in whose name frames on `interface` come. Answers to hosts that
+/// it has to look for first wait in its kernel, and there they count against senders: its ICMP
+/// socket for one, which all namespaces of a machine share.
+///
+/// # Errors
+/// What `ip` says.
+pub fn know_disguises(namespace: &Netns, interface: &str, peer: Ipv4Addr) -> Result<()> {
+    let [a, b, c, _] = peer.octets();
+    let lines: String = DISGUISES
+        .map(|host| {
+            format!(
+                "neigh replace {a}.{b}.{c}.{host} lladdr 02:00:00:00:00:{host:02x} \
+                     dev {interface} nud permanent\n"
+            )
+        })
+        .collect();
+    namespace.ip_batch(&lines)
+}
+
 /// The session that must live on.
 #[derive(Debug, Clone, Copy)]
 pub struct Live {
@@ -234,7 +256,7 @@ impl Attacker {
     fn disguise(&mut self, frame: &mut [u8]) {
         let Some(source) = frame.get_mut(26..36) else { return };
         if self.random.random_bool(0.5) {
-            source[3] = self.random.random_range(3..250);
+            source[3] = self.random.random_range(DISGUISES);
         } else {
             source[8..10].copy_from_slice(&self.random.random::<u16>().to_be_bytes());
         }

@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, setns};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::process::run;
+use crate::process::{run, run_with_input};
 use crate::{Lab, LabError, Result};
 
 /// What every namespace of ours is named after.
@@ -63,6 +63,15 @@ impl Netns {
     /// What `ip` says.
     pub fn ip(&self, line: &str) -> Result<String> {
         run(Command::new("ip").args(["-n", &self.name]).args(line.split_whitespace()))
+    }
+
+    /// `ip` inside, many lines at once.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn ip_batch(&self, lines: &str) -> Result<()> {
+        run_with_input(Command::new("ip").args(["-n", &self.name, "-batch", "-"]), lines)
+            .map(|_| ())
     }
 
     /// Sets a kernel variable inside, by its path below `/proc/sys`.

@@ -150,8 +150,9 @@ impl<'a> Dialer<'a> {
     /// Where the guest is gone.
     pub fn start_call(&self, login: &Login, target: &str) -> Result<Session<'a>> {
         let file = log_file(login);
-        let log = self.guest.start(&format!(": > {file}; exec tail -n +1 -f {file}"))?;
-        self.command(&format!("c {target}"))?;
+        // Emptied before pppd can write: jobs start in any order.
+        self.guest.check(&format!(": > {file}; echo 'c {target}' > {CONTROL}"), COMMAND_WAIT)?;
+        let log = self.guest.start(&format!("exec tail -n +1 -f {file}"))?;
         Ok(Session {
             guest: self.guest,
             login: login.clone(),

@@ -154,11 +154,23 @@ impl Drop for Process {
 /// # Errors
 /// Where it cannot be started or fails; says what it wrote.
 pub fn run(command: &mut Command) -> Result<String> {
+    run_with_input(command, "")
+}
+
+/// Like [`run`], with a standard input that fits into a pipe.
+///
+/// # Errors
+/// Where the program cannot be started or fails; says what it wrote.
+pub fn run_with_input(command: &mut Command, input: &str) -> Result<String> {
     let what = format!("{command:?}").replace('"', "");
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| LabError::io(&format!("start {what}"), &error))?;
+    let failed = |error: std::io::Error| LabError::io(&format!("start {what}"), &error);
+    let (reader, mut writer) = std::io::pipe().map_err(failed)?;
+    writer.write_all(input.as_bytes()).map_err(failed)?;
+    drop(writer);
+    let output = command.stdin(reader).output();
+    // The command would keep the pipe open.
+    command.stdin(Stdio::null());
+    let output = output.map_err(failed)?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

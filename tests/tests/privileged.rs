@@ -10,10 +10,12 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use xlns_tests::hostile::{Attacker, Live, Wire};
+use xlns_tests::hostile::{Attacker, Live, Wire, know_disguises};
 use xlns_tests::peer::{Dialer, Login, Session, Tunnel};
 use xlns_tests::process::Process;
-use xlns_tests::topology::{CORE_ADDRESS, GATEWAY, LAC_ADDRESS, LAC_END, LNS_ADDRESS, Topology};
+use xlns_tests::topology::{
+    ACCESS_PORT, CORE_ADDRESS, GATEWAY, LAC_ADDRESS, LAC_END, LNS_ADDRESS, Topology,
+};
 use xlns_tests::uml::Guest;
 use xlns_tests::xlns::{Settings, Xlns};
 use xlns_tests::{Lab, Result, deadline};
@@ -320,6 +322,7 @@ fn a_hundred_thousand_hostile_frames_leave_a_session_alone() {
     const GROWTH_KIB_MAX: u64 = 64 * 1024;
     let stage = stage();
     let mut xlns = stage.xlns("hostile", &Settings::default()).unwrap();
+    know_disguises(&stage.topology.lns, ACCESS_PORT, LAC_ADDRESS).unwrap();
     let wire = Wire::open(&stage.topology.lac, LAC_END).unwrap();
     let dialer = stage.dialer(&[alice()]).unwrap();
     // What passes while a tunnel, a session and three pings come up is what gets mutated.
