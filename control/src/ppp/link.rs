@@ -86,6 +86,11 @@ impl Link {
         self.phase
     }
 
+    /// Whether IPv4 packets may flow: [`Event::NetworkUp`] was the last of its kind.
+    pub fn is_network_up(&self) -> bool {
+        self.ipcp.state() == State::Opened
+    }
+
     /// What LCP agreed on; has no meaning before [`Event::LcpUp`].
     pub fn agreed(&self) -> Agreed {
         self.lcp.policy.agreed(&self.config)

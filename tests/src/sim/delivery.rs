@@ -85,7 +85,7 @@ impl Delivery {
                 deliver.push(next);
             }
         } else if ahead < 0x8000 {
-            if let Some(kept) = &mut self.ahead {
+            if let Some(kept) = self.ahead.as_mut().filter(|_| usize::from(ahead) < self.window) {
                 kept.insert(header.ns.0, (header.session_id, body.to_vec()));
             }
             return deliver;

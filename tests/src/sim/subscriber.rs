@@ -100,13 +100,26 @@ impl Subscriber {
         self.phase
     }
 
-    /// The call is up, or the subscriber negotiates anew: LCP begins.
+    /// The call is up: LCP begins.
     pub fn start(&mut self, now: Time) {
         self.ipcp.stop();
         self.set_phase(Phase::Establish);
         (self.echo_at, self.echoes) = (Some(now + ECHO_INTERVAL), 0);
         let options = self.habits.lcp_options.clone();
         self.lcp.begin(now, options, &mut self.out);
+    }
+
+    /// LCP begins anew on the same call, with another MRU than before.
+    pub fn renegotiate(&mut self, now: Time) {
+        const MRU_1400: &[u8] = &[1, 4, 5, 0x78];
+        let before = self.habits.lcp_options.clone();
+        let others = split(&before).filter(|option| option[0] != MRU_1400[0]);
+        let mut options = others.collect::<Vec<_>>().concat();
+        if !split(&before).any(|option| option == MRU_1400) {
+            options.extend_from_slice(MRU_1400);
+        }
+        self.habits.lcp_options = options;
+        self.start(now);
     }
 
     /// The call is over, or the power went.

@@ -288,7 +288,7 @@ impl World {
             Operation::Renegotiate(lac, line) => {
                 let line = &mut self.lacs[lac].lines[line];
                 if line.call.is_some_and(|call| call.lns_id.is_some()) {
-                    line.subscriber.start(now);
+                    line.subscriber.renegotiate(now);
                 }
             }
             Operation::ClearUser(user) => {
