@@ -242,6 +242,7 @@ impl Worker {
     /// Sleeps until a frame, a packet of the host, or a stop comes. Returns whether one did.
     fn park(&mut self) -> bool {
         self.reader.park();
+        self.io.flush_before_sleep();
         self.status.frames_free.store(self.io.pool.free() as u64, Ordering::Relaxed);
         let timeout = if self.io.is_waiting() { PARK_BUSY_MILLISECONDS } else { PARK_MILLISECONDS };
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
@@ -362,6 +363,12 @@ impl Io {
     fn flush(&mut self) {
         for queue in self.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
             queue.flush();
+        }
+    }
+
+    fn flush_before_sleep(&mut self) {
+        for queue in self.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
+            queue.flush_before_sleep();
         }
     }
 
@@ -531,6 +538,10 @@ mod tests {
         assert!(!bench.worker.io.is_waiting());
         bench.deliver(0, 1);
         bench.settle(Verdict::Transmit(PortId(1)));
+        bench.worker.io.flush_before_sleep();
+        assert!(bench.worker.io.is_waiting(), "the kernel has not taken the frame");
+        bench.wires[1].collect(&bench.memory).unwrap();
+        bench.worker.io.flush();
         assert!(!bench.worker.io.is_waiting());
         while bench.worker.io.pool.take(PortId(0)).is_some() {}
         assert!(bench.worker.io.is_waiting());

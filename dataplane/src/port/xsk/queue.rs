@@ -17,7 +17,7 @@ pub struct Queue {
     socket: Option<OwnedFd>,
     /// Frames submitted for transmission that have not come back.
     outstanding: u32,
-    /// The kernel did not take all frames at the last wake-up.
+    /// The kernel may not have taken all frames, and sleep.
     retry: bool,
     /// The interface is gone: nothing is received from it or sent to it any more.
     gone: bool,
@@ -140,14 +140,33 @@ impl Queue {
         Ok(())
     }
 
-    /// Shows the frames put on the transmit ring to the kernel, and wakes it where it sleeps.
+    /// Shows the frames put on the transmit ring to the kernel, and wakes it where it sleeps. A
+    /// kernel that seems awake may have looked at the ring just before, and sleep a moment later:
+    /// while frames are left it is looked at again.
     #[inline]
     pub fn flush(&mut self) {
         let count = self.rings.transmit.submit();
         self.outstanding += count;
-        let wanted = (count > 0 || self.retry) && !self.gone;
-        if wanted && self.rings.transmit.needs_wakeup() {
+        if self.gone || (count == 0 && !self.retry) {
+            return;
+        }
+        if count == 0 && self.rings.transmit.unread() == 0 {
+            self.retry = false;
+        } else if self.rings.transmit.needs_wakeup() {
             self.wake();
+        } else {
+            self.retry = true;
+        }
+    }
+
+    /// Before its worker sleeps: a frame that the kernel has not taken, whatever it said, would be
+    /// on the ring until the next one comes. Wakes the kernel for it, and once more at the next
+    /// [`Queue::flush`].
+    pub fn flush_before_sleep(&mut self) {
+        if !self.gone && self.rings.transmit.unread() > 0 {
+            self.retry = true;
+            self.flush();
+            self.retry = !self.gone && self.rings.transmit.unread() > 0;
         }
     }
 
@@ -296,6 +315,40 @@ mod tests {
         let frame = queue.transmit(frame).unwrap_err();
         pool.give(frame);
         assert_eq!(pool.free(), 1);
+    }
+
+    #[test]
+    fn a_kernel_that_seems_awake_is_looked_at_again() {
+        let (mut queue, mut wire) = Queue::pair(PORT, 4);
+        let (memory, mut pool) = memory_and_pool(4);
+        wire.transmit.set_needs_wakeup(false);
+        for _ in 0..2 {
+            queue.transmit(pool.take(PORT).unwrap()).unwrap();
+        }
+        queue.flush();
+        assert!(queue.is_retrying());
+        wire.collect(&memory).unwrap();
+        queue.flush();
+        assert!(queue.is_retrying(), "one frame is left");
+        wire.collect(&memory).unwrap();
+        queue.flush();
+        assert!(!queue.is_retrying());
+    }
+
+    #[test]
+    fn a_frame_that_a_wake_up_did_not_move_is_noticed_before_sleep() {
+        let (mut queue, mut wire) = Queue::pair(PORT, 4);
+        let (memory, mut pool) = memory_and_pool(4);
+        queue.flush_before_sleep();
+        assert!(!queue.is_retrying());
+        queue.transmit(pool.take(PORT).unwrap()).unwrap();
+        queue.flush();
+        assert!(!queue.is_retrying(), "woken");
+        queue.flush_before_sleep();
+        assert!(queue.is_retrying());
+        wire.collect(&memory).unwrap();
+        queue.flush();
+        assert!(!queue.is_retrying());
     }
 
     #[test]

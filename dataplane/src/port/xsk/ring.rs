@@ -244,6 +244,12 @@ impl<T: Copy> Producer<T> {
         count
     }
 
+    /// Cells shown to the other side that it has not given back.
+    #[inline]
+    pub fn unread(&self) -> u32 {
+        self.submitted.wrapping_sub(self.memory.consumer().load(Ordering::Relaxed))
+    }
+
     /// Whether the kernel wants a system call before it goes on.
     #[inline]
     pub fn needs_wakeup(&self) -> bool {
@@ -341,6 +347,13 @@ impl<T: Copy> Consumer<T> {
         let available = available.min(self.memory.size);
         self.limit = self.next.wrapping_add(available);
         available
+    }
+
+    /// Says whether this side sleeps, as the kernel does.
+    pub fn set_needs_wakeup(&self, sleeps: bool) {
+        let flags = if sleeps { NEED_WAKEUP } else { 0 };
+        // SAFETY: the module's invariant: valid while `_owner` lives.
+        unsafe { self.memory.flags.as_ref() }.store(flags, Ordering::Relaxed);
     }
 }
 
