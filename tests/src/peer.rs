@@ -206,17 +206,18 @@ impl<'a> Dialer<'a> {
 
 impl Drop for Dialer<'_> {
     fn drop(&mut self) {
+        // Links first, while there is somebody to answer their Terminate-Requests. A pppd without
+        // an answer would ask again for 6 s (RFC 1661 section 4.6).
+        let _ = self.guest.run(
+            "killall -q pppd || exit 0
+             for i in $(seq 20); do pidof -q pppd || exit 0; sleep 0.1; done
+             killall -q -KILL pppd",
+            COMMAND_WAIT,
+        );
         if self.xl2tpd.status().is_none() {
             let _ = self.guest.signal(&self.xl2tpd, "TERM");
             let _ = self.guest.wait(&self.xl2tpd, COMMAND_WAIT);
         }
-        // A pppd whose xl2tpd is gone ends by itself, but not at once.
-        let _ = self.guest.run(
-            "killall -q pppd; for i in 1 2 3 4 5 6 7 8 9 10; do
-                 pidof pppd > /dev/null || exit 0; sleep 0.2
-             done; killall -q -KILL pppd",
-            COMMAND_WAIT,
-        );
     }
 }
 
