@@ -177,7 +177,13 @@ fn spawn_reaper(prefix: &str, scratch: &Path) -> Result<Reaper> {
         trap '' INT TERM HUP
         cat > /dev/null
         for namespace in $(ip netns list | sed 's/ .*//' | grep "^$1-"); do
-            for id in $(ip netns pids "$namespace"); do kill -9 "$id"; done
+            # Again while there are any: one that is killed may just have started another.
+            for turn in 1 2 3 4 5 6 7 8 9; do
+                ids=$(ip netns pids "$namespace")
+                [ -n "$ids" ] || break
+                kill -9 $ids
+                sleep 0.05
+            done
             ip netns delete "$namespace"
         done
         rm -rf "$2"
