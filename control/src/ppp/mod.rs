@@ -18,6 +18,7 @@ pub mod ipcp;
 pub mod lcp;
 pub mod link;
 pub mod machine;
+pub mod mschap;
 pub mod option;
 pub mod pap;
 pub mod policy;
