@@ -71,7 +71,7 @@ impl Users {
         let password = &user.password;
         let (right, mschap_success) = match &credentials.proof {
             Proof::Pap { password: given } => {
-                (given.as_slice().ct_eq(password.as_bytes()).into(), None)
+                (bool::from(given.as_slice().ct_eq(password.as_bytes())), None)
             }
             Proof::ChapMd5 { identifier, challenge, response } => {
                 (chap::verify(*identifier, password.as_bytes(), challenge, response), None)
@@ -83,8 +83,7 @@ impl Users {
                 nt_response,
             } => {
                 let name = &credentials.name;
-                let exchange =
-                    mschap::Exchange { authenticator_challenge, peer_challenge, name };
+                let exchange = mschap::Exchange { authenticator_challenge, peer_challenge, name };
                 let success = exchange.verify(password, nt_response);
                 (success.is_some(), success)
             }
@@ -114,6 +113,8 @@ mod tests {
         }
     }
 
+    const PROOFS: [fn(&str, &str) -> Credentials; 3] = [pap, md5, mschap];
+
     fn users() -> Users {
         Users::new(&[user("bob", "pässword"), user("BIGCO\\eve", "other"), user("eve", "hers")])
     }
@@ -126,7 +127,10 @@ mod tests {
     fn md5(name: &str, password: &str) -> Credentials {
         let challenge = vec![1, 2, 3];
         let response = chap::respond(9, password.as_bytes(), &challenge);
-        Credentials { name: name.into(), proof: Proof::ChapMd5 { identifier: 9, challenge, response } }
+        Credentials {
+            name: name.into(),
+            proof: Proof::ChapMd5 { identifier: 9, challenge, response },
+        }
     }
 
     fn mschap(name: &str, password: &str) -> Credentials {
@@ -145,7 +149,7 @@ mod tests {
     #[test]
     fn all_kinds_of_proof_are_checked() {
         let users = users();
-        for proof in [pap, md5, mschap] {
+        for proof in PROOFS {
             let name = |credentials| users.authenticate(&credentials).map(|right| right.name);
             assert_eq!(name(proof("bob", "pässword")), Some("bob"));
             assert_eq!(name(proof("bob", "password")), None);
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn a_domain_before_the_name_is_optional() {
         let users = users();
-        for proof in [pap, md5, mschap] {
+        for proof in PROOFS {
             let name = |credentials| users.authenticate(&credentials).map(|right| right.name);
             assert_eq!(name(proof("HOME\\bob", "pässword")), Some("bob"));
             assert_eq!(name(proof("BIGCO\\eve", "other")), Some("BIGCO\\eve"));

@@ -77,7 +77,12 @@ impl fmt::Debug for Authenticatee {
 
 impl Authenticatee {
     /// LCP is open and we agreed to prove ourselves with `with`.
-    pub fn start(&mut self, context: &mut Context<'_>, with: Authentication) {
+    pub fn start(
+        &mut self,
+        context: &mut Context<'_>,
+        with: Authentication,
+        _rng: &mut dyn RngCore,
+    ) {
         let deadline = context.now + context.config.authentication_timeout;
         self.run = Some(Box::new(Run {
             with,
@@ -109,7 +114,7 @@ impl Authenticatee {
     }
 
     /// Whether the peer's time is up; repeats what it did not reply to.
-    pub fn handle_timeout(&mut self, context: &mut Context<'_>) -> bool {
+    pub fn handle_timeout(&mut self, context: &mut Context<'_>, _rng: &mut dyn RngCore) -> bool {
         let Some(run) = &mut self.run else { return false };
         if run.deadline.is_some_and(|at| at <= context.now) {
             return true;
@@ -176,7 +181,11 @@ impl Authenticatee {
     ///
     /// # Errors
     /// When it has no effect.
-    pub fn handle_pap(&mut self, packet: &Packet<'_>) -> Result<Progress, Discard> {
+    pub fn handle_pap(
+        &mut self,
+        _context: &mut Context<'_>,
+        packet: &Packet<'_>,
+    ) -> Result<Progress, Discard> {
         let run = self.run.as_mut().filter(|run| run.with == Authentication::Pap);
         let run = run.ok_or(Discard::Unsolicited)?;
         // To any of our requests: a peer that is slower than the Restart timer is never seen to
@@ -273,8 +282,7 @@ impl Exchange {
     ) -> Result<Self, Discard> {
         let (value, expected): (Box<[u8]>, _) = match with {
             Authentication::MsChapV2 => {
-                let authenticator_challenge =
-                    challenge.try_into().map_err(|_| Discard::Content)?;
+                let authenticator_challenge = challenge.try_into().map_err(|_| Discard::Content)?;
                 let mut peer_challenge = [0; mschap::CHALLENGE_OCTETS];
                 rng.fill_bytes(&mut peer_challenge);
                 let name = truncate(account.name.as_bytes(), NAME_OCTETS_MAX);

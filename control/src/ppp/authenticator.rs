@@ -394,12 +394,14 @@ impl Authenticator {
             ("", false) => "Name or password is wrong",
             (message, _) => message,
         };
-        let text = cut(text, MESSAGE_OCTETS_MAX);
+        let text = cut(text);
         match with {
             Authentication::ChapMd5 | Authentication::MsChapV2 => {
                 let code = if accepted { chap::code::SUCCESS } else { chap::code::FAILURE };
                 let message = match (with, proof) {
-                    (Authentication::MsChapV2, Some(proof)) => mschap::success_message(&proof, text),
+                    (Authentication::MsChapV2, Some(proof)) => {
+                        mschap::success_message(&proof, text)
+                    }
                     (Authentication::MsChapV2, None) => {
                         let error = mschap::error::AUTHENTICATION_FAILURE;
                         mschap::failure_message(error, &self.challenge, text)
@@ -421,13 +423,21 @@ impl Authenticator {
     }
 }
 
+/// At most [`MESSAGE_OCTETS_MAX`] octets of a text, cut between characters.
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(MESSAGE_OCTETS_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
+}
+
 /// Which CHAP a peer speaks that responds without having been asked, if that is allowed: their
 /// responses differ in size.
 fn spoken_by(context: &Context<'_>, packet: &Packet<'_>) -> Option<Authentication> {
     let is_mschap = chap::Fields::parse(packet.data)
         .is_ok_and(|fields| fields.value.len() == mschap::VALUE_OCTETS);
-    let preferred =
-        if is_mschap { Authentication::MsChapV2 } else { Authentication::ChapMd5 };
+    let preferred = if is_mschap { Authentication::MsChapV2 } else { Authentication::ChapMd5 };
     let allowed = &context.config.authentication;
     let other = allowed.iter().find(|method| **method != Authentication::Pap);
     if allowed.contains(&preferred) { Some(preferred) } else { other.copied() }
