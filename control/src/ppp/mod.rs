@@ -17,6 +17,7 @@ mod config;
 mod event;
 pub mod frame;
 pub mod ipcp;
+pub mod ipv6cp;
 pub mod lcp;
 pub mod link;
 pub mod machine;
