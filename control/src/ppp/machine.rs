@@ -244,11 +244,11 @@ impl<P: Policy> Machine<P> {
     /// again at once.
     ///
     /// Two things keep this from doing harm where the request was not lost but has crossed the
-    /// peer's. The repetition goes out before the answer to the peer, which therefore cannot be in
-    /// Opened yet, where a Configure-Request would tear the link down again. And each request is
-    /// repeated once, so that two ends which both do this do not keep each other going.
+    /// peer's. It is done only while no request of the peer was acknowledged, and before one is: the
+    /// peer cannot be in Opened yet, where a Configure-Request would tear the link down again, and
+    /// two ends that both do this would never come to rest. And each request is repeated once.
     fn repeat_request(&mut self, context: &mut Context<'_>) {
-        if self.state.is_negotiating() && self.unanswered && !self.repeated {
+        if self.state == State::ReqSent && self.unanswered && !self.repeated {
             self.repeated = true;
             self.send_configure_request(context);
         }

@@ -210,7 +210,7 @@ fn either_end_can_hang_up() {
 #[test]
 fn both_ends_agree_on_the_end_over_any_wire() {
     let mut up = 0;
-    for seed in 0..300 {
+    for seed in 0..3000 {
         let evils = [seed as u32 % 40, seed as u32 % 30, seed as u32 % 70];
         let method = METHODS[seed as usize % 3];
         let mut wire = Wire::new(server(&[method]), client(&METHODS), seed, evils);
@@ -219,12 +219,7 @@ fn both_ends_agree_on_the_end_over_any_wire() {
         wire.run(120 * SECOND);
         let states = [0, 1].map(|end| (wire.is_up(end), wire.down_cause(end).is_some()));
         let both_up = states == [(true, false); 2];
-        assert!(
-            both_up || states == [(false, true); 2],
-            "seed {seed}: {states:?} {:?} {:?}",
-            wire.ends[0].link,
-            wire.ends[1].link
-        );
+        assert!(both_up || states == [(false, true); 2], "seed {seed}: {states:?}");
         up += u32::from(both_up);
         for end in &wire.ends {
             let pairs = [
@@ -242,7 +237,7 @@ fn both_ends_agree_on_the_end_over_any_wire() {
             }
         }
     }
-    assert!(up > 200, "{up} of 300 came up");
+    assert!(up > 2000, "{up} of 3000 came up");
 }
 
 /// Ends at rest hold nothing but themselves.
