@@ -10,6 +10,7 @@ mod check;
 mod convert;
 mod error;
 mod key_path;
+mod lac;
 mod load;
 mod schema;
 mod secret;
@@ -23,6 +24,7 @@ use xlns_dataplane::api::AttachMode;
 
 pub use check::GatewayConflict;
 pub use error::{ConfigError, Problem};
+pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig};
 pub use secret::Secret;
 
 /// Where the configuration is looked for unless the command line says otherwise.
@@ -106,22 +108,6 @@ pub struct L2tpConfig {
     pub sccrq_per_second_max: u32,
     /// SCCRQs taken a second from one source address.
     pub sccrq_per_second_per_source_max: u32,
-}
-
-/// How a LAC, or a group of them, is treated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LacConfig {
-    /// Shown in tables and logs.
-    pub name: String,
-    /// Peer addresses; empty: any.
-    #[serde(default)]
-    pub peers: Vec<IpNet>,
-    /// Host Name AVPs; empty: any.
-    #[serde(default)]
-    pub host_names: Vec<String>,
-    /// Tunnel secret; with one, the peer is challenged and must answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
 }
 
 /// An authentication protocol.
