@@ -48,6 +48,7 @@ impl Users {
             Proof::ChapMd5 { identifier, challenge, response } => {
                 chap::verify(*identifier, &user.password, challenge, response)
             }
+            Proof::MsChapV2 { .. } => false,
         };
         right.then_some(&user.account)
     }

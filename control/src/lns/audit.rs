@@ -120,7 +120,7 @@ impl Lns {
         hold!(!forwards || call.link().is_some(), "call {id}/{session} forwards without a link");
         let packets = call.forwarding == Forwarding::Packets;
         hold!(!packets || call.lease.is_some(), "call {id}/{session} forwards without an address");
-        let is_up = call.link().is_some_and(Link::is_network_up);
+        let is_up = call.link().is_some_and(Link::is_ipv4_up);
         hold!(packets == is_up, "call {id}/{session} forwards {packets}, network up {is_up}");
         let wanted = call.link().and_then(Link::poll_timeout).is_some();
         let is_set = self.timers.is_set(TimerKey::Call(index).token());

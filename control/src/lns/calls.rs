@@ -13,7 +13,7 @@ use crate::l2tp::result::{
     CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
 };
 use crate::l2tp::{SessionId, TunnelId, header};
-use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Link, Refusal};
+use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Ipv4Config, Link, Refusal};
 use crate::time::Time;
 use crate::udp::Transmit;
 
@@ -52,9 +52,12 @@ pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
         max_failure: ppp.max_failure,
         authentication_timeout: Duration::from_secs(ppp.authentication_timeout_seconds),
         server_name: config.lns.host_name.clone(),
-        local_address: config.lns.gateway,
-        dns: ppp.dns.clone(),
-        nbns: Vec::new(),
+        ipv4: Some(Ipv4Config {
+            local_address: Some(config.lns.gateway),
+            dns: ppp.dns.clone(),
+            ..Ipv4Config::default()
+        }),
+        ..ppp::Config::default()
     })
 }
 
@@ -133,7 +136,7 @@ impl Lns {
                     tracing::debug!(tunnel, session, message, "subscriber identifies itself");
                 }
             }
-            ppp::Event::NetworkUp { address } => {
+            ppp::Event::Ipv4Up { peer: address, .. } => {
                 self.set_forwarding(index, Forwarding::Packets);
                 self.counters.add(LnsCounter::CallsUp);
                 if let Some(call) = self.calls.get(index) {
@@ -146,7 +149,8 @@ impl Lns {
                     );
                 }
             }
-            ppp::Event::NetworkDown => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::Ipv4Down => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::Ipv6Up { .. } | ppp::Event::Ipv6Down | ppp::Event::Ipv6Packet(_) => {}
             ppp::Event::Down { cause } => self.handle_link_down(now, index, &cause),
         }
     }
@@ -160,7 +164,7 @@ impl Lns {
         let answer = match granted {
             Ok(address) => {
                 self.counters.add(LnsCounter::AuthenticationAccepted);
-                Ok(Grant { address, dns: self.config.ppp.dns.clone() })
+                Ok(Grant::ipv4(address))
             }
             Err(text) => {
                 tracing::info!(tunnel, session, %user, reason = text, "subscriber refused");
@@ -383,6 +387,10 @@ fn disconnect_reason(cause: DownCause) -> (CallResult, PppDisconnectCause) {
         DownCause::AuthenticationFailed => {
             (CallResult::Error, Code::AuthenticationFailed, NONE, AT_PEER)
         }
+        DownCause::RefusedByPeer => {
+            (CallResult::Error, Code::AuthenticationFailed, NONE, AT_SENDER)
+        }
+        DownCause::EchoTimeout => (CallResult::LossOfCarrier, Code::LcpSilent, LCP, AT_PEER),
         DownCause::AuthenticationTimeout => {
             (CallResult::Error, Code::AuthenticationTimeout, NONE, AT_PEER)
         }

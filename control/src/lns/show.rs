@@ -9,6 +9,7 @@ use crate::admin::{
 use crate::call::Call;
 use crate::l2tp::tunnel::State;
 use crate::l2tp::{SessionId, TunnelId};
+use crate::ppp::Authentication;
 use crate::time::Time;
 
 impl Lns {
@@ -166,7 +167,10 @@ fn session_row(now: Time, entry: &TunnelEntry, call: &Call) -> SessionRow {
         address: address(call),
         state: call.state_name().to_owned(),
         mru: agreed.map_or(0, |agreed| agreed.peer_mru),
-        authentication: agreed.map_or("", |agreed| agreed.authentication.name()).to_owned(),
+        authentication: agreed
+            .and_then(|agreed| agreed.authentication)
+            .map_or("", Authentication::name)
+            .to_owned(),
         calling_number: call.calling_number.as_deref().unwrap_or("").to_owned(),
         upstream_packets: 0,
         upstream_bytes: 0,

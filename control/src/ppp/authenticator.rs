@@ -68,7 +68,7 @@ impl Authenticator {
         self.deadline = Some(context.now + context.config.authentication_timeout);
         self.challenge_at = None;
         match with {
-            Authentication::ChapMd5 => self.challenge(context, rng),
+            Authentication::ChapMd5 | Authentication::MsChapV2 => self.challenge(context, rng),
             Authentication::Pap => self.stage = Stage::Waiting { challenge: None },
         }
     }
@@ -243,7 +243,7 @@ fn reply(
     };
     let message = truncate(message.as_bytes(), MESSAGE_OCTETS_MAX);
     match with {
-        Authentication::ChapMd5 => {
+        Authentication::ChapMd5 | Authentication::MsChapV2 => {
             let code = if accepted { chap::code::SUCCESS } else { chap::code::FAILURE };
             context.transmit.push(protocol::CHAP, code, identifier, &[message]);
         }
