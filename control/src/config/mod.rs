@@ -186,6 +186,8 @@ pub struct DataplaneConfig {
     pub tun_name: String,
     /// Its MTU, octets: the largest packet that this host itself sends to a subscriber.
     pub tun_mtu: u16,
+    /// New calls are refused when it has been away for this long, seconds.
+    pub away_seconds_max: u64,
     /// Whether workers poll busily instead of sleeping when idle.
     pub busy_poll: bool,
     /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
@@ -280,6 +282,7 @@ impl Default for DataplaneConfig {
             routes_max: 2_097_152,
             tun_name: "xlns0".into(),
             tun_mtu: 1460,
+            away_seconds_max: 5,
             busy_poll: false,
             setup_packets_per_second: 20_000,
             tunnel_packets_per_second: 100_000,

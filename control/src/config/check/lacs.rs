@@ -159,7 +159,12 @@ mod tests {
         accepted("", "", &lac("secret = \"s\"\nchallenge = false"));
         accepted("", "", &lac("challenge = false\nhidden_avps = \"never\""));
         refused("", "", &lac("challenge = true"), "lac[0].challenge: there is no secret");
-        refused("", "", &lac("hidden_avps = \"secrets\""), "lac[0].hidden_avps: there is no secret");
+        refused(
+            "",
+            "",
+            &lac("hidden_avps = \"secrets\""),
+            "lac[0].hidden_avps: there is no secret",
+        );
     }
 
     #[test]
@@ -175,7 +180,12 @@ mod tests {
     fn sizes_fit_those_that_are_inherited() {
         accepted("", "", &lac("mru = 1454\nmru_min = 1454"));
         refused("", "", &lac("mru = 1454\nmru_min = 1455"), "lac[0].mru_min: mru_min (1455) is");
-        refused("", "", &lac("mru_min = 1461"), "lac[0].mru_min: mru_min (1461) is above mru (1460)");
+        refused(
+            "",
+            "",
+            &lac("mru_min = 1461"),
+            "lac[0].mru_min: mru_min (1461) is above mru (1460)",
+        );
         let inherited = format!("[ppp]\nmru_min = 1400\n{}", lac("mru = 1300"));
         refused("", "", &inherited, "lac[0].mru: mru_min (1400) is above mru (1300)");
     }
