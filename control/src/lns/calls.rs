@@ -1,28 +1,24 @@
 //! Calls: from the LAC's request through PPP to packets, and down again.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use xlns_dataplane::api::{Command, Session, SessionKey};
 
-use super::{CALLS_MAX, Ending, Lns, LnsCounter, TimerKey, journal};
+use super::admission::NO_ADDRESS;
+use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
-use crate::config::{AddressControl, AuthenticationProtocol, CallMode, Config, LacConfig};
 use crate::l2tp::message::Icrq;
 use crate::l2tp::result::{
     CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
 };
 use crate::l2tp::{SessionId, TunnelId, header};
-use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Ipv4Config, Link, Refusal};
+use crate::ppp::{self, DownCause, Link};
 use crate::time::Time;
 use crate::udp::Transmit;
 
 /// What a call is refused or ended with where something is full.
 const NO_ROOM: CallResult = CallResult::NoFacilitiesTemporary;
-
-/// Told to a subscriber, and to its LAC, when the pool is exhausted or the fixed address in use.
-const NO_ADDRESS: &str = "no address is free";
 
 /// Protocol of a PPP disconnect cause: LCP, or no single one (RFC 3145 section 2).
 const LCP: u16 = 0xc021;
@@ -35,47 +31,6 @@ const AT_SENDER: u8 = 2;
 
 /// Octets of the header of a data message without Length and sequence numbers.
 const DATA_HEADER_BYTES: usize = 6;
-
-/// The PPP side of a profile that leaves nothing open.
-pub fn ppp_config(config: &Config, lac: &LacConfig) -> ppp::Config {
-    let protocol = |protocol: &AuthenticationProtocol| match protocol {
-        AuthenticationProtocol::ChapMd5 => Authentication::ChapMd5,
-        AuthenticationProtocol::Pap => Authentication::Pap,
-    };
-    let ppp = &config.ppp;
-    ppp::Config {
-        authentication: lac
-            .authentication
-            .as_ref()
-            .unwrap_or(&ppp.authentication)
-            .iter()
-            .map(protocol)
-            .collect(),
-        framing: match lac.address_control {
-            AddressControl::Negotiated => ppp::Framing::Negotiated,
-            AddressControl::Always => ppp::Framing::AlwaysFf03,
-        },
-        call_mode: match lac.call_mode {
-            CallMode::Renegotiate => ppp::CallMode::Renegotiate,
-            CallMode::MandatoryChap => ppp::CallMode::MandatoryChap,
-            CallMode::Proxy => ppp::CallMode::Proxy,
-        },
-        mru: lac.mru.unwrap_or(ppp.mru),
-        mru_min: lac.mru_min.unwrap_or(ppp.mru_min),
-        restart_timer: Duration::from_millis(ppp.restart_timer_ms),
-        max_configure: ppp.max_configure,
-        max_terminate: ppp.max_terminate,
-        max_failure: ppp.max_failure,
-        authentication_timeout: Duration::from_secs(ppp.authentication_timeout_seconds),
-        server_name: lac.host_name.as_ref().unwrap_or(&config.lns.host_name).clone(),
-        ipv4: Some(Ipv4Config {
-            local_address: Some(config.lns.gateway),
-            dns: ppp.dns.clone(),
-            ..Ipv4Config::default()
-        }),
-        ..ppp::Config::default()
-    }
-}
 
 impl Lns {
     pub(super) fn handle_incoming_call(
@@ -181,80 +136,6 @@ impl Lns {
         }
     }
 
-    fn log_call_up(&mut self, now: Time, index: usize, address: Ipv4Addr) {
-        let told = self.log_call(now, journal::Entry::Up);
-        let Some(call) = self.calls.get(index) else { return };
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let user = call.user.as_deref().unwrap_or("");
-        if told {
-            tracing::info!(tunnel, session, user, %address, "session up");
-        } else {
-            tracing::debug!(tunnel, session, user, %address, "session up");
-        }
-    }
-
-    /// Answers the subscriber's proof: with an address, or with a refusal.
-    fn authenticate(&mut self, now: Time, index: usize, credentials: &Credentials) {
-        let user: Box<str> = printable(&credentials.name).into();
-        let granted = self.grant(index, credentials);
-        let told = granted.is_err() && self.log_call(now, journal::Entry::Refused);
-        let Some(call) = self.calls.get_mut(index) else { return };
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let answer = match granted {
-            Ok(address) => {
-                self.counters.add(LnsCounter::AuthenticationAccepted);
-                Ok(Grant::ipv4(address))
-            }
-            Err(text) => {
-                if told {
-                    tracing::info!(tunnel, session, %user, reason = text, "subscriber refused");
-                } else {
-                    tracing::debug!(tunnel, session, %user, reason = text, "subscriber refused");
-                }
-                Err(Refusal { message: text.into() })
-            }
-        };
-        call.user = Some(user);
-        if let Some(link) = call.link_mut() {
-            link.authenticated(now, answer);
-        }
-    }
-
-    /// Checks the proof and finds an address. An address that the call has from an earlier
-    /// negotiation is kept.
-    fn grant(
-        &mut self,
-        index: usize,
-        credentials: &Credentials,
-    ) -> Result<std::net::Ipv4Addr, &'static str> {
-        let Some(account) = self.users.authenticate(credentials) else {
-            self.counters.add(LnsCounter::AuthenticationRefused);
-            return Err("authentication failed");
-        };
-        let Some(call) = self.calls.get_mut(index) else { return Err("the call is gone") };
-        // Of users that exist: their names hold nothing that is not printable.
-        let same_user = call.user.as_deref() == Some(&*printable(&credentials.name));
-        if let Some(lease) = &call.lease
-            && same_user
-        {
-            return Ok(lease.address());
-        }
-        match self.addresses.lease(account) {
-            Some(lease) => {
-                let address = lease.address();
-                if let Some(old) = call.lease.replace(lease) {
-                    self.addresses.release(old);
-                }
-                Ok(address)
-            }
-            None => {
-                call.without_address = true;
-                self.counters.add(LnsCounter::PoolExhausted);
-                Err(NO_ADDRESS)
-            }
-        }
-    }
-
     /// Tells the data plane what it is to do for a call from now on.
     fn set_forwarding(&mut self, index: usize, forwarding: Forwarding) {
         let Some(call) = self.calls.get_mut(index) else { return };
@@ -298,7 +179,7 @@ impl Lns {
     }
 
     /// Sends the frames of a call's link inside L2TP data messages.
-    fn transmit_frames(&mut self, index: usize) {
+    pub(super) fn transmit_frames(&mut self, index: usize) {
         let Some(call) = self.calls.get_mut(index) else { return };
         let Some(entry) = self.tunnels.get(&call.tunnel) else { return };
         let Some(session) = entry.tunnel.session(call.session) else { return };
@@ -392,35 +273,33 @@ impl Lns {
         if let Some(profile) = self.profile_mut(profile) {
             profile.sessions -= 1;
         }
+        if let Some(user) = &call.user {
+            self.sessions.leave(user, index);
+        }
         self.log_call_end(now, &call, why);
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
-            if let Some(lease) = lease {
-                self.addresses.release(lease);
-            }
-            return;
+            return self.let_go(now, lease, call.user.as_deref());
         }
         let ending = Ending { lease, user: call.user.take(), before_resync: false };
         self.ending.insert(call.key(), ending);
         self.push_command(Command::SessionRemove(call.key()));
     }
 
-    fn log_call_end(&mut self, now: Time, call: &Call, reason: &str) {
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let user = call.user.as_deref().unwrap_or("");
-        let seconds = now.since(call.started).as_secs();
-        if self.log_call(now, journal::Entry::Ended) {
-            tracing::info!(tunnel, session, user, seconds, reason, "call ended");
-        } else {
-            tracing::debug!(tunnel, session, user, seconds, reason, "call ended");
+    /// The data plane has no more to do with an ended session: its address is free.
+    pub(super) fn finish_ending(&mut self, now: Time, key: SessionKey) {
+        if let Some(ending) = self.ending.remove(&key) {
+            self.let_go(now, ending.lease, ending.user.as_deref());
         }
     }
 
-    /// The data plane has no more to do with an ended session: its address is free.
-    pub(super) fn finish_ending(&mut self, key: SessionKey) {
-        let lease = self.ending.remove(&key).and_then(|ending| ending.lease);
+    /// An address is free again, for whoever waits for it first.
+    fn let_go(&mut self, now: Time, lease: Option<Lease>, user: Option<&str>) {
         if let Some(lease) = lease {
             self.addresses.release(lease);
+        }
+        if let Some(user) = user {
+            self.admit_waiting(now, user);
         }
     }
 }

@@ -154,13 +154,11 @@ impl Lns {
             self.handle_tunnel_event(now, id, event);
         }
         self.transmit_control(now, id);
-        let Some(entry) = self.tunnels.get_mut(&id) else { return };
-        entry.note_idleness(now);
+        let Some(entry) = self.tunnels.get(&id) else { return };
         if entry.tunnel.is_finished() {
             return self.remove_tunnel(now, id, "the tunnel is over");
         }
-        let at = entry.deadline();
-        self.reschedule(TimerKey::Tunnel(id), at);
+        self.reschedule_tunnel(now, id);
     }
 
     fn handle_tunnel_event(&mut self, now: Time, id: TunnelId, event: tunnel::Event) {

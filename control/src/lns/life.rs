@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use xlns_dataplane::api::{BATCH_COMMANDS_MAX, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
-use super::{Lns, TunnelEntry};
+use super::{Lns, TimerKey, TunnelEntry};
 use crate::l2tp::result::TunnelResult;
 use crate::l2tp::tunnel::State;
 use crate::l2tp::{SessionId, TunnelId};
@@ -40,7 +40,7 @@ impl TunnelEntry {
     }
 
     /// Notes whether the tunnel has sessions.
-    pub(super) fn note_idleness(&mut self, now: Time) {
+    fn note_idleness(&mut self, now: Time) {
         self.life.idle_since = match (self.calls.is_empty(), self.life.idle_since) {
             (true, None) => Some(now),
             (true, since) => since,
@@ -57,6 +57,14 @@ impl TunnelEntry {
 }
 
 impl Lns {
+    /// Sets a tunnel's timer after whatever has happened to it.
+    pub(super) fn reschedule_tunnel(&mut self, now: Time, id: TunnelId) {
+        let Some(entry) = self.tunnels.get_mut(&id) else { return };
+        entry.note_idleness(now);
+        let at = entry.deadline();
+        self.reschedule(TimerKey::Tunnel(id), at);
+    }
+
     /// What is due for a tunnel besides what its machine does: an idle one is closed, of a silent one
     /// the data is looked at.
     pub(super) fn look_after(&mut self, now: Time, id: TunnelId) {

@@ -6,6 +6,7 @@
 //! address is free again only after the data plane said that the session's last packet is counted.
 
 mod addresses;
+mod admission;
 mod audit;
 mod calls;
 mod control_plane;
@@ -154,6 +155,7 @@ pub struct Lns {
     limiter: SetupLimiter<KeyedHasher>,
     users: Users,
     addresses: Addresses,
+    sessions: admission::Sessions,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
     /// retransmitted SCCRQ belongs to. Anybody may forge one, so another SCCRQ is another tunnel,
@@ -203,6 +205,7 @@ impl Lns {
             hasher,
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
+            sessions: admission::Sessions::default(),
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
             tunnels_per_address: HashMap::new(),
@@ -343,7 +346,7 @@ impl Lns {
     }
 
     /// The data plane equals what was named: sessions that ended before are gone from it.
-    pub fn handle_synchronised(&mut self) {
+    pub fn handle_synchronised(&mut self, now: Time) {
         let gone: Vec<SessionKey> = self
             .ending
             .iter()
@@ -351,12 +354,12 @@ impl Lns {
             .map(|(key, _)| *key)
             .collect();
         for key in gone {
-            self.finish_ending(key);
+            self.finish_ending(now, key);
         }
     }
 
     /// A removed session's last packet was counted.
-    pub fn handle_session_ended(&mut self, key: SessionKey, counters: SessionCounters) {
+    pub fn handle_session_ended(&mut self, now: Time, key: SessionKey, counters: SessionCounters) {
         let totals = &mut self.ended_totals;
         totals.upstream_packets += counters.upstream_packets;
         totals.upstream_bytes += counters.upstream_bytes;
@@ -370,7 +373,7 @@ impl Lns {
             ?counters,
             "final counters"
         );
-        self.finish_ending(key);
+        self.finish_ending(now, key);
     }
 
     /// The data plane refused a command: a session that it cannot carry is ended, and one that it
@@ -389,7 +392,7 @@ impl Lns {
                 self.disconnect_for_resources(now, tunnel, id);
             }
             // No SessionEnded will follow.
-            Command::SessionRemove(key) => self.finish_ending(*key),
+            Command::SessionRemove(key) => self.finish_ending(now, *key),
             other => {
                 self.counters.add(LnsCounter::CommandsRefused);
                 if logged {
@@ -440,15 +443,6 @@ impl Lns {
             return;
         }
         self.commands.push_back(command);
-    }
-
-    /// Whether a call's line in the log may be at level info.
-    fn log_call(&mut self, now: Time, entry: journal::Entry) -> bool {
-        let admitted = self.journal.admit(now, entry);
-        if !admitted {
-            self.reschedule(TimerKey::Journal, self.journal.deadline());
-        }
-        admitted
     }
 
     fn reschedule(&mut self, key: TimerKey, at: Option<Time>) {
