@@ -45,6 +45,7 @@ pub fn tunnel_configs(config: &Config) -> Vec<Arc<tunnel::Config>> {
             retransmit_tries: l2tp.retransmit_tries,
             hello_interval: Duration::from_secs(l2tp.hello_interval_seconds),
             sessions_max: l2tp.sessions_per_tunnel_max,
+            ..tunnel::Config::default()
         })
     };
     if config.lac.is_empty() {
