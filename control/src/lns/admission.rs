@@ -202,6 +202,6 @@ impl Lns {
         self.end_call(now, tunnel, session, REPLACED);
         // Not driven: what else happened in that tunnel must not come in between.
         self.transmit_control(now, tunnel);
-        self.reschedule_tunnel(now, tunnel);
+        self.reschedule_tunnel(tunnel);
     }
 }
