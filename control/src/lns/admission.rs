@@ -8,7 +8,7 @@
 
 use hashbrown::HashMap;
 
-use super::{Lns, LnsCounter, TimerKey};
+use super::{Lns, LnsCounter};
 use crate::call::Phase;
 use crate::l2tp::result::{CallResult, printable};
 use crate::ppp::mschap::AUTHENTICATOR_RESPONSE_OCTETS;
@@ -55,6 +55,15 @@ impl Sessions {
         if !calls.contains(&call) {
             calls.push(call);
         }
+    }
+
+    /// Every user with a limit, and its calls; every user whose call waits, and that call.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, usize)> {
+        #[expect(clippy::disallowed_methods, reason = "the audit has no order")]
+        let (of_user, waiting) = (self.of_user.iter(), self.waiting.iter());
+        let entered =
+            of_user.flat_map(|(user, calls)| calls.iter().map(|call| (user.as_ref(), *call)));
+        entered.chain(waiting.map(|(user, waiting)| (user.as_ref(), waiting.call)))
     }
 
     /// A call of this user is over.
@@ -169,10 +178,8 @@ impl Lns {
     }
 
     fn send_away(&mut self, now: Time, index: usize, reason: &str) {
+        self.log_call_refused(now, index, reason);
         let Some(call) = self.calls.get_mut(index) else { return };
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let user = call.user.as_deref().unwrap_or("");
-        tracing::info!(tunnel, session, user, reason, "subscriber refused");
         if let Some(link) = call.link_mut() {
             link.authenticated(now, Err(Refusal { message: reason.into() }));
         }
@@ -194,10 +201,7 @@ impl Lns {
         }
         self.end_call(now, tunnel, session, REPLACED);
         // Not driven: what else happened in that tunnel must not come in between.
-        self.transmit_control(tunnel);
-        if let Some(entry) = self.tunnels.get(&tunnel) {
-            let at = entry.tunnel.poll_timeout();
-            self.reschedule(TimerKey::Tunnel(tunnel), at);
-        }
+        self.transmit_control(now, tunnel);
+        self.reschedule_tunnel(tunnel);
     }
 }
