@@ -54,8 +54,8 @@ fn may_end(octets: &[u8]) -> bool {
 
 /// Octets that look like frames more often than chance would have it.
 fn frames() -> impl Strategy<Value = Vec<u8>> {
-    let known = [0xc021_u16, 0x8021, 0x8057, 0xc223, 0xc023, 0x0021, 0x0057];
-    let protocols = prop_oneof![proptest::sample::select(&known[..]), any::<u16>()];
+    const KNOWN: &[u16] = &[0xc021, 0x8021, 0x8057, 0xc223, 0xc023, 0x0021, 0x0057];
+    let protocols = prop_oneof![proptest::sample::select(KNOWN), any::<u16>()];
     let frame =
         (any::<bool>(), protocols, 0..16_u8, any::<u8>(), vec(any::<u8>(), 0..40), any::<bool>())
             .prop_map(|(framed, protocol, code, identifier, data, length)| {
