@@ -54,6 +54,12 @@ impl Entry {
         tag << TAG_SHIFT | index
     }
 
+    /// Whether a value is that of a next hop.
+    #[inline]
+    pub(crate) fn is_neighbor(value: u32) -> bool {
+        matches!(Self::decode(value), Self::Neighbor(_))
+    }
+
     /// The entry of a value.
     #[inline]
     pub(crate) fn decode(value: u32) -> Self {
