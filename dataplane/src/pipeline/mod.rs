@@ -92,10 +92,9 @@ impl Pipeline {
         }
         let shapes = self.shapes;
         for (frame, work) in frames.iter().zip(self.work.iter_mut()) {
-            *work = match shapes.classify(frame) {
-                Some(work) => work,
-                None => classify::classify(guard.tables(), frame),
-            };
+            if shapes.classify(frame, work).is_none() {
+                *work = classify::classify(guard.tables(), frame);
+            }
             prefetch(guard, frame, work);
         }
         for (frame, work) in frames.iter().zip(self.work.iter_mut()) {
@@ -201,14 +200,14 @@ fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
         Work::Upstream(quick) => {
             guard.prefetch_counters(guard.decap_index(quick.place));
             quick.route = guard.end_route_ipv4(quick.route, quick.destination);
-            if Entry::is_neighbor(quick.route) {
+            if Entry::neighbor(quick.route).is_some() {
                 return;
             }
             look_closer(guard, frame, work);
         }
         Work::Downstream(quick) => {
             quick.route = guard.end_route_ipv4(quick.route, quick.destination);
-            if let Entry::Session(slot) = Entry::decode(quick.route) {
+            if let Some(slot) = Entry::session(quick.route) {
                 return guard.prefetch_encap(slot);
             }
             look_closer(guard, frame, work);
@@ -240,12 +239,13 @@ fn resolve_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
 /// Asks for the counters of the session that a packet leads to.
 #[inline(always)]
 fn prefetch_subscriber(guard: &Guard<'_>, work: &Work) {
-    let entry = match work {
-        Work::Downstream(quick) => Entry::decode(quick.route),
-        Work::Route { entry, .. } | Work::Data(classify::Data { entry, .. }) => *entry,
-        Work::Drop(_) | Work::Upstream(_) => return,
+    let slot = match work {
+        Work::Downstream(quick) => Entry::session(quick.route),
+        Work::Route { entry: Entry::Session(slot), .. }
+        | Work::Data(classify::Data { entry: Entry::Session(slot), .. }) => Some(*slot),
+        _ => None,
     };
-    if let Entry::Session(slot) = entry {
+    if let Some(slot) = slot {
         guard.prefetch_counters(guard.encap_index(slot));
     }
 }

@@ -321,8 +321,13 @@ impl Guard<'_> {
     /// What a path resolves to.
     #[inline]
     pub fn path(&self, path: u32) -> Entry {
-        let value = self.tables.paths.get(path as usize).map(|path| path.load(Ordering::Acquire));
-        Entry::decode(value.unwrap_or(0))
+        Entry::decode(self.tables.paths[path as usize].load(Ordering::Acquire))
+    }
+
+    /// The adjacency that a path leads to, if it does.
+    #[inline(always)]
+    pub(crate) fn neighbor_of_path(&self, path: u32) -> Option<u32> {
+        Entry::neighbor(self.tables.paths[path as usize].load(Ordering::Acquire))
     }
 
     /// The next hop; `None` while its link-layer address is not known.

@@ -3,9 +3,9 @@
 use zerocopy::FromBytes;
 
 use super::super::Context;
-use super::super::classify::has_hop;
+use super::super::classify::{Work, has_hop};
 use super::super::encap;
-use super::{IP_OFFSET, is_ordinary, rewrite};
+use super::{IP_OFFSET, are_ordinary, rewrite};
 use crate::frame::Frame;
 use crate::tables::{Encap, Entry, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SPECIAL};
 use crate::verdict::Verdict;
@@ -26,15 +26,18 @@ pub(in super::super) struct Downstream {
 
 /// An IPv4 packet with this header and this payload.
 #[inline(always)]
-pub(super) fn classify(ip: &ipv4::Header, segment: &[u8]) -> Option<Downstream> {
+pub(super) fn classify(ip: &ipv4::Header, segment: &[u8], work: &mut Work) -> Option<()> {
     let sum = encap::plain_ipv4_sum(ip, segment)?;
-    let right = has_hop(ip.ttl) && is_ordinary(ip.source) && is_ordinary(ip.destination);
-    right.then_some(Downstream {
+    if !has_hop(ip.ttl) || !are_ordinary(ip) {
+        return None;
+    }
+    *work = Work::Downstream(Downstream {
         destination: ip.destination,
         route: 0,
         length: ip.total_length.get(),
         sum: sum.seed(),
-    })
+    });
+    Some(())
 }
 
 /// The template of IPv4: IP, UDP and L2TP header.
@@ -44,24 +47,31 @@ const TEMPLATE_BYTES: usize = ipv4::HEADER_BYTES + udp::HEADER_BYTES + l2tp::DAT
 const FRONT_BYTES: usize = ethernet::HEADER_BYTES + TEMPLATE_BYTES + FRAMING_BYTES_MAX;
 const FRAMING_BYTES_MAX: usize = 4;
 
-/// PPP framing of IPv4 as four octets, of which the last ones may be the packet's.
+/// PPP framing of IPv4 in four octets, of which the last ones may be the packet's.
 #[derive(Debug, Clone, Copy)]
 struct Framing {
-    octets: [u8; FRAMING_BYTES_MAX],
-    length: u16,
-    /// The sum over the octets, in the order of the network.
+    /// In memory order, and ones where the packet's octets stay.
+    octets: u32,
+    packet: u32,
+    /// The sum over the octets.
     sum: u16,
+    length: u16,
 }
 
 impl Framing {
-    /// By the session's flags: bit 0 without address and control, bit 1 with a short protocol.
     const ALL: [Self; 4] = [
-        Self { octets: [0xff, 0x03, 0x00, 0x21], length: 4, sum: 0xff24 },
-        Self { octets: [0x00, 0x21, 0, 0], length: 2, sum: 0x0021 },
-        Self { octets: [0xff, 0x03, 0x21, 0], length: 3, sum: 0x2004 },
-        Self { octets: [0x21, 0, 0, 0], length: 1, sum: 0x2100 },
+        Self::of([0xff, 0x03, 0x00, 0x21], 4, 0xff24),
+        Self::of([0x00, 0x21, 0, 0], 2, 0x0021),
+        Self::of([0xff, 0x03, 0x21, 0], 3, 0x2004),
+        Self::of([0x21, 0, 0, 0], 1, 0x2100),
     ];
 
+    const fn of(octets: [u8; FRAMING_BYTES_MAX], length: u16, sum: u16) -> Self {
+        let packet = u32::MAX.unbounded_shr(8 * length as u32).to_be();
+        Self { octets: u32::from_ne_bytes(octets), packet, sum, length }
+    }
+
+    /// As the session's peer agreed to (RFC 1661 sections 6.5 and 6.6).
     #[inline(always)]
     fn new(flags: u16) -> Self {
         const _: () = assert!(FLAG_SEND_PFC == FLAG_SEND_ACFC << 1);
@@ -71,13 +81,7 @@ impl Framing {
     /// Writes the octets and leaves those of the packet.
     #[inline(always)]
     fn write(self, place: &mut [u8; FRAMING_BYTES_MAX]) {
-        let [_, b, c, d] = *place;
-        *place = match (self.length, self.octets) {
-            (4, octets) => octets,
-            (3, [p, q, r, _]) => [p, q, r, d],
-            (2, [p, q, ..]) => [p, q, c, d],
-            (_, [p, ..]) => [p, b, c, d],
-        };
+        *place = (u32::from_ne_bytes(*place) & self.packet | self.octets).to_ne_bytes();
     }
 
     /// The sum over framing and packet, from that of the packet.
@@ -96,14 +100,12 @@ impl Context<'_> {
         frame: &mut Frame,
         work: &Downstream,
     ) -> Option<Verdict> {
-        let Entry::Session(slot) = Entry::decode(work.route) else { return None };
-        let words = self.guard.encap_words(slot);
+        let words = self.guard.encap_words(Entry::session(work.route)?);
         let session: Encap = zerocopy::transmute!(words);
         if session.flags & (FLAG_OUTER_IPV6 | FLAG_SPECIAL) != 0 || work.length > session.peer_mru {
             return None;
         }
-        let Entry::Neighbor(neighbor) = self.guard.path(session.path) else { return None };
-        let adjacency = self.guard.adjacency(neighbor)?;
+        let adjacency = self.guard.adjacency(self.guard.neighbor_of_path(session.path)?)?;
         let framing = Framing::new(session.flags);
         let length = usize::from(work.length);
         let before = TEMPLATE_BYTES + usize::from(framing.length);

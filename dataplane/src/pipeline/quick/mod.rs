@@ -50,9 +50,10 @@ impl Shapes {
         Self { host_port: tables.host_port(), l2tp_port }
     }
 
-    /// What there is to do with a frame of a common shape; `None`: look closer.
+    /// Writes down what there is to do with a frame of a common shape, where it will lie: nothing is
+    /// copied. `None`: look closer.
     #[inline(always)]
-    pub(super) fn classify(&self, frame: &Frame) -> Option<Work> {
+    pub(super) fn classify(&self, frame: &Frame, work: &mut Work) -> Option<()> {
         if frame.port() >= self.host_port {
             return None;
         }
@@ -69,10 +70,10 @@ impl Shapes {
         if ip.protocol == udp::PROTOCOL && ip.fragment.get() & FRAGMENT_MASK == 0 {
             let (udp, _) = udp::Header::ref_from_prefix(packet.get(ipv4::HEADER_BYTES..)?).ok()?;
             if udp.destination == self.l2tp_port {
-                return upstream::classify(octets, ip, udp).map(Work::Upstream);
+                return upstream::classify(octets, ip, udp, work);
             }
         }
-        downstream::classify(ip, packet.get(ipv4::HEADER_BYTES..)?).map(Work::Downstream)
+        downstream::classify(ip, packet.get(ipv4::HEADER_BYTES..)?, work)
     }
 }
 
@@ -83,19 +84,31 @@ fn is_plain(ip: &ipv4::Header) -> bool {
     ip.version_ihl == ipv4::VERSION_IHL && Sum::ipv4_header(octets).is_correct()
 }
 
-/// Whether no address of this first octet has a special meaning to a router.
+/// First octets of which some address has a special meaning to a router.
+const SPECIAL: [bool; 256] = {
+    let mut special = [false; 256];
+    let mut first = 0;
+    while first < special.len() {
+        special[first] = matches!(first, 0 | 127 | 169 | 224..);
+        first += 1;
+    }
+    special
+};
+
+/// Whether neither of the addresses has a special meaning to a router, by their first octets.
 #[inline(always)]
-fn is_ordinary([first, ..]: [u8; 4]) -> bool {
-    !matches!(first, 0 | 127 | 169 | 224..)
+fn are_ordinary(ip: &ipv4::Header) -> bool {
+    let ([source, ..], [destination, ..]) = (ip.source, ip.destination);
+    !(SPECIAL[usize::from(source)] | SPECIAL[usize::from(destination)])
 }
 
 /// The Ethernet header for a packet of `length` octets to a next hop, if it fits there.
 #[inline(always)]
 fn rewrite(guard: &Guard<'_>, to: Adjacency, length: usize) -> Option<ethernet::Header> {
     let port = guard.tables().limits().ports.get(usize::from(to.port.0))?;
-    (length <= usize::from(port.mtu)).then_some(ethernet::Header {
-        destination: to.mac,
-        source: port.mac,
-        ethertype: U16::new(ethernet::IPV4),
-    })
+    if length > usize::from(port.mtu) {
+        return None;
+    }
+    let ethertype = U16::new(ethernet::IPV4);
+    Some(ethernet::Header { destination: to.mac, source: port.mac, ethertype })
 }

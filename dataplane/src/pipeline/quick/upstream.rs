@@ -4,8 +4,8 @@ use zerocopy::FromBytes;
 use zerocopy::network_endian::U32;
 
 use super::super::Context;
-use super::super::classify::has_hop;
-use super::{Front, IP_OFFSET, UDP_OFFSET, is_ordinary, is_plain, rewrite};
+use super::super::classify::{Work, has_hop};
+use super::{Front, IP_OFFSET, UDP_OFFSET, are_ordinary, is_plain, rewrite};
 use crate::frame::Frame;
 use crate::tables::{Entry, Sender};
 use crate::verdict::Verdict;
@@ -39,7 +39,12 @@ const PROTOCOL_ALONE: u32 = ppp::IPV4 as u32;
 
 /// A datagram to the L2TP port, in `octets` behind these headers.
 #[inline(always)]
-pub(super) fn classify(octets: &[u8], ip: &ipv4::Header, udp: &udp::Header) -> Option<Upstream> {
+pub(super) fn classify(
+    octets: &[u8],
+    ip: &ipv4::Header,
+    udp: &udp::Header,
+    work: &mut Work,
+) -> Option<()> {
     let datagram_end = UDP_OFFSET + usize::from(udp.length.get());
     if datagram_end > IP_OFFSET + usize::from(ip.total_length.get()) {
         return None;
@@ -66,22 +71,22 @@ pub(super) fn classify(octets: &[u8], ip: &ipv4::Header, udp: &udp::Header) -> O
     let rest = rest.get(framing_bytes..)?;
     let (inner, _) = ipv4::Header::ref_from_prefix(rest).ok()?;
     let length = usize::from(inner.total_length.get());
-    let right = is_plain(inner)
-        && (ipv4::HEADER_BYTES..=rest.len()).contains(&length)
-        && has_hop(inner.ttl)
-        && is_ordinary(inner.source)
-        && is_ordinary(inner.destination);
+    let fits = (ipv4::HEADER_BYTES..=rest.len()).contains(&length);
+    if !fits || !is_plain(inner) || !has_hop(inner.ttl) || !are_ordinary(inner) {
+        return None;
+    }
     let [a, b, c, d] = ip.source;
     let [e, f, g, h] = ip.destination;
     let offset = L2TP_OFFSET + skipped + l2tp::DATA_HEADER_BYTES + framing_bytes;
-    right.then_some(Upstream {
+    *work = Work::Upstream(Upstream {
         sender: Sender::new([a, b, c, d, e, f, g, h], udp.source, inner.source),
         place: u32::from(header.tunnel_id.get()) << 16 | u32::from(header.session_id.get()),
         destination: inner.destination,
         route: 0,
         offset: offset as u16,
         length: length as u16,
-    })
+    });
+    Some(())
 }
 
 impl Context<'_> {
@@ -93,8 +98,10 @@ impl Context<'_> {
         work: &Upstream,
     ) -> Option<Verdict> {
         let (is_sender, index) = self.guard.is_from(work.place, work.sender);
-        let Entry::Neighbor(neighbor) = Entry::decode(work.route) else { return None };
-        let adjacency = self.guard.adjacency(neighbor).filter(|_| is_sender)?;
+        let adjacency = self.guard.adjacency(Entry::neighbor(work.route)?)?;
+        if !is_sender {
+            return None;
+        }
         let length = usize::from(work.length);
         let header = rewrite(self.guard, adjacency, length)?;
         let start = usize::from(work.offset) - ethernet::HEADER_BYTES;
