@@ -130,6 +130,8 @@ pub struct LacConfig {
 pub enum AuthenticationProtocol {
     /// CHAP with MD5 (RFC 1994).
     ChapMd5,
+    /// MS-CHAPv2 (RFC 2759).
+    MsChapV2,
     /// PAP (RFC 1334).
     Pap,
 }
@@ -138,7 +140,9 @@ pub enum AuthenticationProtocol {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PppConfig {
-    /// Asked for in this order.
+    /// Asked for in this order. The default begins with what a good password makes the strongest:
+    /// CHAP-MD5, as the secret behind MS-CHAPv2 can be searched for whatever the password is. Who
+    /// only has the one or the other says so in a Configure-Nak, at the cost of one round trip.
     pub authentication: Vec<AuthenticationProtocol>,
     /// The MRU that we ask for, and the most that we send to a subscriber, octets.
     pub mru: u16,
@@ -156,6 +160,8 @@ pub struct PppConfig {
     pub max_failure: u32,
     /// From LCP up until the subscriber has to be authenticated, seconds.
     pub authentication_timeout_seconds: u64,
+    /// From one CHAP challenge to the next while the session lasts, seconds; 0: there is only one.
+    pub rechallenge_seconds: u64,
 }
 
 /// Addresses for subscribers.
@@ -172,7 +178,7 @@ pub struct PoolConfig {
 pub struct UserConfig {
     /// As the subscriber sends it, realm included.
     pub name: String,
-    /// For PAP and CHAP alike.
+    /// For PAP, CHAP and MS-CHAPv2 alike.
     pub password: Secret,
     /// A fixed address, else one of `pool`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,6 +186,9 @@ pub struct UserConfig {
     /// Name of the pool; default: the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// Sessions at a time; one more ends the oldest. Default: one with `address`, else any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions_max: Option<u32>,
 }
 
 /// The forwarding process.
@@ -271,7 +280,11 @@ impl Default for L2tpConfig {
 impl Default for PppConfig {
     fn default() -> Self {
         Self {
-            authentication: vec![AuthenticationProtocol::ChapMd5, AuthenticationProtocol::Pap],
+            authentication: vec![
+                AuthenticationProtocol::ChapMd5,
+                AuthenticationProtocol::MsChapV2,
+                AuthenticationProtocol::Pap,
+            ],
             mru: 1460,
             mru_min: 576,
             dns: Vec::new(),
@@ -280,6 +293,7 @@ impl Default for PppConfig {
             max_terminate: 2,
             max_failure: 5,
             authentication_timeout_seconds: 30,
+            rechallenge_seconds: 0,
         }
     }
 }

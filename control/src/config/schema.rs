@@ -84,6 +84,7 @@ pub const KEYS: &[Key] = &[
     number("ppp", "max_terminate", 1..=100, "requests"),
     number("ppp", "max_failure", 1..=100, "Naks"),
     number("ppp", "authentication_timeout_seconds", 1..=300, "seconds"),
+    number("ppp", "rechallenge_seconds", 0..=86_400, "seconds"),
     key("dataplane", "socket"),
     number("dataplane", "workers", 0..=WORKERS_MAX, "threads"),
     number("dataplane", "cores", 0..=CORE_MAX, "core numbers"),
@@ -111,6 +112,7 @@ pub const KEYS: &[Key] = &[
     key("user", "password"),
     key("user", "address"),
     key("user", "pool"),
+    number("user", "sessions_max", 1..=1000, "sessions"),
 ];
 
 /// The names that may stand where `path` stands: the keys of its table, or the tables.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use xlns_dataplane::api::{Command, Session, SessionKey};
 
-use super::{CALLS_MAX, Ending, Lns, LnsCounter, TimerKey};
+use super::admission::NO_ADDRESS;
+use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
 use crate::config::{AuthenticationProtocol, Config};
 use crate::l2tp::message::Icrq;
@@ -13,15 +14,12 @@ use crate::l2tp::result::{
     CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
 };
 use crate::l2tp::{SessionId, TunnelId, header};
-use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Ipv4Config, Link, Refusal};
+use crate::ppp::{self, Authentication, DownCause, Ipv4Config, Link};
 use crate::time::Time;
 use crate::udp::Transmit;
 
 /// What a call is refused or ended with where something is full.
 const NO_ROOM: CallResult = CallResult::NoFacilitiesTemporary;
-
-/// Told to a subscriber, and to its LAC, when the pool is exhausted or the fixed address in use.
-const NO_ADDRESS: &str = "no address is free";
 
 /// Protocol of a PPP disconnect cause: LCP, or no single one (RFC 3145 section 2).
 const LCP: u16 = 0xc021;
@@ -39,6 +37,7 @@ const DATA_HEADER_BYTES: usize = 6;
 pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
     let protocol = |protocol: &AuthenticationProtocol| match protocol {
         AuthenticationProtocol::ChapMd5 => Authentication::ChapMd5,
+        AuthenticationProtocol::MsChapV2 => Authentication::MsChapV2,
         AuthenticationProtocol::Pap => Authentication::Pap,
     };
     let ppp = &config.ppp;
@@ -51,6 +50,10 @@ pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
         max_terminate: ppp.max_terminate,
         max_failure: ppp.max_failure,
         authentication_timeout: Duration::from_secs(ppp.authentication_timeout_seconds),
+        rechallenge: match ppp.rechallenge_seconds {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        },
         server_name: config.lns.host_name.clone(),
         ipv4: Some(Ipv4Config {
             local_address: Some(config.lns.gateway),
@@ -155,63 +158,6 @@ impl Lns {
         }
     }
 
-    /// Answers the subscriber's proof: with an address, or with a refusal.
-    fn authenticate(&mut self, now: Time, index: usize, credentials: &Credentials) {
-        let user: Box<str> = printable(&credentials.name).into();
-        let granted = self.grant(index, credentials);
-        let Some(call) = self.calls.get_mut(index) else { return };
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let answer = match granted {
-            Ok(address) => {
-                self.counters.add(LnsCounter::AuthenticationAccepted);
-                Ok(Grant::ipv4(address))
-            }
-            Err(text) => {
-                tracing::info!(tunnel, session, %user, reason = text, "subscriber refused");
-                Err(Refusal { message: text.into() })
-            }
-        };
-        call.user = Some(user);
-        if let Some(link) = call.link_mut() {
-            link.authenticated(now, answer);
-        }
-    }
-
-    /// Checks the proof and finds an address. An address that the call has from an earlier
-    /// negotiation is kept.
-    fn grant(
-        &mut self,
-        index: usize,
-        credentials: &Credentials,
-    ) -> Result<std::net::Ipv4Addr, &'static str> {
-        let Some(account) = self.users.authenticate(credentials) else {
-            self.counters.add(LnsCounter::AuthenticationRefused);
-            return Err("authentication failed");
-        };
-        let Some(call) = self.calls.get_mut(index) else { return Err("the call is gone") };
-        // Of users that exist: their names hold nothing that is not printable.
-        let same_user = call.user.as_deref() == Some(&*printable(&credentials.name));
-        if let Some(lease) = &call.lease
-            && same_user
-        {
-            return Ok(lease.address());
-        }
-        match self.addresses.lease(account) {
-            Some(lease) => {
-                let address = lease.address();
-                if let Some(old) = call.lease.replace(lease) {
-                    self.addresses.release(old);
-                }
-                Ok(address)
-            }
-            None => {
-                call.without_address = true;
-                self.counters.add(LnsCounter::PoolExhausted);
-                Err(NO_ADDRESS)
-            }
-        }
-    }
-
     /// Tells the data plane what it is to do for a call from now on.
     fn set_forwarding(&mut self, index: usize, forwarding: Forwarding) {
         let Some(call) = self.calls.get_mut(index) else { return };
@@ -250,7 +196,7 @@ impl Lns {
     }
 
     /// Sends the frames of a call's link inside L2TP data messages.
-    fn transmit_frames(&mut self, index: usize) {
+    pub(super) fn transmit_frames(&mut self, index: usize) {
         let Some(call) = self.calls.get_mut(index) else { return };
         let Some(entry) = self.tunnels.get(&call.tunnel) else { return };
         let Some(session) = entry.tunnel.session(call.session) else { return };
@@ -340,6 +286,9 @@ impl Lns {
         self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };
         self.counters.add(LnsCounter::CallsEnded);
+        if let Some(user) = &call.user {
+            self.sessions.leave(user, index);
+        }
         tracing::info!(
             tunnel = tunnel.0,
             session = session.0,
@@ -350,10 +299,7 @@ impl Lns {
         );
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
-            if let Some(lease) = lease {
-                self.addresses.release(lease);
-            }
-            return;
+            return self.let_go(now, lease, call.user.as_deref());
         }
         let ending = Ending { lease, user: call.user.take(), before_resync: false };
         self.ending.insert(call.key(), ending);
@@ -361,10 +307,19 @@ impl Lns {
     }
 
     /// The data plane has no more to do with an ended session: its address is free.
-    pub(super) fn finish_ending(&mut self, key: SessionKey) {
-        let lease = self.ending.remove(&key).and_then(|ending| ending.lease);
+    pub(super) fn finish_ending(&mut self, now: Time, key: SessionKey) {
+        if let Some(ending) = self.ending.remove(&key) {
+            self.let_go(now, ending.lease, ending.user.as_deref());
+        }
+    }
+
+    /// An address is free again, for whoever waits for it first.
+    fn let_go(&mut self, now: Time, lease: Option<Lease>, user: Option<&str>) {
         if let Some(lease) = lease {
             self.addresses.release(lease);
+        }
+        if let Some(user) = user {
+            self.admit_waiting(now, user);
         }
     }
 }

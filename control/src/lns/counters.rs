@@ -40,6 +40,7 @@ lns_counters! {
     CallsConnected, "calls_connected", "Calls whose ICCN arrived.";
     CallsUp, "calls_up", "Calls whose subscriber got an address and can send packets.";
     CallsEnded, "calls_ended", "Calls that ended, for whatever reason.";
+    CallsReplaced, "calls_replaced", "Calls ended because their user came once more than it may.";
     AuthenticationAccepted, "authentication_accepted", "Subscribers whose name and proof were right.";
     AuthenticationRefused, "authentication_refused", "Subscribers whose name or proof was wrong.";
     PoolExhausted, "pool_exhausted", "Subscribers refused because no address was free.";

@@ -6,6 +6,7 @@
 //! address is free again only after the data plane said that the session's last packet is counted.
 
 mod addresses;
+mod admission;
 mod audit;
 mod calls;
 mod control_plane;
@@ -121,6 +122,7 @@ pub struct Lns {
     limiter: SetupLimiter<hashbrown::DefaultHashBuilder>,
     users: Users,
     addresses: Addresses,
+    sessions: admission::Sessions,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
     /// retransmitted SCCRQ belongs to. Anybody may forge one, so another SCCRQ is another tunnel,
@@ -165,6 +167,7 @@ impl Lns {
             hasher,
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
+            sessions: admission::Sessions::default(),
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
             tunnels_per_address: HashMap::new(),
@@ -296,7 +299,7 @@ impl Lns {
     }
 
     /// The data plane equals what was named: sessions that ended before are gone from it.
-    pub fn handle_synchronised(&mut self) {
+    pub fn handle_synchronised(&mut self, now: Time) {
         let gone: Vec<SessionKey> = self
             .ending
             .iter()
@@ -304,12 +307,12 @@ impl Lns {
             .map(|(key, _)| *key)
             .collect();
         for key in gone {
-            self.finish_ending(key);
+            self.finish_ending(now, key);
         }
     }
 
     /// A removed session's last packet was counted.
-    pub fn handle_session_ended(&mut self, key: SessionKey, counters: SessionCounters) {
+    pub fn handle_session_ended(&mut self, now: Time, key: SessionKey, counters: SessionCounters) {
         let totals = &mut self.ended_totals;
         totals.upstream_packets += counters.upstream_packets;
         totals.upstream_bytes += counters.upstream_bytes;
@@ -323,7 +326,7 @@ impl Lns {
             ?counters,
             "final counters"
         );
-        self.finish_ending(key);
+        self.finish_ending(now, key);
     }
 
     /// The data plane refused a command: a session that it cannot carry is ended, and one that it
@@ -342,7 +345,7 @@ impl Lns {
                 self.disconnect_for_resources(now, tunnel, id);
             }
             // No SessionEnded will follow.
-            Command::SessionRemove(key) => self.finish_ending(*key),
+            Command::SessionRemove(key) => self.finish_ending(now, *key),
             other => {
                 self.counters.add(LnsCounter::CommandsRefused);
                 if logged {

@@ -22,7 +22,7 @@ impl Authentication {
     pub fn name(self) -> &'static str {
         match self {
             Self::ChapMd5 => "chap-md5",
-            Self::MsChapV2 => "mschapv2",
+            Self::MsChapV2 => "ms-chap-v2",
             Self::Pap => "pap",
         }
     }

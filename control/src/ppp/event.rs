@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use zeroize::Zeroizing;
 
-use super::{Authentication, FrameError, chap};
+use super::{Authentication, FrameError, chap, mschap};
 
 /// The longest name that an authenticating peer may give, in octets: a RADIUS User-Name holds no
 /// more (RFC 2865 section 5.1).
@@ -90,16 +90,16 @@ pub enum Proof {
         /// The Response Value.
         response: [u8; chap::RESPONSE_OCTETS],
     },
-    /// MS-CHAPv2 (RFC 2759 section 4).
+    /// To be checked with [`mschap::Exchange::verify`] (RFC 2759 section 4).
     MsChapV2 {
         /// Identifier of the challenge.
         identifier: u8,
         /// The Value of the Challenge.
-        authenticator_challenge: [u8; 16],
+        authenticator_challenge: [u8; mschap::CHALLENGE_OCTETS],
         /// The peer's own challenge, out of its Response.
-        peer_challenge: [u8; 16],
+        peer_challenge: [u8; mschap::CHALLENGE_OCTETS],
         /// The proof.
-        nt_response: [u8; 24],
+        nt_response: [u8; mschap::NT_RESPONSE_OCTETS],
     },
 }
 
@@ -123,7 +123,7 @@ pub struct Grant {
     pub ipv6: bool,
     /// What proves us to a peer that authenticated with MS-CHAPv2 (RFC 2759 section 5); has to be
     /// there then.
-    pub mschap_success: Option<[u8; 20]>,
+    pub mschap_success: Option<[u8; mschap::AUTHENTICATOR_RESPONSE_OCTETS]>,
 }
 
 impl Grant {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rand::RngCore;
 
-use super::authenticator::Authenticator;
+use super::authenticator::{Authenticator, Conclusion, Verdict};
 use super::automaton::{self, State};
 use super::ipcp::Ipcp;
 use super::lcp::Lcp;
@@ -185,7 +185,13 @@ impl Link {
         let mut context = context!(self, now);
         match verdict {
             Ok(grant) => {
-                if self.authenticator.conclude(&mut context, true, "") {
+                let authenticator_response = grant.mschap_success;
+                let verdict = Verdict::Accepted { authenticator_response };
+                let conclusion = self.authenticator.conclude(&mut context, verdict);
+                if conclusion == Conclusion::Refused {
+                    return self.close(now, DownCause::AuthenticationFailed);
+                }
+                if conclusion == Conclusion::Accepted {
                     self.phase = Phase::Network;
                     if let Some(ipv4) = &grant.ipv4 {
                         self.ipcp.policy.grant(&self.config, ipv4);
@@ -194,7 +200,8 @@ impl Link {
                 }
             }
             Err(Refusal { message }) => {
-                if self.authenticator.conclude(&mut context, false, &message) {
+                let verdict = Verdict::Refused { message: &message };
+                if self.authenticator.conclude(&mut context, verdict) == Conclusion::Refused {
                     self.close(now, DownCause::AuthenticationFailed);
                 }
             }

@@ -10,6 +10,7 @@
 
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod authenticatee;
 pub mod authenticator;
 pub mod automaton;
 pub mod chap;
@@ -20,6 +21,7 @@ pub mod ipcp;
 pub mod lcp;
 pub mod link;
 pub mod machine;
+pub mod mschap;
 pub mod option;
 pub mod pap;
 pub mod policy;

@@ -124,8 +124,8 @@ impl DataPlane {
         while let Some(notice) = due(&mut self.notices, now) {
             match notice {
                 Notice::Refused(command, error) => lns.handle_refused(now, &command, &error),
-                Notice::Ended(key) => lns.handle_session_ended(key, TRAFFIC),
-                Notice::Synchronised => lns.handle_synchronised(),
+                Notice::Ended(key) => lns.handle_session_ended(now, key, TRAFFIC),
+                Notice::Synchronised => lns.handle_synchronised(now),
             }
         }
         self.take_commands(now, lns);
