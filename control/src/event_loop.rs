@@ -365,7 +365,7 @@ impl EventLoop {
                 self.resync_cursor = None;
                 self.resync_under_way = false;
                 self.ports.clear();
-                self.lns.handle_dataplane_away();
+                self.lns.handle_dataplane_away(now);
                 self.answer_without_dataplane();
             }
         }

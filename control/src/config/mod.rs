@@ -10,6 +10,7 @@ mod check;
 mod convert;
 mod error;
 mod key_path;
+mod lac;
 mod load;
 mod schema;
 mod secret;
@@ -23,6 +24,7 @@ use xlns_dataplane::api::AttachMode;
 
 pub use check::GatewayConflict;
 pub use error::{ConfigError, Problem};
+pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig};
 pub use secret::Secret;
 
 /// Where the configuration is looked for unless the command line says otherwise.
@@ -106,22 +108,6 @@ pub struct L2tpConfig {
     pub sccrq_per_second_max: u32,
     /// SCCRQs taken a second from one source address.
     pub sccrq_per_second_per_source_max: u32,
-}
-
-/// How a LAC, or a group of them, is treated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LacConfig {
-    /// Shown in tables and logs.
-    pub name: String,
-    /// Peer addresses; empty: any.
-    #[serde(default)]
-    pub peers: Vec<IpNet>,
-    /// Host Name AVPs; empty: any.
-    #[serde(default)]
-    pub host_names: Vec<String>,
-    /// Tunnel secret; with one, the peer is challenged and must answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
 }
 
 /// An authentication protocol.
@@ -209,6 +195,8 @@ pub struct DataplaneConfig {
     pub tun_name: String,
     /// Its MTU, octets: the largest packet that this host itself sends to a subscriber.
     pub tun_mtu: u16,
+    /// New calls are refused when it has been away for this long, seconds.
+    pub away_seconds_max: u64,
     /// Whether workers poll busily instead of sleeping when idle.
     pub busy_poll: bool,
     /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
@@ -308,6 +296,7 @@ impl Default for DataplaneConfig {
             routes_max: 2_097_152,
             tun_name: "xlns0".into(),
             tun_mtu: 1460,
+            away_seconds_max: 5,
             busy_poll: false,
             setup_packets_per_second: 20_000,
             tunnel_packets_per_second: 100_000,

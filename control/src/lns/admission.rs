@@ -8,7 +8,7 @@
 
 use hashbrown::HashMap;
 
-use super::{Lns, LnsCounter, TimerKey};
+use super::{Lns, LnsCounter, TimerKey, journal};
 use crate::call::Phase;
 use crate::l2tp::result::{CallResult, printable};
 use crate::ppp::mschap::AUTHENTICATOR_RESPONSE_OCTETS;
@@ -169,10 +169,15 @@ impl Lns {
     }
 
     fn send_away(&mut self, now: Time, index: usize, reason: &str) {
+        let told = self.log_call(now, journal::Entry::Refused);
         let Some(call) = self.calls.get_mut(index) else { return };
         let (tunnel, session) = (call.tunnel.0, call.session.0);
         let user = call.user.as_deref().unwrap_or("");
-        tracing::info!(tunnel, session, user, reason, "subscriber refused");
+        if told {
+            tracing::info!(tunnel, session, user, reason, "subscriber refused");
+        } else {
+            tracing::debug!(tunnel, session, user, reason, "subscriber refused");
+        }
         if let Some(link) = call.link_mut() {
             link.authenticated(now, Err(Refusal { message: reason.into() }));
         }
@@ -194,7 +199,7 @@ impl Lns {
         }
         self.end_call(now, tunnel, session, REPLACED);
         // Not driven: what else happened in that tunnel must not come in between.
-        self.transmit_control(tunnel);
+        self.transmit_control(now, tunnel);
         if let Some(entry) = self.tunnels.get(&tunnel) {
             let at = entry.tunnel.poll_timeout();
             self.reschedule(TimerKey::Tunnel(tunnel), at);

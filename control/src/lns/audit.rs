@@ -50,6 +50,8 @@ impl Lns {
             timers += self.audit_tunnel(*id, entry)?;
         }
         self.audit_peers()?;
+        self.audit_profiles()?;
+        timers += usize::from(self.journal.deadline().is_some());
         for (index, call) in &self.calls {
             timers += self.audit_call(index, call)?;
         }
@@ -85,7 +87,7 @@ impl Lns {
         }
         let is_open = matches!(tunnel.state(), State::Established | State::Closing);
         hold!(entry.established == is_open, "tunnel {id} is {:?}", tunnel.state());
-        let wanted = tunnel.poll_timeout().is_some();
+        let wanted = entry.deadline().is_some();
         let is_set = self.timers.is_set(TimerKey::Tunnel(id).token());
         hold!(wanted && is_set, "tunnel {id}: timer wanted {wanted}, set {is_set}");
         Ok(1)
@@ -108,6 +110,22 @@ impl Lns {
         hold!(of_peers == self.tunnels_per_address, "tunnels of a peer are counted wrong");
         let found = self.tunnels_by_peer.len();
         hold!(found == self.tunnels.len(), "{found} tunnels are found by their SCCRQ");
+        Ok(())
+    }
+
+    /// What profiles share out.
+    fn audit_profiles(&self) -> Result<(), String> {
+        for (index, profile) in self.profiles.iter().enumerate() {
+            let its = |entry: &&TunnelEntry| entry.profile == Some(index);
+            let tunnels = self.tunnels.values().filter(its);
+            let sessions: usize = tunnels.clone().map(|entry| entry.calls.len()).sum();
+            let open = tunnels.filter(|entry| entry.tunnel.state() != State::Closing).count();
+            let counted = (profile.tunnels as usize, profile.sessions as usize);
+            hold!(
+                counted == (open, sessions),
+                "profile {index}: {counted:?} counted, {open} open tunnels with {sessions} sessions"
+            );
+        }
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! Calls: from the LAC's request through PPP to packets, and down again.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use xlns_dataplane::api::{Command, Session, SessionKey};
 
 use super::admission::NO_ADDRESS;
-use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey};
+use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey, journal};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
-use crate::config::{AuthenticationProtocol, Config};
+use crate::config::{AddressControl, AuthenticationProtocol, CallMode, Config, LacConfig};
 use crate::l2tp::message::Icrq;
 use crate::l2tp::result::{
     CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
@@ -33,18 +34,33 @@ const AT_SENDER: u8 = 2;
 /// Octets of the header of a data message without Length and sequence numbers.
 const DATA_HEADER_BYTES: usize = 6;
 
-/// The PPP side of the configuration.
-pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
+/// The PPP side of a profile that leaves nothing open.
+pub fn ppp_config(config: &Config, lac: &LacConfig) -> ppp::Config {
     let protocol = |protocol: &AuthenticationProtocol| match protocol {
         AuthenticationProtocol::ChapMd5 => Authentication::ChapMd5,
         AuthenticationProtocol::MsChapV2 => Authentication::MsChapV2,
         AuthenticationProtocol::Pap => Authentication::Pap,
     };
     let ppp = &config.ppp;
-    Arc::new(ppp::Config {
-        authentication: ppp.authentication.iter().map(protocol).collect(),
-        mru: ppp.mru,
-        mru_min: ppp.mru_min,
+    ppp::Config {
+        authentication: lac
+            .authentication
+            .as_ref()
+            .unwrap_or(&ppp.authentication)
+            .iter()
+            .map(protocol)
+            .collect(),
+        framing: match lac.address_control {
+            AddressControl::Negotiated => ppp::Framing::Negotiated,
+            AddressControl::Always => ppp::Framing::AlwaysFf03,
+        },
+        call_mode: match lac.call_mode {
+            CallMode::Renegotiate => ppp::CallMode::Renegotiate,
+            CallMode::MandatoryChap => ppp::CallMode::MandatoryChap,
+            CallMode::Proxy => ppp::CallMode::Proxy,
+        },
+        mru: lac.mru.unwrap_or(ppp.mru),
+        mru_min: lac.mru_min.unwrap_or(ppp.mru_min),
         restart_timer: Duration::from_millis(ppp.restart_timer_ms),
         max_configure: ppp.max_configure,
         max_terminate: ppp.max_terminate,
@@ -54,14 +70,14 @@ pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
             0 => None,
             seconds => Some(Duration::from_secs(seconds)),
         },
-        server_name: config.lns.host_name.clone(),
+        server_name: lac.host_name.as_ref().unwrap_or(&config.lns.host_name).clone(),
         ipv4: Some(Ipv4Config {
             local_address: Some(config.lns.gateway),
             dns: ppp.dns.clone(),
             ..Ipv4Config::default()
         }),
         ..ppp::Config::default()
-    })
+    }
 }
 
 impl Lns {
@@ -73,15 +89,13 @@ impl Lns {
         icrq: &Icrq,
     ) {
         self.counters.add(LnsCounter::CallsOffered);
-        let most = (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
-        let full = self.calls.len() >= most;
+        let Some(profile) = self.tunnels.get(&tunnel).map(|entry| entry.profile) else { return };
+        let refusal = self.call_refusal(now, profile);
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
-        if full {
-            self.counters.add(LnsCounter::CallsRefused);
-            let text = "no more sessions on this LNS";
+        if let Some(text) = refusal {
             let error = Some(ErrorCode::TryAnother);
             entry.tunnel.refuse_call(now, session, NO_ROOM, error, text);
-            return;
+            return self.count_refused_call(profile);
         }
         let calling = icrq.calling_number.as_deref().map(|number| printable(number).into());
         let calling: Option<Box<str>> = calling;
@@ -89,6 +103,22 @@ impl Lns {
         entry.tunnel.accept_call(now, session);
         let index = self.calls.insert(Call::new(tunnel, session, calling, now));
         entry.calls.insert(session, index);
+        if let Some(profile) = self.profile_mut(profile) {
+            profile.sessions += 1;
+        }
+    }
+
+    /// Why one more call is refused, if it is.
+    fn call_refusal(&self, now: Time, profile: Option<usize>) -> Option<&'static str> {
+        let most = (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
+        let away_max = Duration::from_secs(self.config.dataplane.away_seconds_max);
+        if self.calls.len() >= most {
+            Some("no more sessions on this LNS")
+        } else if !self.dataplane_ready && now.since(self.dataplane_away_since) >= away_max {
+            Some("forwarding is down on this LNS")
+        } else {
+            self.profile_refuses_call(profile)
+        }
     }
 
     pub(super) fn handle_call_connected(
@@ -98,9 +128,13 @@ impl Lns {
         session: SessionId,
     ) {
         let Some(index) = self.call_index(tunnel, session) else { return };
+        let profile = self.tunnels.get(&tunnel).and_then(|entry| entry.profile);
+        let Some(profile) = self.profile_mut(profile) else { return };
+        profile.calls_connected += 1;
+        let config = Arc::clone(&profile.ppp);
         let Some(call) = self.calls.get_mut(index) else { return };
         self.counters.add(LnsCounter::CallsConnected);
-        let mut link = Box::new(Link::new(Arc::clone(&self.ppp_config), &mut self.rng));
+        let mut link = Box::new(Link::new(config, &mut self.rng));
         link.open(now, &mut self.rng);
         if let Phase::Connecting { early } = &mut call.phase {
             for frame in std::mem::take(early) {
@@ -110,7 +144,7 @@ impl Lns {
         call.phase = Phase::Link(link);
         // Some peers listen for PPP only once ICCN is acknowledged: a Configure-Request that went
         // ahead would be lost, and cost a Restart timer (docs/peers.md rows 5 and 35).
-        self.transmit_control(tunnel);
+        self.transmit_control(now, tunnel);
         self.drive_call(now, index);
     }
 
@@ -142,19 +176,23 @@ impl Lns {
             ppp::Event::Ipv4Up { peer: address, .. } => {
                 self.set_forwarding(index, Forwarding::Packets);
                 self.counters.add(LnsCounter::CallsUp);
-                if let Some(call) = self.calls.get(index) {
-                    tracing::info!(
-                        tunnel = call.tunnel.0,
-                        session = call.session.0,
-                        user = call.user.as_deref().unwrap_or(""),
-                        %address,
-                        "session up"
-                    );
-                }
+                self.log_call_up(now, index, address);
             }
             ppp::Event::Ipv4Down => self.set_forwarding(index, Forwarding::Echo),
             ppp::Event::Ipv6Up { .. } | ppp::Event::Ipv6Down | ppp::Event::Ipv6Packet(_) => {}
             ppp::Event::Down { cause } => self.handle_link_down(now, index, &cause),
+        }
+    }
+
+    fn log_call_up(&mut self, now: Time, index: usize, address: Ipv4Addr) {
+        let told = self.log_call(now, journal::Entry::Up);
+        let Some(call) = self.calls.get(index) else { return };
+        let (tunnel, session) = (call.tunnel.0, call.session.0);
+        let user = call.user.as_deref().unwrap_or("");
+        if told {
+            tracing::info!(tunnel, session, user, %address, "session up");
+        } else {
+            tracing::debug!(tunnel, session, user, %address, "session up");
         }
     }
 
@@ -187,10 +225,15 @@ impl Lns {
     }
 
     /// Sends the control messages and acknowledgements that are due.
-    pub(super) fn transmit_control(&mut self, id: TunnelId) {
+    pub(super) fn transmit_control(&mut self, now: Time, id: TunnelId) {
         let Some(entry) = self.tunnels.get_mut(&id) else { return };
         let (local, peer) = (entry.local, entry.peer);
+        let asked = entry.ports.asked(now);
         while let Some(payload) = entry.tunnel.poll_transmit() {
+            if let Some(peer) = asked {
+                let payload = payload.clone();
+                self.transmissions.push_back(Transmit { local, peer, payload });
+            }
             self.transmissions.push_back(Transmit { local, peer, payload });
         }
     }
@@ -283,20 +326,17 @@ impl Lns {
     pub(super) fn end_call(&mut self, now: Time, tunnel: TunnelId, session: SessionId, why: &str) {
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         let Some(index) = entry.calls.remove(&session) else { return };
+        let profile = entry.profile;
         self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };
         self.counters.add(LnsCounter::CallsEnded);
         if let Some(user) = &call.user {
             self.sessions.leave(user, index);
         }
-        tracing::info!(
-            tunnel = tunnel.0,
-            session = session.0,
-            user = call.user.as_deref().unwrap_or(""),
-            seconds = now.since(call.started).as_secs(),
-            reason = why,
-            "call ended"
-        );
+        if let Some(profile) = self.profile_mut(profile) {
+            profile.sessions -= 1;
+        }
+        self.log_call_end(now, &call, why);
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
             return self.let_go(now, lease, call.user.as_deref());
@@ -304,6 +344,17 @@ impl Lns {
         let ending = Ending { lease, user: call.user.take(), before_resync: false };
         self.ending.insert(call.key(), ending);
         self.push_command(Command::SessionRemove(call.key()));
+    }
+
+    fn log_call_end(&mut self, now: Time, call: &Call, reason: &str) {
+        let (tunnel, session) = (call.tunnel.0, call.session.0);
+        let user = call.user.as_deref().unwrap_or("");
+        let seconds = now.since(call.started).as_secs();
+        if self.log_call(now, journal::Entry::Ended) {
+            tracing::info!(tunnel, session, user, seconds, reason, "call ended");
+        } else {
+            tracing::debug!(tunnel, session, user, seconds, reason, "call ended");
+        }
     }
 
     /// The data plane has no more to do with an ended session: its address is free.

@@ -33,7 +33,7 @@ impl Lns {
     fn tunnel_row(&self, now: Time, id: TunnelId, entry: &TunnelEntry) -> TunnelRow {
         let tunnel = &entry.tunnel;
         let status = tunnel.status();
-        let lac = entry.profile.and_then(|index| self.config.lac.get(index));
+        let lac = self.profile(entry.profile);
         TunnelRow {
             tunnel_id: id.0,
             peer_tunnel_id: tunnel.peer_tunnel_id().0,
@@ -42,7 +42,7 @@ impl Lns {
             host_name: tunnel.peer_host_name().to_owned(),
             vendor_name: tunnel.peer_vendor().unwrap_or("").to_owned(),
             state: state_name(tunnel.state()).to_owned(),
-            lac: lac.map(|lac| lac.name.clone()).unwrap_or_default(),
+            lac: lac.map(|lac| lac.config.name.clone()).unwrap_or_default(),
             sessions: entry.calls.len() as u32,
             unacknowledged: status.queued as u32,
             retransmissions: status.retransmissions,

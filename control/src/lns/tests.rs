@@ -349,7 +349,7 @@ fn an_address_is_free_only_after_the_last_packet_was_counted() {
 #[test]
 fn without_a_data_plane_addresses_do_not_wait_for_it() {
     let mut lab = Lab::new("");
-    lab.lns.handle_dataplane_away();
+    lab.lns.handle_dataplane_away(lab.now);
     lab.open();
     let free = lab.free();
     let (session, _) = lab.up(5, "alice", "wonder");
@@ -376,7 +376,7 @@ fn a_resynchronisation_names_what_is_up_and_frees_what_ended() {
     terminate[4] = 6;
     lab.frame(gone, &terminate);
     assert_eq!(lab.free(), free - 1, "held until the data plane answers");
-    lab.lns.handle_dataplane_away();
+    lab.lns.handle_dataplane_away(lab.now);
     lab.lns.handle_dataplane_ready();
     let mut named = Vec::new();
     let mut cursor = Some(0);

@@ -68,7 +68,7 @@ impl DataPlane {
 
     /// The connection ends, and is back at `back_at`. What was under way is lost; where `forgets`,
     /// the process has died and its sessions with it.
-    pub fn leave(&mut self, lns: &mut Lns, back_at: Time, forgets: bool) {
+    pub fn leave(&mut self, now: Time, lns: &mut Lns, back_at: Time, forgets: bool) {
         (self.connected, self.back_at, self.page) = (false, Some(back_at), None);
         self.resynchronising = false;
         self.commands.clear();
@@ -76,7 +76,7 @@ impl DataPlane {
         if forgets {
             self.sessions.clear();
         }
-        lns.handle_dataplane_away();
+        lns.handle_dataplane_away(now);
     }
 
     /// Takes the LNS's commands.
