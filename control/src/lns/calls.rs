@@ -1,9 +1,10 @@
 //! Calls: from the LAC's request through PPP to packets, and down again.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use xlns_dataplane::api::{Command, Session, SessionKey};
 
 use super::admission::NO_ADDRESS;
@@ -76,6 +77,7 @@ pub fn ppp_config(config: &Config, lac: &LacConfig) -> ppp::Config {
             dns: ppp.dns.clone(),
             ..Ipv4Config::default()
         }),
+        ipv6: ppp.ipv6,
         ..ppp::Config::default()
     }
 }
@@ -158,13 +160,18 @@ impl Lns {
         }
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
-        let at = call.link().and_then(Link::poll_timeout);
+        let at = call.poll_timeout();
         self.reschedule(TimerKey::Call(index), at);
     }
 
     fn handle_link_event(&mut self, now: Time, index: usize, event: ppp::Event) {
         match event {
-            ppp::Event::LcpUp { .. } => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::LcpUp { .. } => {
+                if let Some(call) = self.calls.get_mut(index) {
+                    (call.ipv4_up, call.router) = (false, None);
+                }
+                self.set_forwarding(index, Forwarding::Echo);
+            }
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
             ppp::Event::Identification { message } => {
                 if let Some(call) = self.calls.get(index) {
@@ -173,26 +180,46 @@ impl Lns {
                     tracing::debug!(tunnel, session, message, "subscriber identifies itself");
                 }
             }
-            ppp::Event::Ipv4Up { peer: address, .. } => {
-                self.set_forwarding(index, Forwarding::Packets);
-                self.counters.add(LnsCounter::CallsUp);
-                self.log_call_up(now, index, address);
+            ppp::Event::Ipv4Up { peer, .. } => {
+                let was_down = self.calls.get_mut(index).is_some_and(|call| {
+                    call.ipv4_up = true;
+                    call.router.is_none()
+                });
+                self.network_changed(index);
+                self.log_network_up(now, index, was_down, IpAddr::V4(peer).into());
             }
-            ppp::Event::Ipv4Down => self.set_forwarding(index, Forwarding::Echo),
-            ppp::Event::Ipv6Up { .. } | ppp::Event::Ipv6Down | ppp::Event::Ipv6Packet(_) => {}
+            ppp::Event::Ipv4Down => {
+                if let Some(call) = self.calls.get_mut(index) {
+                    call.ipv4_up = false;
+                }
+                self.network_changed(index);
+            }
+            ppp::Event::Ipv6Up { local, peer } => self.handle_ipv6_up(now, index, (local, peer)),
+            ppp::Event::Ipv6Down => self.handle_ipv6_down(index),
+            ppp::Event::Ipv6Packet(packet) => self.handle_ipv6_packet(now, index, &packet),
             ppp::Event::Down { cause } => self.handle_link_down(now, index, &cause),
         }
     }
 
-    fn log_call_up(&mut self, now: Time, index: usize, address: Ipv4Addr) {
-        let told = self.log_call(now, journal::Entry::Up);
+    /// A network protocol came up or went down: what is forwarded follows.
+    pub(super) fn network_changed(&mut self, index: usize) {
+        let up = self.calls.get(index).is_some_and(|call| call.ipv4_up || call.router.is_some());
+        self.set_forwarding(index, if up { Forwarding::Packets } else { Forwarding::Echo });
+    }
+
+    /// Counts a session whose first network protocol came up, and tells of each.
+    pub(super) fn log_network_up(&mut self, now: Time, index: usize, first: bool, prefix: IpNet) {
+        if first {
+            self.counters.add(LnsCounter::CallsUp);
+        }
+        let told = first && self.log_call(now, journal::Entry::Up);
         let Some(call) = self.calls.get(index) else { return };
         let (tunnel, session) = (call.tunnel.0, call.session.0);
         let user = call.user.as_deref().unwrap_or("");
         if told {
-            tracing::info!(tunnel, session, user, %address, "session up");
+            tracing::info!(tunnel, session, user, %prefix, "session up");
         } else {
-            tracing::debug!(tunnel, session, user, %address, "session up");
+            tracing::debug!(tunnel, session, user, %prefix, "session up");
         }
     }
 
