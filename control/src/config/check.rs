@@ -173,9 +173,7 @@ fn check_users(config: &Config, problems: &mut Vec<Problem>) {
 
 fn has_ipv6(config: &Config, name: &str) -> bool {
     let pool = config.pool.iter().find(|pool| pool.name == name);
-    pool.is_some_and(|pool| {
-        !pool.ipv6_prefixes.is_empty() || !pool.delegated_prefixes.is_empty()
-    })
+    pool.is_some_and(|pool| !pool.ipv6_prefixes.is_empty() || !pool.delegated_prefixes.is_empty())
 }
 
 fn check_name(path: &KeyPath, name: &str, problems: &mut Vec<Problem>) {

@@ -64,7 +64,8 @@ impl Config {
     /// Where subscribers' addresses lie: the prefixes of the pools, and what users have of their own
     /// outside of them.
     pub fn subscriber_prefixes(&self) -> Vec<IpNet> {
-        let mut prefixes: Vec<IpNet> = self.pool.iter().flat_map(PoolConfig::all_prefixes).collect();
+        let mut prefixes: Vec<IpNet> =
+            self.pool.iter().flat_map(PoolConfig::all_prefixes).collect();
         let pools = prefixes.len();
         for prefix in self.user.iter().flat_map(UserConfig::fixed) {
             let of_pools = prefixes.get(..pools).unwrap_or_default();
@@ -175,8 +176,7 @@ mod tests {
             "2001:db8:4000::/36",
         ];
         let config = Config::parse("x.toml", TEXT).unwrap();
-        let expected: Vec<IpNet> =
-            EXPECTED.iter().map(|text| text.parse().unwrap()).collect();
+        let expected: Vec<IpNet> = EXPECTED.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(config.subscriber_prefixes(), expected);
     }
 

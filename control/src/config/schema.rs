@@ -300,7 +300,7 @@ mod tests {
         let is_key = |line: &str| {
             let word = line.strip_prefix('#').and_then(|rest| rest.split_once(" = "));
             word.is_some_and(|(word, _)| {
-                word.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_')
+                word.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'_'))
             })
         };
         let lines = EXAMPLE.lines().map(|line| if is_key(line) { &line[1..] } else { line });

@@ -251,9 +251,8 @@ impl Addresses {
 
     /// Number of free prefixes in all pools: for links, and to delegate.
     pub fn free_prefixes(&self) -> (u64, u64) {
-        let sum = |free: fn(&Pools) -> u64| {
-            self.pools.iter().map(free).fold(0, u64::saturating_add)
-        };
+        let sum =
+            |free: fn(&Pools) -> u64| self.pools.iter().map(free).fold(0, u64::saturating_add);
         (sum(|pool| pool.links.free()), sum(|pool| pool.delegated.free()))
     }
 

@@ -130,6 +130,3 @@ impl Lns {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

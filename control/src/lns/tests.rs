@@ -1,6 +1,8 @@
 //! Calls against the root machine in virtual time: a LAC with a subscriber behind it, whose PPP
 //! frames are written out by hand.
 
+mod ipv6;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 

@@ -120,7 +120,8 @@ impl PrefixPool {
             let end = range.network + ((range.count - 1) << self.shift());
             let (first, last) = (first.max(range.network), last.min(end | !self.mask()));
             if first <= last {
-                let index = |network: u64| range.offset + ((network - range.network) >> self.shift());
+                let index =
+                    |network: u64| range.offset + ((network - range.network) >> self.shift());
                 self.reserve_indices(index(first), index(last));
             }
         }
@@ -128,7 +129,8 @@ impl PrefixPool {
 
     fn reserve_indices(&mut self, mut first: u64, mut last: u64) {
         // Whatever touches becomes one.
-        while let Some((&start, &end)) = self.reserved.range(..=last.saturating_add(1)).next_back() {
+        while let Some((&start, &end)) = self.reserved.range(..=last.saturating_add(1)).next_back()
+        {
             if end.saturating_add(1) < first {
                 break;
             }
@@ -248,8 +250,12 @@ mod tests {
         assert_eq!(all(&mut links), expected);
         assert_eq!((links.capacity(), links.free()), (3, 0));
         let mut delegated = pool(&["2001:db8:8000::/46"], 48).unwrap();
-        let expected =
-            ["2001:db8:8000::/48", "2001:db8:8001::/48", "2001:db8:8002::/48", "2001:db8:8003::/48"];
+        let expected = [
+            "2001:db8:8000::/48",
+            "2001:db8:8001::/48",
+            "2001:db8:8002::/48",
+            "2001:db8:8003::/48",
+        ];
         assert_eq!(all(&mut delegated), expected);
         assert_eq!(pool(&[], 64).unwrap().allocate(), None);
     }
@@ -290,10 +296,7 @@ mod tests {
         assert_eq!(pool.capacity(), 4, "both lie in the second");
         pool.reserve(net("2001:db8:1::/48"));
         assert_eq!((pool.capacity(), pool.free()), (3, 3), "the last range, all of it");
-        assert_eq!(
-            all(&mut pool),
-            ["2001:db8::/62", "2001:db8:0:8::/62", "2001:db8:0:c::/62"]
-        );
+        assert_eq!(all(&mut pool), ["2001:db8::/62", "2001:db8:0:8::/62", "2001:db8:0:c::/62"]);
     }
 
     #[test]

@@ -113,8 +113,7 @@ fn check_prefix(
 ) -> bool {
     if !lengths.contains(&prefix.prefix_len()) {
         let (least, most) = (lengths.start(), lengths.end());
-        let message =
-            format!("{prefix} has a prefix length out of range: {least} to {most} bits");
+        let message = format!("{prefix} has a prefix length out of range: {least} to {most} bits");
         problems.push(Problem::new(path, message));
         return false;
     }
@@ -133,8 +132,10 @@ pub fn check_users(config: &Config, pools: &[(IpNet, KeyPath)], problems: &mut V
     let mut good: Vec<(IpNet, KeyPath)> = Vec::new();
     for (index, user) in config.user.iter().enumerate() {
         let path = root().key("user").index(index);
-        if let Some(address) = user.address {
-            good.push((IpNet::from(IpAddr::V4(address)), path.key("address")));
+        let address = user.address.map(|address| IpNet::from(IpAddr::V4(address)));
+        // Two users with one address are told so elsewhere.
+        if let Some(address) = address.filter(|one| good.iter().all(|(other, _)| other != one)) {
+            good.push((address, path.key("address")));
         }
         let fixed = [
             ("ipv6_prefix", user.ipv6_prefix, LINK_LENGTH..=LINK_LENGTH),
@@ -288,8 +289,14 @@ mod tests {
                 "user[0].ipv6_prefix: 2001:db9::/64 lies in 2001:db9::/48 of user[0].delegated",
             ),
             ("framed_routes = [\"10.0.0.8/29\"]", "user[0].framed_routes[0]: 10.0.0.8/29 lies in"),
-            ("framed_routes = [\"10.0.0.0/23\"]", "user[0].framed_routes[0]: 10.0.0.0/23 holds the"),
-            ("framed_routes = [\"2001:db8::/32\"]", "user[0].framed_routes[0]: 2001:db8::/32 holds"),
+            (
+                "framed_routes = [\"10.0.0.0/23\"]",
+                "user[0].framed_routes[0]: 10.0.0.0/23 holds the",
+            ),
+            (
+                "framed_routes = [\"2001:db8::/32\"]",
+                "user[0].framed_routes[0]: 2001:db8::/32 holds",
+            ),
             ("framed_routes = [\"192.0.2.0/24\"]", "user[0].framed_routes[0]: 192.0.2.0/24 holds"),
             ("framed_routes = [\"240.0.0.0/24\"]", "user[0].framed_routes[0]: 240.0.0.0/24 is a"),
             ("framed_routes = [\"0.0.0.0/0\"]", "user[0].framed_routes[0]: 0.0.0.0/0 is larger"),
@@ -298,7 +305,8 @@ mod tests {
             refused(V4, &links, &user(more), expected);
         }
         let many: Vec<String> = (0..6).map(|net| format!("\"10.1.{net}.0/24\"")).collect();
-        let routes = |count: usize| user(&format!("framed_routes = [{}]", many[..count].join(", ")));
+        let routes =
+            |count: usize| user(&format!("framed_routes = [{}]", many[..count].join(", ")));
         accepted(V4, &links, &routes(5));
         refused(V4, &links, &routes(6), "user[0].framed_routes: 6 routes: 0 to 5 routes");
     }
