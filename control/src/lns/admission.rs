@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::addresses::NoLease;
-use super::{Lns, LnsCounter, TimerKey, journal};
+use super::{Lns, LnsCounter};
 use crate::call::Phase;
 use crate::ipv6::MTU_MIN;
 use crate::l2tp::result::{CallResult, printable};
@@ -189,15 +189,8 @@ impl Lns {
     }
 
     fn send_away(&mut self, now: Time, index: usize, reason: &str) {
-        let told = self.log_call(now, journal::Entry::Refused);
+        self.log_call_refused(now, index, reason);
         let Some(call) = self.calls.get_mut(index) else { return };
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let user = call.user.as_deref().unwrap_or("");
-        if told {
-            tracing::info!(tunnel, session, user, reason, "subscriber refused");
-        } else {
-            tracing::debug!(tunnel, session, user, reason, "subscriber refused");
-        }
         if let Some(link) = call.link_mut() {
             link.authenticated(now, Err(Refusal { message: reason.into() }));
         }
@@ -220,9 +213,6 @@ impl Lns {
         self.end_call(now, tunnel, session, REPLACED);
         // Not driven: what else happened in that tunnel must not come in between.
         self.transmit_control(now, tunnel);
-        if let Some(entry) = self.tunnels.get(&tunnel) {
-            let at = entry.tunnel.poll_timeout();
-            self.reschedule(TimerKey::Tunnel(tunnel), at);
-        }
+        self.reschedule_tunnel(tunnel);
     }
 }

@@ -89,7 +89,7 @@ impl Lns {
         }
         let is_open = matches!(tunnel.state(), State::Established | State::Closing);
         hold!(entry.established == is_open, "tunnel {id} is {:?}", tunnel.state());
-        let wanted = entry.deadline().is_some();
+        let wanted = tunnel.poll_timeout().is_some();
         let is_set = self.timers.is_set(TimerKey::Tunnel(id).token());
         hold!(wanted && is_set, "tunnel {id}: timer wanted {wanted}, set {is_set}");
         Ok(1)

@@ -4,19 +4,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use xlns_dataplane::api::{Command, Session, SessionKey};
 
 use super::admission::NO_ADDRESS;
-use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey, journal};
+use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
-use crate::config::{AddressControl, AuthenticationProtocol, CallMode, Config, LacConfig};
 use crate::l2tp::message::Icrq;
 use crate::l2tp::result::{
     CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
 };
 use crate::l2tp::{SessionId, TunnelId, header};
-use crate::ppp::{self, Authentication, DownCause, Ipv4Config, Link};
+use crate::ppp::{self, DownCause, Link};
 use crate::time::Time;
 use crate::udp::Transmit;
 
@@ -34,53 +32,6 @@ const AT_SENDER: u8 = 2;
 
 /// Octets of the header of a data message without Length and sequence numbers.
 const DATA_HEADER_BYTES: usize = 6;
-
-/// The PPP side of a profile that leaves nothing open.
-pub fn ppp_config(config: &Config, lac: &LacConfig) -> ppp::Config {
-    let protocol = |protocol: &AuthenticationProtocol| match protocol {
-        AuthenticationProtocol::ChapMd5 => Authentication::ChapMd5,
-        AuthenticationProtocol::MsChapV2 => Authentication::MsChapV2,
-        AuthenticationProtocol::Pap => Authentication::Pap,
-    };
-    let ppp = &config.ppp;
-    ppp::Config {
-        authentication: lac
-            .authentication
-            .as_ref()
-            .unwrap_or(&ppp.authentication)
-            .iter()
-            .map(protocol)
-            .collect(),
-        framing: match lac.address_control {
-            AddressControl::Negotiated => ppp::Framing::Negotiated,
-            AddressControl::Always => ppp::Framing::AlwaysFf03,
-        },
-        call_mode: match lac.call_mode {
-            CallMode::Renegotiate => ppp::CallMode::Renegotiate,
-            CallMode::MandatoryChap => ppp::CallMode::MandatoryChap,
-            CallMode::Proxy => ppp::CallMode::Proxy,
-        },
-        mru: lac.mru.unwrap_or(ppp.mru),
-        mru_min: lac.mru_min.unwrap_or(ppp.mru_min),
-        restart_timer: Duration::from_millis(ppp.restart_timer_ms),
-        max_configure: ppp.max_configure,
-        max_terminate: ppp.max_terminate,
-        max_failure: ppp.max_failure,
-        authentication_timeout: Duration::from_secs(ppp.authentication_timeout_seconds),
-        rechallenge: match ppp.rechallenge_seconds {
-            0 => None,
-            seconds => Some(Duration::from_secs(seconds)),
-        },
-        server_name: lac.host_name.as_ref().unwrap_or(&config.lns.host_name).clone(),
-        ipv4: Some(Ipv4Config {
-            local_address: Some(config.lns.gateway),
-            dns: ppp.dns.clone(),
-            ..Ipv4Config::default()
-        }),
-        ipv6: ppp.ipv6,
-        ..ppp::Config::default()
-    }
-}
 
 impl Lns {
     pub(super) fn handle_incoming_call(
@@ -205,22 +156,6 @@ impl Lns {
     pub(super) fn network_changed(&mut self, index: usize) {
         let up = self.calls.get(index).is_some_and(|call| call.ipv4_up || call.router.is_some());
         self.set_forwarding(index, if up { Forwarding::Packets } else { Forwarding::Echo });
-    }
-
-    /// Counts a session whose first network protocol came up, and tells of each.
-    pub(super) fn log_network_up(&mut self, now: Time, index: usize, first: bool, prefix: IpNet) {
-        if first {
-            self.counters.add(LnsCounter::CallsUp);
-        }
-        let told = first && self.log_call(now, journal::Entry::Up);
-        let Some(call) = self.calls.get(index) else { return };
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let user = call.user.as_deref().unwrap_or("");
-        if told {
-            tracing::info!(tunnel, session, user, %prefix, "session up");
-        } else {
-            tracing::debug!(tunnel, session, user, %prefix, "session up");
-        }
     }
 
     /// Tells the data plane what it is to do for a call from now on.
@@ -357,11 +292,11 @@ impl Lns {
         self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };
         self.counters.add(LnsCounter::CallsEnded);
-        if let Some(user) = &call.user {
-            self.sessions.leave(user, index);
-        }
         if let Some(profile) = self.profile_mut(profile) {
             profile.sessions -= 1;
+        }
+        if let Some(user) = &call.user {
+            self.sessions.leave(user, index);
         }
         self.log_call_end(now, &call, why);
         let lease = call.lease.take();
@@ -371,17 +306,6 @@ impl Lns {
         let ending = Ending { lease, user: call.user.take(), before_resync: false };
         self.ending.insert(call.key(), ending);
         self.push_command(Command::SessionRemove(call.key()));
-    }
-
-    fn log_call_end(&mut self, now: Time, call: &Call, reason: &str) {
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let user = call.user.as_deref().unwrap_or("");
-        let seconds = now.since(call.started).as_secs();
-        if self.log_call(now, journal::Entry::Ended) {
-            tracing::info!(tunnel, session, user, seconds, reason, "call ended");
-        } else {
-            tracing::debug!(tunnel, session, user, seconds, reason, "call ended");
-        }
     }
 
     /// The data plane has no more to do with an ended session: its address is free.

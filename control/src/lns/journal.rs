@@ -3,6 +3,10 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::{Lns, LnsCounter, TimerKey};
+use crate::call::Call;
 use crate::limits::Bucket;
 use crate::time::Time;
 
@@ -60,6 +64,56 @@ impl Journal {
         let (up, ended, refused) = (self.up, self.ended, self.refused);
         (self.up, self.ended, self.refused) = (0, 0, 0);
         tracing::info!(up, ended, refused, "more calls, each told at level debug");
+    }
+}
+
+impl Lns {
+    /// Whether a call's line in the log may be at level info.
+    fn is_told(&mut self, now: Time, entry: Entry) -> bool {
+        let is_told = self.journal.admit(now, entry);
+        if !is_told {
+            self.reschedule(TimerKey::Journal, self.journal.deadline());
+        }
+        is_told
+    }
+
+    /// A network protocol of a call came up; `first`: none was up before.
+    pub(super) fn log_network_up(&mut self, now: Time, index: usize, first: bool, prefix: IpNet) {
+        if first {
+            self.counters.add(LnsCounter::CallsUp);
+        }
+        let is_told = first && self.is_told(now, Entry::Up);
+        let Some(call) = self.calls.get(index) else { return };
+        let (tunnel, session) = (call.tunnel.0, call.session.0);
+        let user = call.user.as_deref().unwrap_or("");
+        if is_told {
+            tracing::info!(tunnel, session, user, %prefix, "session up");
+        } else {
+            tracing::debug!(tunnel, session, user, %prefix, "session up");
+        }
+    }
+
+    pub(super) fn log_call_refused(&mut self, now: Time, index: usize, reason: &str) {
+        let is_told = self.is_told(now, Entry::Refused);
+        let Some(call) = self.calls.get(index) else { return };
+        let (tunnel, session) = (call.tunnel.0, call.session.0);
+        let user = call.user.as_deref().unwrap_or("");
+        if is_told {
+            tracing::info!(tunnel, session, user, reason, "subscriber refused");
+        } else {
+            tracing::debug!(tunnel, session, user, reason, "subscriber refused");
+        }
+    }
+
+    pub(super) fn log_call_end(&mut self, now: Time, call: &Call, reason: &str) {
+        let (tunnel, session) = (call.tunnel.0, call.session.0);
+        let user = call.user.as_deref().unwrap_or("");
+        let seconds = now.since(call.started).as_secs();
+        if self.is_told(now, Entry::Ended) {
+            tracing::info!(tunnel, session, user, seconds, reason, "call ended");
+        } else {
+            tracing::debug!(tunnel, session, user, seconds, reason, "call ended");
+        }
     }
 }
 

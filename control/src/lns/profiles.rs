@@ -7,16 +7,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Lns, LnsCounter, Policy, calls};
+use super::{Lns, LnsCounter, Policy};
 use crate::admin::LacRow;
-use crate::config::{Config, LacConfig};
-use crate::l2tp::avp::Avps;
+use crate::config::{
+    AddressControl, AuthenticationProtocol, CallMode, Config, HiddenAvps, LacConfig,
+};
+use crate::l2tp::avp::{Avps, Hide};
 use crate::l2tp::header::Header;
 use crate::l2tp::message::{self, Reject, Unassigned};
 use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult};
 use crate::l2tp::secret::SecretBytes;
 use crate::l2tp::tunnel;
-use crate::ppp;
+use crate::ppp::{self, Authentication, Ipv4Config};
 
 /// Secrets that hidden AVPs of an SCCRQ are tried with: those of profiles for the same address, told
 /// apart by a host name that may be hidden itself.
@@ -48,7 +50,7 @@ impl Profile {
     fn new(config: &Config, lac: LacConfig) -> Self {
         Self {
             tunnel: Arc::new(tunnel_config(config, &lac)),
-            ppp: Arc::new(calls::ppp_config(config, &lac)),
+            ppp: Arc::new(ppp_config(config, &lac)),
             config: lac,
             tunnels: 0,
             sessions: 0,
@@ -62,13 +64,7 @@ impl Profile {
     /// What its tunnels go by.
     pub(super) fn policy(&self) -> Policy {
         let lac = &self.config;
-        Policy {
-            follow_port: lac.follow_port,
-            data_is_life: lac.data_is_life,
-            tunnel_id_zero: lac.tunnel_id_zero,
-            hello_interval: self.tunnel.hello_interval,
-            idle_max: Duration::from_secs(lac.idle_seconds),
-        }
+        Policy { follow_port: lac.follow_port, data_is_life: lac.data_is_life }
     }
 
     fn has_room_for_tunnel(&self) -> bool {
@@ -109,12 +105,67 @@ fn tunnel_config(config: &Config, lac: &LacConfig) -> tunnel::Config {
         vendor_name: "xlns".into(),
         challenge: lac.challenges(),
         secret,
+        hide: match lac.hidden_avps {
+            HiddenAvps::Never => Hide::Never,
+            HiddenAvps::Secrets => Hide::Secrets,
+            HiddenAvps::All => Hide::All,
+        },
+        tunnel_id_zero: lac.tunnel_id_zero,
+        idle_timeout: Duration::from_secs(lac.idle_seconds),
         receive_window: l2tp.receive_window,
         retransmit_initial: Duration::from_millis(l2tp.retransmit_initial_ms),
         retransmit_max: Duration::from_millis(l2tp.retransmit_max_ms),
         retransmit_tries: l2tp.retransmit_tries,
         hello_interval: Duration::from_secs(hello_seconds),
         sessions_max: lac.sessions_per_tunnel_max.unwrap_or(l2tp.sessions_per_tunnel_max),
+        ..tunnel::Config::default()
+    }
+}
+
+/// The PPP side of a profile that leaves nothing open.
+fn ppp_config(config: &Config, lac: &LacConfig) -> ppp::Config {
+    let protocol = |protocol: &AuthenticationProtocol| match protocol {
+        AuthenticationProtocol::ChapMd5 => Authentication::ChapMd5,
+        AuthenticationProtocol::MsChapV2 => Authentication::MsChapV2,
+        AuthenticationProtocol::Pap => Authentication::Pap,
+    };
+    let ppp = &config.ppp;
+    ppp::Config {
+        authentication: lac
+            .authentication
+            .as_ref()
+            .unwrap_or(&ppp.authentication)
+            .iter()
+            .map(protocol)
+            .collect(),
+        framing: match lac.address_control {
+            AddressControl::Negotiated => ppp::Framing::Negotiated,
+            AddressControl::Always => ppp::Framing::AlwaysFf03,
+        },
+        call_mode: match lac.call_mode {
+            CallMode::Renegotiate => ppp::CallMode::Renegotiate,
+            CallMode::MandatoryChap => ppp::CallMode::MandatoryChap,
+            CallMode::Proxy => ppp::CallMode::Proxy,
+        },
+        mru: lac.mru.unwrap_or(ppp.mru),
+        mru_min: lac.mru_min.unwrap_or(ppp.mru_min),
+        restart_timer: Duration::from_millis(ppp.restart_timer_ms),
+        max_configure: ppp.max_configure,
+        max_terminate: ppp.max_terminate,
+        max_failure: ppp.max_failure,
+        authentication_timeout: Duration::from_secs(ppp.authentication_timeout_seconds),
+        rechallenge: match ppp.rechallenge_seconds {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        },
+        server_name: lac.host_name.as_ref().unwrap_or(&config.lns.host_name).clone(),
+        ipv4: Some(Ipv4Config {
+            local_address: Some(config.lns.gateway),
+            dns: ppp.dns.clone(),
+            ..Ipv4Config::default()
+        }),
+        ipv6: ppp.ipv6,
+        ..ppp::Config::default()
     }
 }
 
