@@ -71,7 +71,9 @@ impl Lns {
                 }
                 looked_at += 1;
                 let Some(call) = self.calls.get(*index) else { continue };
-                if filter.matches(id.0, call.user.as_deref().unwrap_or(""), address(call)) {
+                let wanted = filter.address.filter(|wanted| has_address(call, *wanted));
+                let shown = wanted.or_else(|| address(call));
+                if filter.matches(id.0, call.user.as_deref().unwrap_or(""), shown) {
                     rows.push(session_row(now, entry, call));
                 }
             }
@@ -132,7 +134,7 @@ impl Lns {
                 (call.tunnel.0, call.session.0) == (*tunnel_id, *session_id)
             }
             SessionSelector::User(user) => call.user.as_deref() == Some(user),
-            SessionSelector::Address(wanted) => address(call) == Some(*wanted),
+            SessionSelector::Address(wanted) => has_address(call, *wanted),
         };
         let keys: Vec<_> = self
             .calls
@@ -160,9 +162,15 @@ fn address(call: &Call) -> Option<IpAddr> {
     call.lease.as_ref().and_then(Lease::address).map(IpAddr::V4)
 }
 
+/// Whether packets to this address are the call's: its own, or one under a prefix of it.
+fn has_address(call: &Call, address: IpAddr) -> bool {
+    call.lease.iter().flat_map(Lease::all).any(|prefix| prefix.contains(&address))
+}
+
 fn session_row(now: Time, entry: &TunnelEntry, call: &Call) -> SessionRow {
     let agreed = call.agreed();
     let session = entry.tunnel.session(call.session);
+    let router = call.router.as_ref();
     SessionRow {
         tunnel_id: call.tunnel.0,
         session_id: call.session.0,
@@ -170,6 +178,13 @@ fn session_row(now: Time, entry: &TunnelEntry, call: &Call) -> SessionRow {
         peer: entry.peer,
         user: call.user.as_deref().unwrap_or("").to_owned(),
         address: address(call),
+        ipv6_prefix: call.lease.as_ref().and_then(Lease::link_prefix),
+        delegated_prefix: call
+            .lease
+            .as_ref()
+            .and_then(Lease::delegated_prefix)
+            .filter(|_| router.is_some_and(|router| router.has_delegated())),
+        interface_identifier: router.map(|router| format!("{:016x}", router.peer_interface())),
         state: call.state_name().to_owned(),
         mru: agreed.map_or(0, |agreed| agreed.peer_mru),
         authentication: agreed
