@@ -19,8 +19,7 @@ pub const CLIENT_PORT: u16 = 68;
 const FIXED_BYTES: usize = 236;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 
-/// A message is at least as long as one of BOOTP: shorter ones are dropped by some (RFC 1542
-/// section 2.1).
+/// A message is at least as long as one of BOOTP: shorter ones are dropped by some (RFC 1542).
 const MESSAGE_BYTES_MIN: usize = 300;
 
 /// Options looked at; more than there are kinds of.
@@ -34,7 +33,7 @@ const REPLY: u8 = 2;
 const INFORM: u8 = 8;
 const ACK: u8 = 5;
 
-/// Option codes (RFC 2132, RFC 3442 section "Classless Route Option Format").
+/// Option codes (RFC 2132, RFC 3442).
 mod option {
     pub const PAD: u8 = 0;
     pub const DNS_SERVERS: u8 = 6;
