@@ -6,10 +6,12 @@
 //! data plane has counted the last packet of the session that had it; the newcomer waits meanwhile,
 //! and its authentication timer runs.
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
 
+use super::addresses::NoLease;
 use super::{Lns, LnsCounter};
 use crate::call::Phase;
+use crate::ipv6::MTU_MIN;
 use crate::l2tp::result::{CallResult, printable};
 use crate::ppp::mschap::AUTHENTICATOR_RESPONSE_OCTETS;
 use crate::ppp::{self, Credentials, DownCause, Grant, Ipv4Grant, Refusal};
@@ -28,10 +30,10 @@ const REPLACED: &str = "replaced by a newer session of the same user";
 #[derive(Default)]
 pub(super) struct Sessions {
     /// Indices of their calls, oldest first; none is empty.
-    of_user: HashMap<Box<str>, Vec<usize>>,
+    of_user: BTreeMap<Box<str>, Vec<usize>>,
     /// The call of a user that waits until the address of an older one is free, at most one for each
     /// user: another one ends it.
-    waiting: HashMap<Box<str>, Waiting>,
+    waiting: BTreeMap<Box<str>, Waiting>,
 }
 
 /// A call whose proof was right.
@@ -51,7 +53,7 @@ impl Sessions {
     }
 
     fn enter(&mut self, user: &str, call: usize) {
-        let calls = self.of_user.entry_ref(user).or_default();
+        let calls = self.of_user.entry(user.into()).or_default();
         if !calls.contains(&call) {
             calls.push(call);
         }
@@ -59,11 +61,11 @@ impl Sessions {
 
     /// Every user with a limit, and its calls; every user whose call waits, and that call.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&str, usize)> {
-        #[expect(clippy::disallowed_methods, reason = "the audit has no order")]
-        let (of_user, waiting) = (self.of_user.iter(), self.waiting.iter());
-        let entered =
-            of_user.flat_map(|(user, calls)| calls.iter().map(|call| (user.as_ref(), *call)));
-        entered.chain(waiting.map(|(user, waiting)| (user.as_ref(), waiting.call)))
+        let entered = self
+            .of_user
+            .iter()
+            .flat_map(|(user, calls)| calls.iter().map(|call| (user.as_ref(), *call)));
+        entered.chain(self.waiting.iter().map(|(user, waiting)| (user.as_ref(), waiting.call)))
     }
 
     /// A call of this user is over.
@@ -133,12 +135,18 @@ impl Lns {
     ) {
         let Some(account) = self.users.account(user) else { return };
         let Some(call) = self.calls.get_mut(index) else { return };
-        if let Some(lease) = self.addresses.lease(account) {
-            call.lease = Some(lease);
-            return self.let_in(now, index, mschap_success);
-        }
-        // A fixed address is nobody else's: what has it is an older session on its way out.
-        if made_room || account.address.is_some() {
+        let refusal = match self.addresses.lease(account) {
+            Ok(lease) => {
+                if self.addresses.offers_ipv6(account) && !lease.has_ipv6() {
+                    self.counters.add(LnsCounter::PrefixesExhausted);
+                }
+                call.lease = Some(lease);
+                return self.let_in(now, index, mschap_success);
+            }
+            Err(refusal) => refusal,
+        };
+        // What is fixed is nobody else's: what has it is an older session on its way out.
+        if made_room || refusal == NoLease::InUse {
             let (tunnel, session) = (call.tunnel.0, call.session.0);
             tracing::debug!(tunnel, session, user, "waits for an address to be let go");
             self.sessions.waiting.insert(user.into(), Waiting { call: index, mschap_success });
@@ -167,11 +175,14 @@ impl Lns {
     ) {
         self.counters.add(LnsCounter::AuthenticationAccepted);
         let Some(call) = self.calls.get_mut(index) else { return };
-        let address = call.lease.as_ref().map(super::Lease::address);
+        let address = call.lease.as_ref().and_then(super::Lease::address);
+        // RFC 8200 section 5: a link that takes less does not carry IPv6.
+        let fits = call.agreed().is_some_and(|agreed| agreed.peer_mru >= MTU_MIN);
+        let ipv6 = fits && call.lease.as_ref().is_some_and(super::Lease::has_ipv6);
         let dns = &self.config.ppp.dns;
         let ipv4 =
             address.map(|address| Ipv4Grant { address, dns: dns.clone(), ..Ipv4Grant::default() });
-        let grant = Grant { ipv4, mschap_success, ..Grant::default() };
+        let grant = Grant { ipv4, ipv6, mschap_success };
         if let Some(link) = call.link_mut() {
             link.authenticated(now, Ok(grant));
         }

@@ -12,6 +12,7 @@ mod calls;
 mod control_plane;
 mod counters;
 mod follow;
+mod ipv6;
 mod journal;
 mod life;
 mod profiles;
@@ -148,6 +149,7 @@ pub struct Lns {
     limiter: SetupLimiter<KeyedHasher>,
     users: Users,
     addresses: Addresses,
+    router_config: Arc<crate::ipv6::Config>,
     sessions: admission::Sessions,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
@@ -198,6 +200,7 @@ impl Lns {
             hasher,
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
+            router_config: ipv6::router_config(&config),
             sessions: admission::Sessions::default(),
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
@@ -262,6 +265,7 @@ impl Lns {
                     let rng = &mut self.rng;
                     if let Some(link) = self.calls.get_mut(index).and_then(Call::link_mut) {
                         link.handle_timeout(now, rng);
+                        self.handle_router_timeout(now, index);
                         self.drive_call(now, index);
                     }
                 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Lns, LnsCounter, TunnelEntry};
+use super::{Lease, Lns, LnsCounter, TunnelEntry};
 use crate::admin::{
     CounterRow, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
 };
@@ -95,6 +95,11 @@ impl Lns {
             "Ended calls whose last packets are still counted.",
         ));
         rows.push(level("addresses_free", self.addresses.free(), "Addresses free in all pools."));
+        let (links, delegated) = self.addresses.free_prefixes();
+        let text = "IPv6 prefixes for links free in all pools.";
+        rows.push(CounterRow::new("control", "link_prefixes_free", links, text));
+        let text = "IPv6 prefixes to delegate free in all pools.";
+        rows.push(CounterRow::new("control", "delegated_prefixes_free", delegated, text));
         let ended = &self.ended_totals;
         let total = |name, value, text| CounterRow::new("ended_sessions", name, value, text);
         let text = "Packets of sessions that are over, from subscribers.";
@@ -152,7 +157,7 @@ fn state_name(state: State) -> &'static str {
 }
 
 fn address(call: &Call) -> Option<IpAddr> {
-    call.lease.as_ref().map(|lease| IpAddr::V4(lease.address()))
+    call.lease.as_ref().and_then(Lease::address).map(IpAddr::V4)
 }
 
 fn session_row(now: Time, entry: &TunnelEntry, call: &Call) -> SessionRow {
