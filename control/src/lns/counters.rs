@@ -38,7 +38,8 @@ lns_counters! {
     TunnelsClosed, "tunnels_closed", "Tunnels that ended, for whatever reason.";
     CallsOffered, "calls_offered", "Incoming calls.";
     CallsRefused, "calls_refused", "Calls refused: a limit is reached, or the data plane is away.";
-    CallsConnected, "calls_connected", "Calls whose ICCN arrived.";
+    CallsPlaced, "calls_placed", "Outgoing calls that a LAC was asked for.";
+    CallsConnected, "calls_connected", "Calls whose ICCN or OCCN arrived.";
     CallsUp, "calls_up", "Calls whose subscriber got an address and can send packets.";
     CallsEnded, "calls_ended", "Calls that ended, for whatever reason.";
     CallsReplaced, "calls_replaced", "Calls ended because their user came once more than it may.";

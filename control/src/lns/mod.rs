@@ -16,6 +16,8 @@ mod inform;
 mod ipv6;
 mod journal;
 mod life;
+mod line;
+mod outgoing;
 mod profiles;
 mod setup;
 mod show;
@@ -46,6 +48,8 @@ use crate::users::Users;
 pub use addresses::{AddressesError, Lease};
 pub use audit::Census;
 pub use counters::LnsCounter;
+pub use line::Line;
+pub use outgoing::Outcome;
 pub use setup::TUNNELS_MAX;
 
 use addresses::Addresses;
@@ -172,6 +176,10 @@ pub struct Lns {
     dataplane_ready: bool,
     /// Since when the data plane has not been ready.
     dataplane_away_since: Time,
+    /// Of the last outgoing call.
+    call_serial_number: u32,
+    /// How outgoing calls went, and nobody was told yet.
+    outcomes: VecDeque<Outcome>,
     /// Silent tunnels whose data is to be looked at.
     life_due: BTreeSet<TunnelId>,
     /// No tunnel is opened any more.
@@ -221,6 +229,8 @@ impl Lns {
             dataplane_ready: false,
             dataplane_away_since: Time::ZERO,
             life_due: BTreeSet::new(),
+            call_serial_number: 0,
+            outcomes: VecDeque::new(),
             shutting_down: false,
             counters: counters::LnsCounters::default(),
             refusal_log: Bucket::default(),

@@ -6,6 +6,7 @@ mod calls;
 mod dataplane;
 mod ipv6;
 mod life;
+mod lines;
 mod ports;
 mod profiles;
 mod setup;
