@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use super::{Lease, Line, Lns, LnsCounter, TunnelEntry};
 use crate::admin::{
     CounterRow, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
