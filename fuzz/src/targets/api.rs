@@ -191,9 +191,11 @@ fn address(script: &mut Script<'_>) -> IpAddr {
 fn prefix(script: &mut Script<'_>) -> IpNet {
     let (address, length) = (address(script), script.octet());
     let whole = if address.is_ipv4() { 32 } else { 128 };
-    let net = IpNet::new(address, length % (whole + 1)).unwrap_or_default();
+    // A short prefix is millions of entries to paint: seldom.
+    let bits = if length >= 0xf8 { length % 16 } else { 16 + length % (whole - 15) };
+    let net = IpNet::new(address, bits).unwrap_or_default();
     // Some with host bits.
-    if length < 0xe0 { net.trunc() } else { net }
+    if length & 0xe0 != 0xe0 { net.trunc() } else { net }
 }
 
 fn key(script: &mut Script<'_>) -> SessionKey {
