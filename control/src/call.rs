@@ -159,6 +159,7 @@ impl Call {
             magic: agreed.magic,
             peer_mru: agreed.peer_mru,
             prefixes,
+            source_check: true,
             gateway: Some(gateway),
         })
     }

@@ -27,6 +27,8 @@ pub const FLAG_IPV6: u8 = 4;
 pub const FLAG_SEND_ACFC: u8 = 8;
 /// The protocol is sent in one octet.
 pub const FLAG_SEND_PFC: u8 = 16;
+/// The network is at the other end, not a subscriber: any source may come from there.
+pub const FLAG_ANY_SOURCE: u8 = 32;
 
 /// TTL and hop limit of outer packets.
 const OUTER_HOPS: u8 = 64;
@@ -218,6 +220,7 @@ fn flags(session: &api::Session) -> u8 {
     set(session.prefixes.iter().any(|prefix| prefix.addr().is_ipv6()), FLAG_IPV6);
     set(session.send_acfc, FLAG_SEND_ACFC);
     set(session.send_pfc, FLAG_SEND_PFC);
+    set(!session.source_check, FLAG_ANY_SOURCE);
     flags
 }
 
