@@ -408,5 +408,6 @@ fn routing_config(config: &Config) -> RoutingConfig {
         tunnel_endpoints: config.lns.listen.clone(),
         subscriber_prefixes: config.subscriber_prefixes(),
         gateway: Some(config.lns.gateway.into()),
+        dial: crate::routing::DialRouting::default(),
     }
 }
