@@ -346,13 +346,15 @@ impl EventLoop {
                 self.routing.resync();
             }
             Event::Synchronised => {
-                self.lns.handle_synchronised();
+                self.lns.handle_synchronised(now);
                 tracing::info!("data plane synchronised");
                 if !std::mem::replace(&mut self.ready, true) {
                     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
                 }
             }
-            Event::SessionEnded { key, counters } => self.lns.handle_session_ended(key, counters),
+            Event::SessionEnded { key, counters } => {
+                self.lns.handle_session_ended(now, key, counters);
+            }
             Event::CommandRefused { command, error } => {
                 self.lns.handle_refused(now, &command, &error);
             }
@@ -363,7 +365,7 @@ impl EventLoop {
                 self.resync_cursor = None;
                 self.resync_under_way = false;
                 self.ports.clear();
-                self.lns.handle_dataplane_away();
+                self.lns.handle_dataplane_away(now);
                 self.answer_without_dataplane();
             }
         }

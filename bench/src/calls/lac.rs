@@ -192,7 +192,7 @@ impl Lac {
         lns.handle_datagram(self.now, self.lns, self.address, datagram);
         while let Some(command) = lns.poll_command() {
             if let Command::SessionRemove(key) = command {
-                ended(lns, key);
+                lns.handle_session_ended(self.now, key, SessionCounters::default());
             }
         }
         while lns.poll_peer_change().is_some() {}
@@ -223,10 +223,6 @@ impl Lac {
         }
         Ok(frame)
     }
-}
-
-fn ended(lns: &mut Lns, key: SessionKey) {
-    lns.handle_session_ended(key, SessionCounters::default());
 }
 
 fn icrq(number: u16) -> Message {

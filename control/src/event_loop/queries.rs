@@ -24,6 +24,10 @@ impl EventLoop {
                 let rows: Vec<_> = rows.into_iter().map(Response::Tunnel).collect();
                 self.admin.reply(connection, &rows, next.map(Cursor::At));
             }
+            Request::ShowLacs => {
+                let rows: Vec<_> = self.lns.lac_rows().into_iter().map(Response::Lac).collect();
+                self.admin.reply(connection, &rows, None);
+            }
             Request::ShowSessions { filter } => {
                 self.ask_sessions(now, connection, &filter, cursor.number());
             }
