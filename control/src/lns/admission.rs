@@ -57,6 +57,15 @@ impl Sessions {
         }
     }
 
+    /// Every user with a limit, and its calls; every user whose call waits, and that call.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, usize)> {
+        #[expect(clippy::disallowed_methods, reason = "the audit has no order")]
+        let (of_user, waiting) = (self.of_user.iter(), self.waiting.iter());
+        let entered =
+            of_user.flat_map(|(user, calls)| calls.iter().map(|call| (user.as_ref(), *call)));
+        entered.chain(waiting.map(|(user, waiting)| (user.as_ref(), waiting.call)))
+    }
+
     /// A call of this user is over.
     pub(super) fn leave(&mut self, user: &str, call: usize) {
         if let Some(calls) = self.of_user.get_mut(user) {

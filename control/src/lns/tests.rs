@@ -1,6 +1,8 @@
 //! Calls against the root machine in virtual time: a LAC with a subscriber behind it, whose PPP
 //! frames are written out by hand.
 
+mod admission;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -293,18 +295,6 @@ fn a_call_comes_up_and_is_forwarded() {
     assert_eq!((rows[0].user.as_str(), rows[0].state.as_str()), ("alice", "open"));
     assert_eq!(rows[0].calling_number, "0301234");
     assert_eq!(rows[0].authentication, "pap");
-}
-
-#[test]
-fn a_fixed_address_is_given_once() {
-    let mut lab = Lab::new("");
-    lab.open();
-    let (_, address) = lab.up(5, "bob", "builder");
-    assert_eq!(address, Ipv4Addr::new(10, 0, 0, 6));
-    let second = lab.call(6).unwrap();
-    lab.negotiate(second, "bob", "builder");
-    lab.take_frame([0xc0, 0x23], 3);
-    assert_eq!(lab.count(LnsCounter::PoolExhausted), 1);
 }
 
 #[test]
@@ -682,11 +672,14 @@ fn nonsense_from_anywhere_leaves_a_call_alone() {
 
 #[test]
 fn who_finds_no_address_is_told_so() {
-    let mut lab = Lab::new("");
+    let more = "[[pool]]\nname = \"q\"\nprefixes = [\"10.9.0.0/30\"]\n\
+        [[user]]\nname = \"carol\"\npassword = \"c\"\npool = \"q\"\n";
+    let mut lab = Lab::new(more);
     lab.open();
-    let (_, _) = lab.up(5, "bob", "builder");
-    let second = lab.call(6).unwrap();
-    lab.negotiate(second, "bob", "builder");
+    lab.up(5, "carol", "c");
+    lab.up(6, "carol", "c");
+    let second = lab.call(7).unwrap();
+    lab.negotiate(second, "carol", "c");
     let nak = lab.take_frame([0xc0, 0x23], 3);
     assert_eq!(&nak[9..], b"no address is free");
     let mut terminate = lab.take_frame([0xc0, 0x21], 5);

@@ -369,8 +369,7 @@ impl<P: Policy> Machine<P> {
             self.unanswered = false;
         }
         let silent = event == Event::TimeoutMinus && before.is_negotiating();
-        self.failed = !next.is_negotiating()
-            && (self.failed || silent || event == Event::RxjMinus);
+        self.failed = !next.is_negotiating() && (self.failed || silent || event == Event::RxjMinus);
         signal
     }
 

@@ -15,6 +15,7 @@ pub mod authenticator;
 pub mod automaton;
 pub mod chap;
 mod config;
+pub mod echo;
 mod event;
 pub mod frame;
 pub mod ipcp;
