@@ -6,7 +6,7 @@ use super::{Lns, LnsCounter, PeerChange, REFUSALS_LOGGED_PER_SECOND, TimerKey};
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
 use crate::l2tp::message::{Message, Unassigned};
-use crate::l2tp::result::TunnelResult;
+use crate::l2tp::result::{CallResult, TunnelResult};
 use crate::l2tp::transport;
 use crate::l2tp::tunnel::{self, State};
 use crate::time::Time;
@@ -184,6 +184,15 @@ impl Lns {
             tunnel::Event::IncomingCall { session, icrq } => {
                 self.handle_incoming_call(now, id, session, &icrq);
             }
+            tunnel::Event::OutgoingCall { session, .. } => {
+                if let Some(entry) = self.tunnels.get_mut(&id) {
+                    let result = CallResult::NoFacilitiesPermanent;
+                    let text = "no calls are placed here";
+                    entry.tunnel.refuse_call(now, session, result, None, text);
+                }
+            }
+            // For a LAC that converts characters or has a line: nothing to do here.
+            tunnel::Event::LinkInfo { .. } | tunnel::Event::WanErrors { .. } => {}
             tunnel::Event::CallConnected { session, .. } => {
                 self.handle_call_connected(now, id, session);
             }

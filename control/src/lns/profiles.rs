@@ -115,6 +115,7 @@ fn tunnel_config(config: &Config, lac: &LacConfig) -> tunnel::Config {
         retransmit_tries: l2tp.retransmit_tries,
         hello_interval: Duration::from_secs(hello_seconds),
         sessions_max: lac.sessions_per_tunnel_max.unwrap_or(l2tp.sessions_per_tunnel_max),
+        ..tunnel::Config::default()
     }
 }
 

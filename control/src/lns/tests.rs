@@ -51,6 +51,7 @@ fn icrq(lac_session: u16) -> Message {
         calling_number: Some(b"0301234".to_vec()),
         called_number: None,
         sub_address: None,
+        ..Icrq::default()
     }))
 }
 
@@ -168,6 +169,7 @@ impl Lab {
             receive_window: Some(16),
             challenge: None,
             tie_breaker: None,
+            ..Sccrq::default()
         }))
     }
 
