@@ -1,10 +1,11 @@
 //! Signs of life: data that the workers see, and tunnels that nobody uses.
 //!
 //! Some peers never answer a HELLO (docs/peers.md row 7). What they send is counted by the data
-//! plane, so its counters are asked for when a tunnel has been silent for as long as a HELLO takes:
-//! where one has grown, the peer lives.
+//! plane, so its counters are asked for while a HELLO has no answer: where one has grown, the peer
+//! lives.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use xlns_dataplane::api::{BATCH_COMMANDS_MAX, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
@@ -17,6 +18,9 @@ use crate::time::Time;
 
 /// Sessions of one tunnel that are looked at. A peer with many is a LAC, and answers HELLOs.
 const SESSIONS_LOOKED_AT: usize = 16;
+
+/// Between two questions about one tunnel: less than it takes to give its peer up.
+const QUESTION_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What is known of the life of a tunnel.
 #[derive(Debug, Default)]
@@ -75,9 +79,10 @@ impl Lns {
             entry.tunnel.close(now, TunnelResult::Cleared, None, text);
             return;
         }
-        let interval = entry.policy.hello_interval;
-        let silent = !interval.is_zero() && now.since(entry.tunnel.last_heard()) >= interval;
-        if silent && entry.is_open() && entry.policy.data_is_life && !entry.calls.is_empty() {
+        let is_asked = entry.policy.data_is_life && entry.is_open() && !entry.calls.is_empty();
+        let silence = now.since(entry.tunnel.last_heard());
+        // A message that is not answered: a HELLO, if nothing else is the matter.
+        if is_asked && silence >= QUESTION_INTERVAL && entry.tunnel.status().queued > 0 {
             self.life_due.insert(id);
         }
     }

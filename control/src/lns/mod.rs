@@ -99,8 +99,6 @@ struct Policy {
     data_is_life: bool,
     /// Control messages may leave our Tunnel ID out.
     tunnel_id_zero: bool,
-    /// Silence before a HELLO; zero: none is sent.
-    hello_interval: Duration,
     /// Time without a session; zero: for ever.
     idle_max: Duration,
 }

@@ -66,7 +66,6 @@ impl Profile {
             follow_port: lac.follow_port,
             data_is_life: lac.data_is_life,
             tunnel_id_zero: lac.tunnel_id_zero,
-            hello_interval: self.tunnel.hello_interval,
             idle_max: Duration::from_secs(lac.idle_seconds),
         }
     }

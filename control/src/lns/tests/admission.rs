@@ -141,7 +141,7 @@ fn waiting_ends_with_the_time_for_authentication() {
 fn without_a_data_plane_nothing_is_waited_for() {
     let mut lab = Lab::opened("");
     lab.up(5, "bob", "builder");
-    lab.lns.handle_dataplane_away();
+    lab.lns.handle_dataplane_away(lab.now);
     let second = lab.dial(6, "bob", "builder");
     assert_eq!(lab.frames_for(6, PAP, 2), 1);
     lab.frames.clear_but(6);
@@ -154,7 +154,7 @@ fn a_resynchronisation_lets_addresses_go() {
     let mut lab = Lab::opened("");
     lab.up(5, "bob", "builder");
     lab.dial(6, "bob", "builder");
-    lab.lns.handle_dataplane_away();
+    lab.lns.handle_dataplane_away(lab.now);
     lab.lns.handle_dataplane_ready();
     assert_eq!(lab.frames_for(6, PAP, 2), 0);
     lab.lns.handle_synchronised(lab.now);
