@@ -10,6 +10,7 @@ pub mod config;
 pub mod dataplane_client;
 pub mod event_loop;
 pub mod hash;
+pub mod ipv6;
 pub mod l2tp;
 pub mod limits;
 pub mod lns;
