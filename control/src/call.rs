@@ -60,6 +60,8 @@ pub struct Call {
     pub calling_number: Option<Box<str>>,
     /// When the LAC asked for it.
     pub started: Time,
+    /// Index of the client whose call it is, where we dialled: then we are the subscriber.
+    pub client: Option<usize>,
 }
 
 impl Call {
@@ -80,6 +82,7 @@ impl Call {
             lease: None,
             calling_number,
             started: now,
+            client: None,
         }
     }
 
