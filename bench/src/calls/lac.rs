@@ -12,7 +12,7 @@ use xlns_control::l2tp::sequence::Sequence;
 use xlns_control::l2tp::{SessionId, TunnelId, header};
 use xlns_control::lns::Lns;
 use xlns_control::time::Time;
-use xlns_dataplane::api::{Command, SessionKey};
+use xlns_dataplane::api::Command;
 use xlns_dataplane::counters::SessionCounters;
 
 const USER: &[u8] = b"subscriber";

@@ -202,9 +202,7 @@ fn collect_unknown(section: &str, value: &DeValue<'_>, spans: &mut Vec<Range<usi
 }
 
 /// The table that a value is, or those in the array that it is, each with its place there.
-fn tables_in<'a, 'text>(
-    value: &'a DeValue<'text>,
-) -> Vec<(Option<usize>, &'a DeTable<'text>)> {
+fn tables_in<'a, 'text>(value: &'a DeValue<'text>) -> Vec<(Option<usize>, &'a DeTable<'text>)> {
     match value {
         DeValue::Array(elements) => (0..)
             .zip(elements.iter())

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use hashbrown::HashMap;
 
-use super::{Lns, TimerKey, TunnelEntry};
 use super::clients::Client;
+use super::{Lns, TimerKey, TunnelEntry};
 use crate::call::{Call, Forwarding};
 use crate::l2tp::TunnelId;
 use crate::l2tp::tunnel::State;
@@ -90,7 +90,7 @@ impl Lns {
         }
         let is_open = matches!(tunnel.state(), State::Established | State::Closing);
         hold!(entry.established == is_open, "tunnel {id} is {:?}", tunnel.state());
-        let wanted = entry.deadline().is_some();
+        let wanted = tunnel.poll_timeout().is_some();
         let is_set = self.timers.is_set(TimerKey::Tunnel(id).token());
         hold!(wanted && is_set, "tunnel {id}: timer wanted {wanted}, set {is_set}");
         Ok(1)

@@ -29,7 +29,13 @@ impl Lns {
             return self.handle_no_such_tunnel(now, (local, peer), header, datagram);
         };
         if self.is_first_answer(header.tunnel_id, peer) {
-            return self.handle_first_answer(now, header.tunnel_id, (local, peer), header, datagram);
+            return self.handle_first_answer(
+                now,
+                header.tunnel_id,
+                (local, peer),
+                header,
+                datagram,
+            );
         }
         if entry.peer != peer && !self.follow(now, header.tunnel_id, peer, header) {
             return self.counters.add(LnsCounter::ControlOuterAddress);
@@ -112,7 +118,7 @@ impl Lns {
             self.tunnels.get(id).is_some_and(|entry| entry.tunnel.state() == State::Established)
         });
         let only = open.next().filter(|_| open.next().is_none())?;
-        self.tunnels.get(&only).filter(|entry| entry.policy.tunnel_id_zero).map(|_| only)
+        self.tunnels.get(&only).filter(|entry| entry.tunnel.takes_tunnel_id_zero()).map(|_| only)
     }
 
     /// The tunnel that is being set up with a peer whose own Tunnel ID lies between `first` and
@@ -162,7 +168,7 @@ impl Lns {
         if entry.tunnel.is_finished() {
             return self.remove_tunnel(now, id, "the tunnel is over");
         }
-        self.reschedule_tunnel(now, id);
+        self.reschedule_tunnel(id);
     }
 
     fn handle_tunnel_event(&mut self, now: Time, id: TunnelId, event: tunnel::Event) {

@@ -22,7 +22,6 @@ mod show;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
@@ -103,10 +102,6 @@ struct Policy {
     follow_port: bool,
     /// What the peer sends shows that it lives.
     data_is_life: bool,
-    /// Control messages may leave our Tunnel ID out.
-    tunnel_id_zero: bool,
-    /// Time without a session; zero: for ever.
-    idle_max: Duration,
 }
 
 /// An ended call whose last packets the data plane still counts.

@@ -73,6 +73,8 @@ pub struct Machine<P> {
     repeated: bool,
     /// The last negotiation came to nothing, by silence or by a catastrophic reject.
     failed: bool,
+    /// The peer has sent something since the negotiation began.
+    heard: bool,
 }
 
 impl<P: Policy> Machine<P> {
@@ -91,6 +93,7 @@ impl<P: Policy> Machine<P> {
             unanswered: false,
             repeated: false,
             failed: false,
+            heard: false,
         }
     }
 
@@ -112,6 +115,12 @@ impl<P: Policy> Machine<P> {
             State::Stopping | State::Stopped => !self.failed,
             State::Initial | State::Starting | State::Closed | State::Closing => false,
         }
+    }
+
+    /// Whether the negotiation ran out of tries although the peer does take part: too much was lost,
+    /// and the peer may even believe that it is open.
+    pub fn is_worth_another_try(&self) -> bool {
+        self.state == State::Stopped && self.failed && self.heard
     }
 
     /// Takes over what somebody else has negotiated with the peer: open from the beginning.
@@ -175,6 +184,17 @@ impl<P: Policy> Machine<P> {
         if !self.is_running() {
             return Err(Stop::Discard(Discard::Phase));
         }
+        let result = self.on_packet(context, packet, rng);
+        self.heard = true;
+        result
+    }
+
+    fn on_packet(
+        &mut self,
+        context: &mut Context<'_>,
+        packet: &Packet<'_>,
+        rng: &mut dyn RngCore,
+    ) -> Result<Option<Signal>, Stop> {
         let event = match packet.code {
             code::CONFIGURE_REQUEST => return self.on_configure_request(context, packet, rng),
             code::CONFIGURE_ACK => self.on_configure_ack(context.config, packet)?,
@@ -224,11 +244,11 @@ impl<P: Policy> Machine<P> {
     /// again at once.
     ///
     /// Two things keep this from doing harm where the request was not lost but has crossed the
-    /// peer's. The repetition goes out before the answer to the peer, which therefore cannot be in
-    /// Opened yet, where a Configure-Request would tear the link down again. And each request is
-    /// repeated once, so that two ends which both do this do not keep each other going.
+    /// peer's. It is done only while no request of the peer was acknowledged, and before one is: the
+    /// peer cannot be in Opened yet, where a Configure-Request would tear the link down again, and
+    /// two ends that both do this would never come to rest. And each request is repeated once.
     fn repeat_request(&mut self, context: &mut Context<'_>) {
-        if self.state.is_negotiating() && self.unanswered && !self.repeated {
+        if self.state == State::ReqSent && self.unanswered && !self.repeated {
             self.repeated = true;
             self.send_configure_request(context);
         }
@@ -381,6 +401,7 @@ impl<P: Policy> Machine<P> {
             self.naks_sent = 0;
             self.refusals_sent = 0;
             self.refusals = 0;
+            self.heard = false;
         }
         if !self.unanswered {
             self.request_identifier = self.next_identifier();

@@ -63,7 +63,12 @@ fn is_served(config: &Config, address: IpAddr) -> bool {
     config.lns.listen.contains(&address) || config.lns.listen.contains(&any_of_family(address))
 }
 
-fn check_local(config: &Config, client: &ClientConfig, path: &KeyPath, problems: &mut Vec<Problem>) {
+fn check_local(
+    config: &Config,
+    client: &ClientConfig,
+    path: &KeyPath,
+    problems: &mut Vec<Problem>,
+) {
     let Some(local) = client.local else { return };
     if local.is_unspecified() {
         let help = "remove the key: the first address of lns.listen is taken then";

@@ -5,9 +5,7 @@ use std::time::Duration;
 use md5::{Digest, Md5};
 use zeroize::Zeroizing;
 
-use crate::config::{
-    AddressControl, AuthenticationProtocol, ClientConfig, Config, HiddenAvps,
-};
+use crate::config::{AddressControl, AuthenticationProtocol, ClientConfig, Config, HiddenAvps};
 use crate::l2tp::avp::Hide;
 use crate::l2tp::secret::SecretBytes;
 use crate::l2tp::tunnel;

@@ -393,7 +393,9 @@ impl Lns {
     /// A server wants us to call somebody: where a client is for that, the one called is itself.
     pub(super) fn handle_outgoing_call(&mut self, now: Time, id: TunnelId, session: SessionId) {
         let waits = |client: &Client| {
-            client.config.accept_outgoing_calls && client.call.is_none() && client.tunnel == Some(id)
+            client.config.accept_outgoing_calls
+                && client.call.is_none()
+                && client.tunnel == Some(id)
         };
         let index = self.client_of_tunnel(id).filter(|i| self.clients.get(*i).is_some_and(waits));
         let Some(entry) = self.tunnels.get_mut(&id) else { return };

@@ -148,7 +148,8 @@ impl Lns {
         let local = IpNet::from(IpAddr::V4(link.local));
         let pool = self.subscriber_prefixes.iter().find(|pool| pool.contains(&local)).copied();
         if let Some(pool) = pool {
-            let text = format!("the server gave us {}, an address of our own pool {pool}", link.local);
+            let text =
+                format!("the server gave us {}, an address of our own pool {pool}", link.local);
             return self.note(index, Event::Failed, text);
         }
         if let Some(client) = self.clients.get_mut(index) {

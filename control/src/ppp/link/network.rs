@@ -84,6 +84,15 @@ impl Link {
         for ncp in Ncp::ALL {
             let signal = machine!(self, now, ncp, handle_timeout);
             self.on_ncp_signal(ncp, signal);
+            let (again, other) = match ncp {
+                Ncp::Ipv4 => (self.ipcp.is_worth_another_try(), self.ipv6cp.is_hopeful()),
+                Ncp::Ipv6 => (self.ipv6cp.is_worth_another_try(), self.ipcp.is_hopeful()),
+            };
+            // Nobody would tell a peer that believes it to be open, as the link lives on.
+            if signal == Some(Signal::Finished) && again && other {
+                self.ncp_event(now, ncp, automaton::Event::Down);
+                self.ncp_event(now, ncp, automaton::Event::Up);
+            }
         }
         self.end_without_network(now);
     }

@@ -25,7 +25,8 @@ use super::*;
 use crate::ppp::automaton::State;
 use crate::ppp::frame::{Frame, Packet, protocol};
 use crate::ppp::{
-    Account, Authentication, Credentials, Grant, Ipv4Config, Ipv4Grant, Proof, Refusal, chap, mschap,
+    Account, Authentication, Credentials, Framing, Grant, Ipv4Config, Ipv4Grant, Proof, Refusal,
+    chap, mschap,
 };
 
 const OURS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
