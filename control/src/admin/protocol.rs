@@ -205,6 +205,12 @@ pub struct SessionRow {
     pub user: String,
     /// The subscriber's address; none before IPCP asked.
     pub address: Option<IpAddr>,
+    /// The /64 of its link; none without IPv6.
+    pub ipv6_prefix: Option<Ipv6Net>,
+    /// The prefix delegated to it.
+    pub delegated_prefix: Option<Ipv6Net>,
+    /// Its interface identifier, while IPv6 is up: sixteen hexadecimal digits.
+    pub interface_identifier: Option<String>,
     /// `wait-connect`, `link`, `authentication`, `network`, `open`, `closing`.
     pub state: String,
     /// The subscriber's MRU, octets.

@@ -1,5 +1,6 @@
 //! Calls: from the LAC's request through PPP to packets, and down again.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +119,7 @@ impl Lns {
         }
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
-        let at = call.link().and_then(Link::poll_timeout);
+        let at = call.poll_timeout();
         self.reschedule(TimerKey::Call(index), at);
     }
 
@@ -127,7 +128,12 @@ impl Lns {
             return self.handle_client_link_event(now, index, client, event);
         }
         match event {
-            ppp::Event::LcpUp { .. } => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::LcpUp { .. } => {
+                if let Some(call) = self.calls.get_mut(index) {
+                    (call.ipv4_up, call.router) = (false, None);
+                }
+                self.set_forwarding(index, Forwarding::Echo);
+            }
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
             ppp::Event::Identification { message } => {
                 if let Some(call) = self.calls.get(index) {
@@ -136,15 +142,31 @@ impl Lns {
                     tracing::debug!(tunnel, session, message, "subscriber identifies itself");
                 }
             }
-            ppp::Event::Ipv4Up { peer: address, .. } => {
-                self.set_forwarding(index, Forwarding::Packets);
-                self.counters.add(LnsCounter::CallsUp);
-                self.log_call_up(now, index, address);
+            ppp::Event::Ipv4Up { peer, .. } => {
+                let was_down = self.calls.get_mut(index).is_some_and(|call| {
+                    call.ipv4_up = true;
+                    call.router.is_none()
+                });
+                self.network_changed(index);
+                self.log_network_up(now, index, was_down, IpAddr::V4(peer).into());
             }
-            ppp::Event::Ipv4Down => self.set_forwarding(index, Forwarding::Echo),
-            ppp::Event::Ipv6Up { .. } | ppp::Event::Ipv6Down | ppp::Event::Ipv6Packet(_) => {}
+            ppp::Event::Ipv4Down => {
+                if let Some(call) = self.calls.get_mut(index) {
+                    call.ipv4_up = false;
+                }
+                self.network_changed(index);
+            }
+            ppp::Event::Ipv6Up { local, peer } => self.handle_ipv6_up(now, index, (local, peer)),
+            ppp::Event::Ipv6Down => self.handle_ipv6_down(index),
+            ppp::Event::Ipv6Packet(packet) => self.handle_ipv6_packet(now, index, &packet),
             ppp::Event::Down { cause } => self.handle_link_down(now, index, &cause),
         }
+    }
+
+    /// A network protocol came up or went down: what is forwarded follows.
+    pub(super) fn network_changed(&mut self, index: usize) {
+        let up = self.calls.get(index).is_some_and(|call| call.ipv4_up || call.router.is_some());
+        self.set_forwarding(index, if up { Forwarding::Packets } else { Forwarding::Echo });
     }
 
     /// Tells the data plane what it is to do for a call from now on.

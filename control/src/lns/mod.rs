@@ -13,6 +13,8 @@ mod clients;
 mod control_plane;
 mod counters;
 mod follow;
+mod inform;
+mod ipv6;
 mod journal;
 mod life;
 mod profiles;
@@ -160,6 +162,9 @@ pub struct Lns {
     limiter: SetupLimiter<KeyedHasher>,
     users: Users,
     addresses: Addresses,
+    router_config: Arc<crate::ipv6::Config>,
+    responder: Option<crate::dhcp::Responder>,
+    inform_limit: Bucket,
     sessions: admission::Sessions,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
@@ -219,6 +224,9 @@ impl Lns {
             hasher,
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
+            router_config: ipv6::router_config(&config),
+            responder: inform::responder(&config),
+            inform_limit: Bucket::default(),
             sessions: admission::Sessions::default(),
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
@@ -295,6 +303,7 @@ impl Lns {
                     let rng = &mut self.rng;
                     if let Some(link) = self.calls.get_mut(index).and_then(Call::link_mut) {
                         link.handle_timeout(now, rng);
+                        self.handle_router_timeout(now, index);
                         self.drive_call(now, index);
                     }
                 }

@@ -112,9 +112,9 @@ impl Client {
         if again { Event::Failed } else { Event::GaveUp }
     }
 
-    /// Whether any network protocol is up.
-    pub(super) fn is_network_up(&self) -> bool {
-        self.network.is_up()
+    /// Whether IPv4 and IPv6 are up.
+    pub(super) fn protocols_up(&self) -> (bool, bool) {
+        (self.network.ipv4.is_some(), self.network.ipv6.is_some())
     }
 
     /// Whether its tunnel and call are what its state says.

@@ -114,7 +114,14 @@ impl Lns {
         event: ppp::Event,
     ) {
         match event {
-            ppp::Event::LcpUp { .. } => self.set_forwarding(slot, Forwarding::Echo),
+            ppp::Event::LcpUp { .. } => {
+                // The server negotiates anew: what was up is not.
+                if self.clients.get(index).is_some_and(|client| client.network.is_up()) {
+                    let all = |network: &mut Network| (network.ipv4, network.ipv6) = (None, None);
+                    self.handle_down(slot, index, all);
+                }
+                self.set_forwarding(slot, Forwarding::Echo);
+            }
             // Nobody was asked to.
             ppp::Event::Authenticate(_) => {
                 if let Some(link) = self.calls.get_mut(slot).and_then(Call::link_mut) {
