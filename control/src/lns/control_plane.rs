@@ -270,8 +270,8 @@ impl Lns {
         }
         if !self.is_closed(id) {
             self.mark_closed(id);
+            self.note_tunnel_over(id, why);
         }
-        self.note_tunnel_over(id, why);
         self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
         let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash, id);

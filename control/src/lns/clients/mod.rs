@@ -106,9 +106,9 @@ impl Client {
 
     /// Whether a session that is over is dialled again. One that is not to persist is dialled until
     /// it is up once, or every server has failed.
-    fn after_failure(&self, now: Time, gave_up: bool) -> Event {
+    fn after_failure(&self, gave_up: bool) -> Event {
         let again = self.config.persistent
-            || self.state != State::Up && !gave_up && self.servers.has_untried(now);
+            || self.state != State::Up && !gave_up && self.servers.has_untried(self.server);
         if again { Event::Failed } else { Event::GaveUp }
     }
 
@@ -202,7 +202,7 @@ impl Lns {
         let Some(client) = self.clients.get_mut(index) else { return };
         let mut event = event;
         if matches!(event, Event::Failed | Event::GaveUp) && client.state.has_tunnel() {
-            event = client.after_failure(now, event == Event::GaveUp);
+            event = client.after_failure(event == Event::GaveUp);
             client.last_error = printable(reason.as_bytes());
             let end = client.last_error.floor_char_boundary(ERROR_BYTES_MAX);
             client.last_error.truncate(end);
