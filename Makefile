@@ -25,7 +25,7 @@ test: setup lint unit bpf loom privileged ## everything that .ci/run checks
 lint: ## format and clippy, no warning allowed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) clippy -p xlns-tests --test privileged --test peers --quiet -- -D warnings
+	$(CARGO) clippy -p xlns-tests --test privileged --test peers --test dialler --quiet -- -D warnings
 
 unit: ## unit and property tests, data path, style (what needs root is left out without)
 	$(CARGO) test --workspace --exclude xlns-bpf
@@ -41,8 +41,8 @@ loom: ## every interleaving of the epoch and the rings (a build of its own)
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test -p xlns-dataplane --lib loom
 
 privileged: build ## scripted and real peers in network namespaces (root)
-	$(CARGO) test --release -p xlns-tests --test peers --test privileged --no-run
-	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged
+	$(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler --no-run
+	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler
 
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind

@@ -485,7 +485,8 @@ impl Lns {
         let Some(client) = self.clients.get_mut(index) else { return };
         client.up_since = Some(now);
         client.last_error.clear();
-        client.network.log(&client.config.name, &client.server_name());
+        let (name, server) = (&client.config.name, client.server_name());
+        tracing::info!(client = name, server, redials = client.dials - 1, "session up");
         let deadline = client.begin_idle_watch(now);
         self.set_client_timer(index, deadline);
     }
