@@ -113,12 +113,12 @@ impl World {
             }
             while self.dialler.poll_peer_change().is_some() {}
             let Some(transmit) = self.dialler.poll_transmit() else {
-                if self.from_servers() {
+                if self.carry_back() {
                     continue;
                 }
                 return;
             };
-            self.to_server(&transmit);
+            self.carry(&transmit);
         }
     }
 
@@ -132,7 +132,7 @@ impl World {
         }
     }
 
-    fn to_server(&mut self, transmit: &Transmit) {
+    fn carry(&mut self, transmit: &Transmit) {
         let Transmit { local, peer, payload } = transmit;
         assert_eq!(*local, OURS.parse().unwrap());
         let header = header::parse(payload).unwrap();
@@ -147,7 +147,7 @@ impl World {
     }
 
     /// Whether a server had something to say.
-    fn from_servers(&mut self) -> bool {
+    fn carry_back(&mut self) -> bool {
         for Server { lns, answers_from, .. } in &mut self.servers {
             let Some(lns) = lns else { continue };
             while let Some(command) = lns.poll_command() {
@@ -436,8 +436,8 @@ fn a_set_up_that_hangs_is_given_up() {
     world.dialler.handle_timeout(world.now);
     // The SCCRQ reaches it and the SCCRP comes back; then the wire is cut.
     let sccrq = world.dialler.poll_transmit().unwrap();
-    world.to_server(&sccrq);
-    assert!(world.from_servers());
+    world.carry(&sccrq);
+    assert!(world.carry_back());
     world.server(FIRST).lns = None;
     world.seconds(4);
     world.assert_state("calling");

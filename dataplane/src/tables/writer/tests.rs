@@ -253,13 +253,14 @@ fn a_dialled_session_takes_the_default_route_and_its_own_path_does_not_follow() 
     let dialled = Session { source_check: false, ..session(1, prefixes) };
     writer.apply(&set(dialled.clone())).unwrap();
     let slot = slot_of(&mut reader, 1).unwrap();
-    let guard = reader.guard();
-    for destination in [[192, 0, 2, 1], [9, 9, 9, 9], [200, 0, 0, 1]] {
-        assert_eq!(guard.route_ipv4(destination), Entry::Session(slot));
+    {
+        let guard = reader.guard();
+        for destination in [[192, 0, 2, 1], [9, 9, 9, 9], [200, 0, 0, 1]] {
+            assert_eq!(guard.route_ipv4(destination), Entry::Session(slot));
+        }
+        assert_eq!(guard.route_ipv6([0x20; 16]), Entry::Session(slot));
+        assert!(matches!(guard.path(guard.encap(slot).path), Entry::Neighbor(_)));
     }
-    assert_eq!(guard.route_ipv6([0x20; 16]), Entry::Session(slot));
-    assert!(matches!(guard.path(guard.encap(slot).path), Entry::Neighbor(_)));
-    drop(guard);
     // The host route of the kernel's table is the path's, and no more than that.
     writer.apply(&route("192.0.2.1/32", "192.0.2.9")).unwrap();
     assert_eq!(reader.guard().route_ipv4([192, 0, 2, 1]), Entry::Session(slot));
