@@ -79,6 +79,8 @@ impl Stage {
         gateway.ip("address add 10.0.2.100/24 dev wan0")?;
         gateway.ip("address add 10.0.3.100/24 dev wan1")?;
         gateway.ip("route add default via 10.0.3.72")?;
+        // A router: the first packets to a host whose link-layer address is to be found yet.
+        gateway.set("net/ipv4/ip_forward", "1")?;
         // What the kernel takes for spoofed is dropped: also what the server sends to its tunnel,
         // were the way back to lead into the session.
         for interface in ["all", "wan0", "wan1"] {
