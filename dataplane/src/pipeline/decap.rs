@@ -54,15 +54,14 @@ fn is_outer_right(session: &Decap, data: &Data, octets: &[u8]) -> bool {
     let ipv6 = session.flags & FLAG_OUTER_IPV6 != 0;
     let addresses = match (data.outer.source(octets), data.outer.destination(octets)) {
         (Address::V4(source), Address::V4(destination)) => {
-            !ipv6
-                && session.peer_address.first_chunk() == Some(&source)
-                && session.local_address.first_chunk() == Some(&destination)
+            !ipv6 && session.outer_addresses.starts_with([source, destination].as_flattened())
         }
         (Address::V6(source), Address::V6(destination)) => {
-            ipv6 && session.peer_address == source && session.local_address == destination
+            ipv6 && session.outer_addresses == *[source, destination].as_flattened()
         }
         _ => false,
     };
-    // The destination port is the L2TP port, by classification.
+    // The destination port is one of L2TP, by classification: who sends to another one of them than
+    // that it is answered from proves nothing by it.
     addresses && session.peer_port.get() == data.source_port
 }
