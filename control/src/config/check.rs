@@ -137,7 +137,7 @@ fn check_protocols(
 ) {
     if protocols.is_empty() {
         let message = "names no protocol: sessions without authentication are not offered";
-        let help = "authentication = [\"chap-md5\", \"pap\"]";
+        let help = "authentication = [\"chap-md5\", \"ms-chap-v2\", \"pap\"]";
         problems.push(Problem::new(path, message).with_help(help));
     }
     for (index, protocol) in protocols.iter().enumerate() {
