@@ -238,7 +238,7 @@ fn tables_are_aligned_and_harmless() {
 TUNNEL  PEER-ID  PEER               HOST-NAME     STATE        LAC  AUTH       SESSIONS  WINDOW  \
 UNACKED  RESENT    AGE
   4711        9  198.51.100.7:1701  lac\\u{1b}[2J  established  -    challenge         2    3/16  \
-      0       1  1h01m
+\x20     0       1  1h01m
 ";
     assert_eq!(out(&output), expected);
 }
