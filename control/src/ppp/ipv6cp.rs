@@ -14,8 +14,6 @@ use super::{Config, DownCause};
 pub mod kind {
     /// Interface-Identifier (RFC 5072 section 4.1).
     pub const INTERFACE_IDENTIFIER: u8 = 1;
-    /// IPv6-Compression-Protocol (RFC 5172 section 2).
-    pub const COMPRESSION: u8 = 2;
 }
 
 /// The bit of an identifier that says that it is unique in the world.

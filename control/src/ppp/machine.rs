@@ -73,7 +73,7 @@ pub struct Machine<P> {
     repeated: bool,
     /// The last negotiation came to nothing, by silence or by a catastrophic reject.
     failed: bool,
-    /// The peer has sent something since the negotiation began.
+    /// The peer has negotiated since the negotiation began here.
     heard: bool,
 }
 
@@ -185,7 +185,7 @@ impl<P: Policy> Machine<P> {
             return Err(Stop::Discard(Discard::Phase));
         }
         let result = self.on_packet(context, packet, rng);
-        self.heard = true;
+        self.heard |= packet.code <= code::CONFIGURE_REJECT;
         result
     }
 

@@ -26,6 +26,9 @@ impl Ncp {
     pub(super) const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
 }
 
+/// The least that a link has to carry for IPv6, in octets each way (RFC 8200 section 5).
+const IPV6_MTU_MIN: u16 = 1280;
+
 /// What the peer may use of the network protocols.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Granted {
@@ -61,7 +64,9 @@ impl Link {
         }
         let Some(granted) = self.granted else { return };
         self.phase = Phase::Network;
-        for (ncp, wanted) in [(Ncp::Ipv4, granted.ipv4), (Ncp::Ipv6, granted.ipv6)] {
+        let agreed = self.agreed();
+        let is_wide = agreed.peer_mru.min(agreed.local_mru) >= IPV6_MTU_MIN;
+        for (ncp, wanted) in [(Ncp::Ipv4, granted.ipv4), (Ncp::Ipv6, granted.ipv6 && is_wide)] {
             if wanted {
                 self.ncp_event(now, ncp, automaton::Event::Open);
                 self.ncp_event(now, ncp, automaton::Event::Up);

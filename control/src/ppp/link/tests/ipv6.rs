@@ -267,6 +267,26 @@ fn what_is_not_granted_is_not_spoken() {
     pair.expect_down(DownCause::NetworkProtocolsFailed);
 }
 
+/// A link that cannot carry the least packet of IPv6 carries none.
+#[test]
+fn a_narrow_link_has_no_ipv6() {
+    for (mru, octets, has_ipv6) in
+        [(1460, "0500", true), (1460, "04ff", false), (1279, "05dc", false)]
+    {
+        let mut pair = Pair::opened(Config { mru, ..dual() });
+        let request = pair.next();
+        pair.send_octets(&acknowledge(&request));
+        pair.send(&format!("ff03 c021 01 01 0008 01 04 {octets}"));
+        pair.next();
+        pair.send("ff03 c023 01 01 0010 03 626f62 07 73656372657421");
+        pair.link.authenticated(pair.now, Ok(Grant { ipv6: true, ..Grant::ipv4(PEERS) }));
+        pair.drain();
+        pair.next();
+        assert_eq!(pair.next()[..4], hex("ff03 8021"));
+        assert_eq!(pair.frames.len(), usize::from(has_ipv6), "{mru} {octets}");
+    }
+}
+
 #[test]
 fn renegotiation_takes_both_down_and_a_rejected_one_gets_another_try() {
     let (mut pair, _) = with_both_up();
