@@ -8,6 +8,7 @@ pub mod admin;
 pub mod call;
 pub mod config;
 pub mod dataplane_client;
+pub mod dhcp;
 pub mod event_loop;
 pub mod hash;
 pub mod ipv6;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 /// What a client asks.
@@ -232,6 +232,12 @@ pub struct SessionRow {
     pub user: String,
     /// The subscriber's address; none before IPCP asked.
     pub address: Option<IpAddr>,
+    /// The /64 of its link; none without IPv6.
+    pub ipv6_prefix: Option<Ipv6Net>,
+    /// The prefix delegated to it.
+    pub delegated_prefix: Option<Ipv6Net>,
+    /// Its interface identifier, while IPv6 is up: sixteen hexadecimal digits.
+    pub interface_identifier: Option<String>,
     /// `wait-connect`, `link`, `authentication`, `network`, `open`, `closing`.
     pub state: String,
     /// The subscriber's MRU, octets.
@@ -243,11 +249,9 @@ pub struct SessionRow {
     /// The LAC profile that applies; empty where we dialled.
     pub lac: String,
     /// What the LAC says of the line.
-    pub line: LineRow,
+    pub line: Box<LineRow>,
     /// Whether frames are sent with the octets FF 03; false before LCP is up as well.
     pub address_control: bool,
-    /// The subscriber's IPv6 prefixes; empty while it has none.
-    pub ipv6: Vec<IpNet>,
     /// Packets forwarded from the subscriber.
     pub upstream_packets: u64,
     /// Octets of them, from the inner IP header on.

@@ -249,7 +249,7 @@ impl Host {
         }
         let mtu = advertisement.mtu.and_then(|mtu| u16::try_from(mtu).ok());
         self.mtu = mtu.filter(|mtu| *mtu >= MTU_MIN).or(self.mtu);
-        // RFC 4862 section 5.5.2: told to ask for the rest; a client with a prefix asks anyway.
+        // RFC 4861 section 4.2: told to ask for the rest; a client of prefixes asks anyway.
         let told = advertisement.other || advertisement.managed;
         if told && !self.wants_delegated && !std::mem::replace(&mut self.informed, true) {
             self.dhcp.inform(now, rng);

@@ -12,7 +12,7 @@ use crate::ipv6::dhcp::message::encode_domain;
 use crate::ipv6::{self, MTU_MIN, Router};
 use crate::time::Time;
 
-/// DUID-UUID (RFC 6355 section 4).
+/// DUID-UUID (RFC 6355).
 const DUID_UUID: [u8; 2] = [0, 4];
 
 /// What the routers of all calls have in common.
@@ -30,7 +30,7 @@ pub fn router_config(config: &Config) -> Arc<ipv6::Config> {
 }
 
 /// Our DUID. Clients keep it over our restarts, and servers must differ; a MAC address would tell
-/// one port of many, which may be replaced. So it is a UUID of a name (RFC 9562 section 5.3), made of
+/// one port of many, which may be replaced. So it is a UUID of a name (RFC 9562, version 3), made of
 /// what tells this LNS from others: its host name and the addresses that its tunnels end at.
 fn server_id(config: &Config) -> Box<[u8]> {
     let mut hash = Md5::new();

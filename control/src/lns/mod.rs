@@ -12,6 +12,7 @@ mod calls;
 mod control_plane;
 mod counters;
 mod follow;
+mod inform;
 mod ipv6;
 mod journal;
 mod life;
@@ -154,6 +155,8 @@ pub struct Lns {
     users: Users,
     addresses: Addresses,
     router_config: Arc<crate::ipv6::Config>,
+    responder: Option<crate::dhcp::Responder>,
+    inform_limit: Bucket,
     sessions: admission::Sessions,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
@@ -209,6 +212,8 @@ impl Lns {
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
             router_config: ipv6::router_config(&config),
+            responder: inform::responder(&config),
+            inform_limit: Bucket::default(),
             sessions: admission::Sessions::default(),
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use super::{Lease, Line, Lns, LnsCounter, TunnelEntry};
 use crate::admin::{
     CounterRow, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
@@ -82,7 +80,9 @@ impl Lns {
                 }
                 looked_at += 1;
                 let Some(call) = self.calls.get(*index) else { continue };
-                if filter.matches(id.0, call.user.as_deref().unwrap_or(""), address(call)) {
+                let wanted = filter.address.filter(|wanted| has_address(call, *wanted));
+                let shown = wanted.or_else(|| address(call));
+                if filter.matches(id.0, call.user.as_deref().unwrap_or(""), shown) {
                     rows.push(session_row(now, lac, entry, call));
                 }
             }
@@ -143,7 +143,7 @@ impl Lns {
                 (call.tunnel.0, call.session.0) == (*tunnel_id, *session_id)
             }
             SessionSelector::User(user) => call.user.as_deref() == Some(user),
-            SessionSelector::Address(wanted) => address(call) == Some(*wanted),
+            SessionSelector::Address(wanted) => has_address(call, *wanted),
         };
         let keys: Vec<_> = self
             .calls
@@ -171,18 +171,15 @@ fn address(call: &Call) -> Option<IpAddr> {
     call.lease.as_ref().and_then(Lease::address).map(IpAddr::V4)
 }
 
-/// What of a call's prefixes is in use.
-fn ipv6(call: &Call) -> Vec<IpNet> {
-    let lease = call.lease.as_ref().filter(|_| call.router.is_some());
-    lease.map_or_else(Vec::new, |lease| {
-        let prefixes = [lease.link_prefix(), lease.delegated_prefix()];
-        prefixes.into_iter().flatten().map(IpNet::V6).collect()
-    })
+/// Whether packets to this address are the call's: its own, or one under a prefix of it.
+fn has_address(call: &Call, address: IpAddr) -> bool {
+    call.lease.iter().flat_map(Lease::all).any(|prefix| prefix.contains(&address))
 }
 
 fn session_row(now: Time, lac: &str, entry: &TunnelEntry, call: &Call) -> SessionRow {
     let agreed = call.agreed();
     let session = entry.tunnel.session(call.session);
+    let router = call.router.as_ref();
     SessionRow {
         tunnel_id: call.tunnel.0,
         session_id: call.session.0,
@@ -190,6 +187,13 @@ fn session_row(now: Time, lac: &str, entry: &TunnelEntry, call: &Call) -> Sessio
         peer: entry.peer,
         user: call.user.as_deref().unwrap_or("").to_owned(),
         address: address(call),
+        ipv6_prefix: call.lease.as_ref().and_then(Lease::link_prefix),
+        delegated_prefix: call
+            .lease
+            .as_ref()
+            .and_then(Lease::delegated_prefix)
+            .filter(|_| router.is_some_and(|router| router.has_delegated())),
+        interface_identifier: router.map(|router| format!("{:016x}", router.peer_interface())),
         state: call.state_name().to_owned(),
         mru: agreed.map_or(0, |agreed| agreed.peer_mru),
         authentication: agreed
@@ -198,9 +202,8 @@ fn session_row(now: Time, lac: &str, entry: &TunnelEntry, call: &Call) -> Sessio
             .to_owned(),
         calling_number: call.calling_number.as_deref().unwrap_or("").to_owned(),
         lac: lac.to_owned(),
-        line: call.line.as_deref().map(Line::row).unwrap_or_default(),
+        line: Box::new(call.line.as_deref().map(Line::row).unwrap_or_default()),
         address_control: agreed.is_some_and(|agreed| !agreed.send_acfc),
-        ipv6: ipv6(call),
         upstream_packets: 0,
         upstream_bytes: 0,
         downstream_packets: 0,

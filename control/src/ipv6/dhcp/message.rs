@@ -236,7 +236,7 @@ pub struct Message {
     pub requested: Vec<u16>,
     /// Recursive name servers.
     pub dns: Vec<Ipv6Addr>,
-    /// Domains to search, as in a DNS message (RFC 1035 section 3.1); empty: none told.
+    /// Domains to search, as in a DNS message (RFC 1035); empty: none told.
     pub domains: Vec<u8>,
 }
 
