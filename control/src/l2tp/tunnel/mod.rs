@@ -443,12 +443,6 @@ impl Tunnel {
         self.advance(now, Input::LocalClose, result.clone(), TunnelCause::Local(result));
     }
 
-    /// Data came from the peer: a sign of life like any control message (RFC 2661 section 5.5,
-    /// docs/peers.md row 7). Telling it every few seconds is enough.
-    pub fn handle_activity(&mut self, now: Time) {
-        self.transport.heard(now);
-    }
-
     /// Appends the next datagram's payload to `out`, if there is one.
     pub fn poll_transmit_into(&mut self, out: &mut Vec<u8>) -> bool {
         !self.finished && self.transport.poll_transmit(out)

@@ -6,6 +6,12 @@ use super::{
 use crate::time::Time;
 
 impl Tunnel {
+    /// Data came from the peer: a sign of life like any control message (RFC 2661 section 5.5,
+    /// docs/peers.md row 7). Telling it every few seconds is enough.
+    pub fn handle_activity(&mut self, now: Time) {
+        self.transport.heard(now);
+    }
+
     fn say_hello(&mut self, now: Time) {
         self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
     }
