@@ -13,6 +13,8 @@ const SHOWN_MAX: usize = 10;
 
 /// What the LNS counts and no run of [`SEEDS_DEFAULT`] has to reach: nothing here is sent too fast, and
 /// only sessions are refused.
+///
+/// Its subscribers speak IPv4 alone.
 const NOT_REACHED: &[&str] = &[
     "calls_placed",
     "commands_refused",
