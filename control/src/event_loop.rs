@@ -4,6 +4,7 @@
 //! a subscriber who is told "up" is forwarded. A socket that has more to read than one turn takes is
 //! read again in the next turn, without waiting.
 
+mod dhcp;
 mod parent;
 mod queries;
 mod shows;
@@ -35,6 +36,7 @@ const TOKEN_SIGNALS: Token = Token(0);
 const TOKEN_DATAPLANE: Token = Token(1);
 const TOKEN_NETLINK: Token = Token(2);
 const TOKEN_PARENT: Token = Token(3);
+const TOKEN_DHCP: Token = Token(4);
 const TOKEN_UDP: usize = 16;
 const TOKEN_ADMIN: usize = 1 << 16;
 
@@ -72,6 +74,7 @@ pub struct EventLoop {
     routing: Routing,
     netlink: Netlink,
     dataplane: Client,
+    dhcp: dhcp::DhcpSocket,
     admin: admin::Server,
     shows: Shows,
     ports: Vec<PortStatus>,
@@ -122,6 +125,7 @@ impl EventLoop {
             lns,
             netlink,
             dataplane,
+            dhcp: dhcp::DhcpSocket::default(),
             admin,
             shows: Shows::default(),
             ports: Vec::new(),
@@ -150,6 +154,7 @@ impl EventLoop {
             }
             self.read_datagrams(now)?;
             self.read_netlink(now)?;
+            self.read_dhcp(now);
             if self.dataplane.has_more() {
                 self.dataplane.handle_ready(now, self.poll.registry());
             }
@@ -175,6 +180,7 @@ impl EventLoop {
     fn wait(&self) -> Option<Duration> {
         let backlog = self.netlink.has_more()
             || self.dataplane.has_more()
+            || self.dhcp.has_more()
             || self.unread.contains(&true)
             || self.admin.has_query();
         if backlog {
@@ -203,6 +209,7 @@ impl EventLoop {
             }
             TOKEN_PARENT => self.read_parent(now),
             TOKEN_DATAPLANE => self.dataplane.wake(),
+            TOKEN_DHCP => self.dhcp.wake(),
             // Read every turn while it has more.
             TOKEN_NETLINK => {}
             token if self.admin.owns(token) => {
@@ -277,6 +284,7 @@ impl EventLoop {
         }
         self.feed_dataplane(now);
         self.ask_for_life();
+        self.tell_outcomes();
         while let Some(transmit) = self.lns.poll_transmit() {
             self.sockets.queue(transmit);
         }
@@ -341,6 +349,7 @@ impl EventLoop {
                 }
                 tracing::info!(workers, "data plane connected");
                 self.ports = ports;
+                self.open_dhcp();
             }
             Event::Resynchronise => {
                 self.resync_cursor = Some(0);
@@ -368,6 +377,7 @@ impl EventLoop {
                 self.resync_cursor = None;
                 self.resync_under_way = false;
                 self.ports.clear();
+                self.dhcp.close(self.poll.registry());
                 self.lns.handle_dataplane_away(now);
                 self.answer_without_dataplane();
             }

@@ -84,6 +84,14 @@ pub const KEYS: &[Key] = &[
     number("ppp", "mru", MRU_LEAST..=1500, "octets"),
     number("ppp", "mru_min", 128..=1500, "octets"),
     key("ppp", "dns"),
+    key("ppp", "ipv6"),
+    key("ppp", "ipv6_dns"),
+    key("ppp", "ipv6_managed"),
+    key("ppp", "ipv6_other"),
+    // A link that is lost without a word leaves its hosts with the old prefix for that long.
+    number("ppp", "ipv6_lifetime_seconds", 3600..=2_592_000, "seconds"),
+    key("ppp", "domain"),
+    key("ppp", "routes"),
     number("ppp", "restart_timer_ms", 100..=60_000, "milliseconds"),
     number("ppp", "max_configure", 1..=100, "requests"),
     number("ppp", "max_terminate", 1..=100, "requests"),
@@ -132,11 +140,17 @@ pub const KEYS: &[Key] = &[
     number("lac", "sessions_per_tunnel_max", 1..=TUNNEL_SESSIONS_MAX, "sessions"),
     key("pool", "name"),
     key("pool", "prefixes"),
+    key("pool", "ipv6_prefixes"),
+    key("pool", "delegated_prefixes"),
+    number("pool", "delegated_length", 48..=64, "bits"),
     key("user", "name"),
     key("user", "password"),
     key("user", "address"),
     key("user", "pool"),
     number("user", "sessions_max", 1..=1000, "sessions"),
+    key("user", "ipv6_prefix"),
+    key("user", "delegated_prefix"),
+    key("user", "framed_routes"),
 ];
 
 /// The names that may stand where `path` stands: the keys of its table, or the tables.
@@ -286,7 +300,7 @@ mod tests {
         let is_key = |line: &str| {
             let word = line.strip_prefix('#').and_then(|rest| rest.split_once(" = "));
             word.is_some_and(|(word, _)| {
-                word.bytes().all(|octet| octet.is_ascii_lowercase() || octet == b'_')
+                word.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'_'))
             })
         };
         let lines = EXAMPLE.lines().map(|line| if is_key(line) { &line[1..] } else { line });

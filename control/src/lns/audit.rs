@@ -2,11 +2,12 @@
 //! that has just found something odd. Reads everything, changes nothing.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use hashbrown::HashMap;
+use ipnet::IpNet;
 
-use super::{Lns, TimerKey, TunnelEntry};
+use super::{Lease, Lns, TimerKey, TunnelEntry};
 use crate::call::{Call, Forwarding};
 use crate::l2tp::TunnelId;
 use crate::l2tp::tunnel::State;
@@ -23,7 +24,7 @@ pub struct Census {
     pub ending: usize,
     /// Timers that are set.
     pub timers: usize,
-    /// Addresses that a call has, or that wait for its last packet.
+    /// Addresses and prefixes that a call has, or that wait for its last packet.
     pub addresses: usize,
     /// Datagrams, commands and changes of peers that were not taken.
     pub queued: usize,
@@ -139,9 +140,14 @@ impl Lns {
         hold!(!forwards || call.link().is_some(), "call {id}/{session} forwards without a link");
         let packets = call.forwarding == Forwarding::Packets;
         hold!(!packets || call.lease.is_some(), "call {id}/{session} forwards without an address");
-        let is_up = call.link().is_some_and(Link::is_ipv4_up);
-        hold!(packets == is_up, "call {id}/{session} forwards {packets}, network up {is_up}");
-        let wanted = call.link().and_then(Link::poll_timeout).is_some();
+        let up = |is_up: fn(&Link) -> bool| call.link().is_some_and(is_up);
+        let (ipv4, ipv6) = (up(Link::is_ipv4_up), up(Link::is_ipv6_up));
+        hold!(
+            (call.ipv4_up, call.router.is_some()) == (ipv4, ipv6),
+            "call {id}/{session} differs from its link: IPv4 {ipv4}, IPv6 {ipv6}"
+        );
+        hold!(packets == (ipv4 || ipv6), "call {id}/{session} forwards {packets}");
+        let wanted = call.poll_timeout().is_some();
         let is_set = self.timers.is_set(TimerKey::Call(index).token());
         hold!(wanted == is_set, "call {id}/{session}: timer wanted {wanted}, set {is_set}");
         Ok(usize::from(is_set))
@@ -160,9 +166,9 @@ impl Lns {
     fn audit_addresses(&self) -> Result<usize, String> {
         let calls = self.calls.iter().filter_map(|(_, call)| call.lease.as_ref());
         let leases = calls.chain(self.ending.values().filter_map(|ending| ending.lease.as_ref()));
-        let mut seen: BTreeSet<Ipv4Addr> = BTreeSet::new();
-        for lease in leases {
-            hold!(seen.insert(lease.address()), "{} has two owners", lease.address());
+        let mut seen: BTreeSet<IpNet> = BTreeSet::new();
+        for prefix in leases.flat_map(Lease::all) {
+            hold!(seen.insert(prefix), "{prefix} has two owners");
         }
         let in_use = self.addresses.in_use();
         hold!(in_use == seen.len(), "{in_use} addresses are in use, {} have an owner", seen.len());

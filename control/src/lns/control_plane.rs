@@ -191,10 +191,12 @@ impl Lns {
                     entry.tunnel.refuse_call(now, session, result, None, text);
                 }
             }
-            // For a LAC that converts characters or has a line: nothing to do here.
-            tunnel::Event::LinkInfo { .. } | tunnel::Event::WanErrors { .. } => {}
-            tunnel::Event::CallConnected { session, .. } => {
-                self.handle_call_connected(now, id, session);
+            tunnel::Event::LinkInfo { session, sli } => self.handle_link_info(id, session, sli),
+            tunnel::Event::WanErrors { session, errors } => {
+                self.handle_wan_errors(id, session, errors);
+            }
+            tunnel::Event::CallConnected { session, iccn } => {
+                self.handle_call_connected(now, id, session, &iccn);
             }
             tunnel::Event::CallEnded { session, cause } => {
                 self.end_call(now, id, session, &cause.to_string());

@@ -12,8 +12,12 @@ mod calls;
 mod control_plane;
 mod counters;
 mod follow;
+mod inform;
+mod ipv6;
 mod journal;
 mod life;
+mod line;
+mod outgoing;
 mod profiles;
 mod setup;
 mod show;
@@ -44,6 +48,8 @@ use crate::users::Users;
 pub use addresses::{AddressesError, Lease};
 pub use audit::Census;
 pub use counters::LnsCounter;
+pub use line::Line;
+pub use outgoing::Outcome;
 pub use setup::TUNNELS_MAX;
 
 use addresses::Addresses;
@@ -148,6 +154,9 @@ pub struct Lns {
     limiter: SetupLimiter<KeyedHasher>,
     users: Users,
     addresses: Addresses,
+    router_config: Arc<crate::ipv6::Config>,
+    responder: Option<crate::dhcp::Responder>,
+    inform_limit: Bucket,
     sessions: admission::Sessions,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
@@ -167,6 +176,10 @@ pub struct Lns {
     dataplane_ready: bool,
     /// Since when the data plane has not been ready.
     dataplane_away_since: Time,
+    /// Of the last outgoing call.
+    call_serial_number: u32,
+    /// How outgoing calls went, and nobody was told yet.
+    outcomes: VecDeque<Outcome>,
     /// Silent tunnels whose data is to be looked at.
     life_due: BTreeSet<TunnelId>,
     /// No tunnel is opened any more.
@@ -198,6 +211,9 @@ impl Lns {
             hasher,
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
+            router_config: ipv6::router_config(&config),
+            responder: inform::responder(&config),
+            inform_limit: Bucket::default(),
             sessions: admission::Sessions::default(),
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
@@ -213,6 +229,8 @@ impl Lns {
             dataplane_ready: false,
             dataplane_away_since: Time::ZERO,
             life_due: BTreeSet::new(),
+            call_serial_number: 0,
+            outcomes: VecDeque::new(),
             shutting_down: false,
             counters: counters::LnsCounters::default(),
             refusal_log: Bucket::default(),
@@ -262,6 +280,7 @@ impl Lns {
                     let rng = &mut self.rng;
                     if let Some(link) = self.calls.get_mut(index).and_then(Call::link_mut) {
                         link.handle_timeout(now, rng);
+                        self.handle_router_timeout(now, index);
                         self.drive_call(now, index);
                     }
                 }

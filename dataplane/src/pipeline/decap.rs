@@ -6,6 +6,7 @@ use super::{Context, Origin, source_check};
 use crate::frame::Frame;
 use crate::tables::{Decap, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6};
 use crate::verdict::{DropReason, Verdict};
+use crate::wire::{ipv4, udp};
 
 impl Context<'_> {
     /// L2TP data whose IDs are those of a session.
@@ -41,9 +42,38 @@ impl Context<'_> {
         if !source_check::is_source_of(self.guard, session, packet.source(frame.octets())) {
             return Err(DropReason::InnerSource);
         }
-        let verdict = self.forward(frame, packet, data.entry, Origin::Network)?;
+        let verdict = match self.forward(frame, packet, data.entry, Origin::Network) {
+            Err(DropReason::DestinationInvalid) => self.link_broadcast(frame, packet)?,
+            verdict => verdict?,
+        };
         self.guard.counters(session.index).count_upstream(packet.length() as u64);
         Ok(verdict)
+    }
+}
+
+impl Context<'_> {
+    /// What a subscriber sends to everybody on its link: to the host if it is for its DHCP server
+    /// (DHCPINFORM), and to nobody else: the host has other ears for broadcasts, on links that are
+    /// not a stranger's.
+    #[cold]
+    fn link_broadcast(&self, frame: &mut Frame, packet: Packet) -> Result<Verdict, DropReason> {
+        const LIMITED_BROADCAST: Address = Address::V4([255; 4]);
+        if packet.destination(frame.octets()) != LIMITED_BROADCAST
+            || !frame.pull(packet.offset())
+            || !frame.set_len(packet.length())
+        {
+            return Err(DropReason::DestinationInvalid);
+        }
+        let is_for_server = ipv4::parse(frame.octets()).is_ok_and(|(header, lengths)| {
+            let segment = frame.octets().get(lengths.header..).unwrap_or_default();
+            let is_datagram = header.protocol == udp::PROTOCOL && !header.is_fragment();
+            let to = udp::parse(segment).map(|(header, _)| header.destination.get());
+            is_datagram && to == Some(udp::DHCP_SERVER_PORT)
+        });
+        if !is_for_server {
+            return Err(DropReason::DestinationInvalid);
+        }
+        Ok(Verdict::Transmit(self.guard.tables().host_port()))
     }
 }
 

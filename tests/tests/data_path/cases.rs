@@ -34,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         echoes(),
         host(),
         to_the_host(),
+        broadcast(),
         transit(),
         bad_outer(),
         wrong_session(),
@@ -445,6 +446,38 @@ fn to_the_host() -> Vec<Case> {
             ],
         ),
     ]
+}
+
+/// What subscribers send to everybody on their link: the host's DHCP server alone hears it.
+fn broadcast() -> Vec<Case> {
+    let everybody = "255.255.255.255";
+    let sent = |from, ports, expected| {
+        (ACCESS, from_subscriber(PLAIN, &udp(from, everybody, ports, &text(300))), expected)
+    };
+    let mut fragment = ip_with("10.0.0.1", everybody, 17, 64, 0x2000, &text(64));
+    fragment[22..24].copy_from_slice(&67_u16.to_be_bytes());
+    vec![case(
+        "broadcast",
+        vec![
+            sent("10.0.0.1", [68, 67], Sent(HOST)),
+            sent("10.1.0.77", [68, 67], Sent(HOST)),
+            sent("10.0.0.1", [68, 68], Dropped(DestinationInvalid)),
+            sent("10.0.0.1", [137, 137], Dropped(DestinationInvalid)),
+            sent("10.0.0.2", [68, 67], Dropped(InnerSource)),
+            sent("0.0.0.0", [68, 67], Dropped(InnerSource)),
+            (ACCESS, from_subscriber(PLAIN, &fragment), Dropped(DestinationInvalid)),
+            (
+                ACCESS,
+                from_subscriber(PLAIN, &tcp("10.0.0.1", everybody, &text(1))),
+                Dropped(DestinationInvalid),
+            ),
+            (
+                CORE,
+                ethernet(&udp(REMOTE, everybody, [68, 67], &text(300))),
+                Dropped(DestinationInvalid),
+            ),
+        ],
+    )]
 }
 
 fn transit() -> Vec<Case> {

@@ -276,7 +276,7 @@ fn cisco_appends_to_its_challenge_response() {
 
 #[test]
 fn a_repeated_sccrq_finds_its_tunnel() {
-    let stage = Stage::start("row-21-tunnel");
+    let stage = Stage::with("row-21-tunnel", &Settings { l2tp: "", ..Settings::default() });
     let mut lac = stage.lac();
     lac.say(0, SCCRQ, &sccrq(TUNNEL_ID));
     let first = lac.receive_within(Duration::from_secs(4)).unwrap();

@@ -12,10 +12,14 @@ impl Tunnel {
         self.transport.heard(now);
     }
 
+    fn say_hello(&mut self, now: Time) {
+        self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
+    }
+
     /// Asks the peer whether it is there, where nothing else is on its way that asks.
     pub fn probe(&mut self, now: Time) {
         if self.state == State::Established && self.transport.is_idle() {
-            self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
+            self.say_hello(now);
         }
     }
 
@@ -54,7 +58,7 @@ impl Tunnel {
             return self.advance(now, Input::LocalClose, result, TunnelCause::Idle);
         }
         if self.hello_at().is_some_and(|at| at <= now) {
-            self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
+            self.say_hello(now);
         }
     }
 
