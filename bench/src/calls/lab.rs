@@ -1,5 +1,6 @@
 //! Calls over sockets: an xlns in a namespace, the LACs in another, a core each.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -106,8 +107,40 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(error) = xlns.ended() {
         return Err(error);
     }
-    let report = Report::new(arguments, &outcome).with_memory(before, xlns.resident_kib()?);
+    let report = Report::new(arguments, &outcome)
+        .with_memory(before, xlns.resident_kib()?)
+        .with_drops(drops(&xlns)?);
     report.print(arguments.json)
+}
+
+/// What was lost at the LNS: by the steering program, the kernel's sockets, workers and control.
+///
+/// # Errors
+/// Where xlns does not answer.
+pub fn drops(xlns: &Xlns<'_>) -> Result<BTreeMap<String, u64>> {
+    let rows = xlns.show("counters")?;
+    let mut drops: BTreeMap<String, u64> = rows
+        .iter()
+        .filter_map(|row| {
+            let (group, name) = (row["group"].as_str()?, row["name"].as_str()?);
+            let value = row["value"].as_u64()?;
+            (value > 0 && (group == "drop" || name.contains("drop") || name.contains("limited")))
+                .then(|| (format!("{group}/{name}"), value))
+        })
+        .collect();
+    let [control, _] = xlns.process_ids();
+    let lost = socket_drops(control).unwrap_or(0);
+    if lost > 0 {
+        drops.insert("kernel/udp_socket_full".to_owned(), lost);
+    }
+    Ok(drops)
+}
+
+/// Datagrams that the kernel dropped because a UDP socket in the namespace of a process was full.
+fn socket_drops(process: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/net/udp")).ok()?;
+    let last = |line: &str| line.split_whitespace().next_back()?.parse::<u64>().ok();
+    Some(text.lines().skip(1).filter_map(last).sum())
 }
 
 /// Measures an LNS that somebody else started.

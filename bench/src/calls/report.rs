@@ -35,6 +35,9 @@ pub struct Report {
     /// Resident memory of xlnsd at the start and at the end, KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     control_resident_kib: Option<[u64; 2]>,
+    /// What was lost at the LNS, by place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lns_drops: Option<BTreeMap<String, u64>>,
     opened_in_second: Vec<u32>,
 }
 
@@ -57,6 +60,7 @@ impl Report {
             retransmissions_control: outcome.retransmissions_control,
             retransmissions_ppp: outcome.retransmissions_ppp,
             control_resident_kib: None,
+            lns_drops: None,
             opened_in_second: outcome.opened_in_second.clone(),
         }
     }
@@ -64,6 +68,12 @@ impl Report {
     /// With the memory of control and data plane before and after.
     pub fn with_memory(mut self, before: [u64; 2], after: [u64; 2]) -> Self {
         self.control_resident_kib = Some([before[0], after[0]]);
+        self
+    }
+
+    /// With what was lost at the LNS.
+    pub fn with_drops(mut self, drops: BTreeMap<String, u64>) -> Self {
+        self.lns_drops = Some(drops);
         self
     }
 

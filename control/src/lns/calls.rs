@@ -137,7 +137,7 @@ impl Lns {
                 self.set_forwarding(index, Forwarding::Packets);
                 self.counters.add(LnsCounter::CallsUp);
                 if let Some(call) = self.calls.get(index) {
-                    tracing::info!(
+                    tracing::debug!(
                         tunnel = call.tunnel.0,
                         session = call.session.0,
                         user = call.user.as_deref().unwrap_or(""),
@@ -336,7 +336,7 @@ impl Lns {
         self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };
         self.counters.add(LnsCounter::CallsEnded);
-        tracing::info!(
+        tracing::debug!(
             tunnel = tunnel.0,
             session = session.0,
             user = call.user.as_deref().unwrap_or(""),

@@ -13,8 +13,9 @@ use super::{CLEAR_TUNNEL, Emulator, FRAMING, PROTOCOL, RECEIVE_WINDOW, Stage};
 /// Calls placed in one step, so that what comes in between is looked at.
 const PLACED_PER_STEP_MAX: u32 = 64;
 
-/// Calls ended in one step at the end.
-const ENDED_PER_STEP_MAX: usize = 256;
+/// Calls ended a second at the end, which is not measured: an LNS that has to repeat itself would
+/// take longer.
+const ENDED_PER_SECOND: f64 = 20_000.0;
 
 /// Tunnels that are being opened at once.
 const TUNNELS_OPENING_MAX: usize = 64;
@@ -75,8 +76,9 @@ pub struct Load {
     start: Option<Duration>,
     /// When everything placed was up or had failed.
     complete: Option<Duration>,
-    /// The next call that is ended at the end.
+    /// The next call that is ended at the end, and when the end began.
     cursor: usize,
+    end: Option<Duration>,
     stop_sent: bool,
 }
 
@@ -91,7 +93,7 @@ impl Emulator {
                 self.place_calls(now);
                 self.look_for_end(now);
             }
-            Stage::End => self.end_all(),
+            Stage::End => self.end_all(now),
             Stage::Over => {}
         }
     }
@@ -217,11 +219,10 @@ impl Emulator {
     }
 
     /// Ends calls, a part at each step, then tunnels.
-    fn end_all(&mut self) {
-        for _ in 0..ENDED_PER_STEP_MAX {
-            if self.load.cursor >= self.calls.len() {
-                break;
-            }
+    fn end_all(&mut self, now: Duration) {
+        let since = now.saturating_sub(*self.load.end.get_or_insert(now));
+        let due = (since.as_secs_f64() * ENDED_PER_SECOND) as usize;
+        while self.load.cursor < self.calls.len().min(due) {
             self.hang_up_at_end(self.load.cursor);
             self.load.cursor += 1;
         }
