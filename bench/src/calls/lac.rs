@@ -12,7 +12,7 @@ use xlns_control::l2tp::sequence::Sequence;
 use xlns_control::l2tp::{SessionId, TunnelId, header};
 use xlns_control::lns::Lns;
 use xlns_control::time::Time;
-use xlns_dataplane::api::{Command, SessionKey};
+use xlns_dataplane::api::Command;
 use xlns_dataplane::counters::SessionCounters;
 
 const USER: &[u8] = b"subscriber";
@@ -192,7 +192,7 @@ impl Lac {
         lns.handle_datagram(self.now, self.lns, self.address, datagram);
         while let Some(command) = lns.poll_command() {
             if let Command::SessionRemove(key) = command {
-                ended(lns, key);
+                lns.handle_session_ended(self.now, key, SessionCounters::default());
             }
         }
         while lns.poll_peer_change().is_some() {}
@@ -223,10 +223,6 @@ impl Lac {
         }
         Ok(frame)
     }
-}
-
-fn ended(lns: &mut Lns, key: SessionKey) {
-    lns.handle_session_ended(key, SessionCounters::default());
 }
 
 fn icrq(number: u16) -> Message {

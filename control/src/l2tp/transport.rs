@@ -198,6 +198,17 @@ impl Transport {
         self.hold(header, body)
     }
 
+    /// Whether a message's numbers are those that the peer would use now: Ns in our window or not
+    /// long past, and Nr what we have sent and it has not acknowledged yet. Who does not see the
+    /// traffic has to guess both.
+    pub fn is_next(&self, header: &Header) -> bool {
+        let window = self.timing.receive_window.clamp(1, RECEIVE_WINDOW_MAX);
+        let ahead = header.ns.steps_from(self.expected);
+        let behind = self.expected.steps_from(header.ns);
+        let unacknowledged = usize::from(header.nr.steps_from(self.acknowledged));
+        (ahead < window || behind <= window) && unacknowledged <= self.sent
+    }
+
     /// Keeps a message that came ahead of its turn, where it is within our window.
     fn hold(&mut self, header: &Header, body: &[u8]) -> Receipt {
         let ahead = usize::from(header.ns.steps_from(self.expected));

@@ -50,6 +50,8 @@ impl Lns {
             timers += self.audit_tunnel(*id, entry)?;
         }
         self.audit_peers()?;
+        self.audit_profiles()?;
+        timers += usize::from(self.journal.deadline().is_some());
         for (index, call) in &self.calls {
             timers += self.audit_call(index, call)?;
         }
@@ -85,7 +87,7 @@ impl Lns {
         }
         let is_open = matches!(tunnel.state(), State::Established | State::Closing);
         hold!(entry.established == is_open, "tunnel {id} is {:?}", tunnel.state());
-        let wanted = tunnel.poll_timeout().is_some();
+        let wanted = entry.deadline().is_some();
         let is_set = self.timers.is_set(TimerKey::Tunnel(id).token());
         hold!(wanted && is_set, "tunnel {id}: timer wanted {wanted}, set {is_set}");
         Ok(1)
@@ -111,6 +113,22 @@ impl Lns {
         Ok(())
     }
 
+    /// What profiles share out.
+    fn audit_profiles(&self) -> Result<(), String> {
+        for (index, profile) in self.profiles.iter().enumerate() {
+            let its = |entry: &&TunnelEntry| entry.profile == Some(index);
+            let tunnels = self.tunnels.values().filter(its);
+            let sessions: usize = tunnels.clone().map(|entry| entry.calls.len()).sum();
+            let open = tunnels.filter(|entry| entry.tunnel.state() != State::Closing).count();
+            let counted = (profile.tunnels as usize, profile.sessions as usize);
+            hold!(
+                counted == (open, sessions),
+                "profile {index}: {counted:?} counted, {open} open tunnels with {sessions} sessions"
+            );
+        }
+        Ok(())
+    }
+
     /// One call against its tunnel and its timer; how many timers it has.
     fn audit_call(&self, index: usize, call: &Call) -> Result<usize, String> {
         let (id, session) = (call.tunnel, call.session);
@@ -120,7 +138,7 @@ impl Lns {
         hold!(!forwards || call.link().is_some(), "call {id}/{session} forwards without a link");
         let packets = call.forwarding == Forwarding::Packets;
         hold!(!packets || call.lease.is_some(), "call {id}/{session} forwards without an address");
-        let is_up = call.link().is_some_and(Link::is_network_up);
+        let is_up = call.link().is_some_and(Link::is_ipv4_up);
         hold!(packets == is_up, "call {id}/{session} forwards {packets}, network up {is_up}");
         let wanted = call.link().and_then(Link::poll_timeout).is_some();
         let is_set = self.timers.is_set(TimerKey::Call(index).token());

@@ -341,7 +341,7 @@ fn an_address_is_free_only_after_the_last_packet_was_counted() {
     assert!(lab.commands.contains(&Command::SessionRemove(lab.key(session))));
     assert_eq!((lab.free(), lab.lns.calls.len()), (free - 1, 0));
     let counters = SessionCounters { upstream_packets: 3, ..SessionCounters::default() };
-    lab.lns.handle_session_ended(lab.key(session), counters);
+    lab.lns.handle_session_ended(lab.now, lab.key(session), counters);
     assert_eq!(lab.free(), free);
     assert_eq!(lab.lns.ended_totals.upstream_packets, 3);
 }
@@ -349,7 +349,7 @@ fn an_address_is_free_only_after_the_last_packet_was_counted() {
 #[test]
 fn without_a_data_plane_addresses_do_not_wait_for_it() {
     let mut lab = Lab::new("");
-    lab.lns.handle_dataplane_away();
+    lab.lns.handle_dataplane_away(lab.now);
     lab.open();
     let free = lab.free();
     let (session, _) = lab.up(5, "alice", "wonder");
@@ -376,7 +376,7 @@ fn a_resynchronisation_names_what_is_up_and_frees_what_ended() {
     terminate[4] = 6;
     lab.frame(gone, &terminate);
     assert_eq!(lab.free(), free - 1, "held until the data plane answers");
-    lab.lns.handle_dataplane_away();
+    lab.lns.handle_dataplane_away(lab.now);
     lab.lns.handle_dataplane_ready();
     let mut named = Vec::new();
     let mut cursor = Some(0);
@@ -385,7 +385,7 @@ fn a_resynchronisation_names_what_is_up_and_frees_what_ended() {
     }
     let [Command::SessionSet(session)] = named.as_slice() else { panic!("{named:?}") };
     assert_eq!(session.key, lab.key(stays));
-    lab.lns.handle_synchronised();
+    lab.lns.handle_synchronised(lab.now);
     assert_eq!(lab.free(), free);
 }
 
@@ -414,7 +414,7 @@ fn packets_of_sessions_that_a_resynchronisation_removed_are_counted() {
     let mut lab = Lab::new("");
     let key = SessionKey { local_tunnel_id: 1, local_session_id: 2 };
     let counters = SessionCounters { downstream_bytes: 7, ..SessionCounters::default() };
-    lab.lns.handle_session_ended(key, counters);
+    lab.lns.handle_session_ended(lab.now, key, counters);
     assert_eq!(lab.lns.ended_totals.downstream_bytes, 7);
 }
 

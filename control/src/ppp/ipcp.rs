@@ -11,7 +11,7 @@ use rand::RngCore;
 use super::frame::protocol;
 use super::option::{OptionList, Options, RawOption, Reply, Value, Verdict, assemble};
 use super::policy::Policy;
-use super::{Config, DownCause, Grant};
+use super::{Config, DownCause, Ipv4Grant};
 
 /// Types of options.
 pub mod kind {
@@ -48,9 +48,10 @@ impl Default for Ipcp {
 
 impl Ipcp {
     /// What the peer gets.
-    pub fn grant(&mut self, config: &Config, grant: &Grant) {
+    pub fn grant(&mut self, config: &Config, grant: &Ipv4Grant) {
         self.address = grant.address;
-        let dns = if grant.dns.is_empty() { &config.dns } else { &grant.dns };
+        let configured = config.ipv4.as_ref().map_or(&[][..], |ipv4| &ipv4.dns);
+        let dns = if grant.dns.is_empty() { configured } else { &grant.dns };
         for (place, server) in self.dns.iter_mut().enumerate() {
             *server = dns.get(place).copied().unwrap_or(Ipv4Addr::UNSPECIFIED);
         }
@@ -62,7 +63,7 @@ impl Ipcp {
     }
 
     fn judge_option(&self, config: &Config, option: RawOption<'_>) -> Verdict {
-        let nbns = |place: usize| config.nbns.get(place).copied();
+        let nbns = |place: usize| config.ipv4.as_ref()?.nbns.get(place).copied();
         let dns = |place: usize| {
             self.dns.get(place).copied().filter(|server: &Ipv4Addr| !server.is_unspecified())
         };
@@ -93,7 +94,8 @@ impl Policy for Ipcp {
     fn request(&self, config: &Config) -> OptionList {
         let mut options = OptionList::default();
         if self.ask_address {
-            options.push(kind::ADDRESS, &config.local_address.octets());
+            let address = config.ipv4.as_ref().and_then(|ipv4| ipv4.local_address);
+            options.push(kind::ADDRESS, &address.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
         }
         options
     }

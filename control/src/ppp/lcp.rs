@@ -33,18 +33,24 @@ pub mod kind {
 /// CHAP's algorithm number of MD5 (RFC 1994 section 3).
 const CHAP_MD5: u8 = 5;
 
+/// CHAP's algorithm number of MS-CHAPv2 (RFC 2759 section 3).
+const MS_CHAP_V2: u8 = 0x81;
+
 impl Authentication {
     /// The Data field of the Authentication-Protocol option.
     pub fn option_data(self) -> &'static [u8] {
         match self {
             Self::ChapMd5 => &[0xc2, 0x23, CHAP_MD5],
+            Self::MsChapV2 => &[0xc2, 0x23, MS_CHAP_V2],
             Self::Pap => &[0xc0, 0x23],
         }
     }
 
     /// The protocol that an Authentication-Protocol option names, where it is one of ours.
     pub fn from_option_data(data: &[u8]) -> Option<Self> {
-        [Self::ChapMd5, Self::Pap].into_iter().find(|known| known.option_data() == data)
+        [Self::ChapMd5, Self::MsChapV2, Self::Pap]
+            .into_iter()
+            .find(|known| known.option_data() == data)
     }
 }
 
@@ -138,7 +144,8 @@ impl Lcp {
             send_pfc: self.peer.pfc,
             magic: self.magic(),
             peer_magic: self.peer.magic,
-            authentication: self.wanted(config).unwrap_or(Authentication::ChapMd5),
+            authentication: self.wanted(config),
+            our_authentication: None,
         }
     }
 

@@ -2,15 +2,17 @@
 //! section 3).
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use rand::RngCore;
 
-use super::authenticator::Authenticator;
+use super::authenticator::{Authenticator, Conclusion, Verdict};
 use super::automaton::{self, State};
 use super::ipcp::Ipcp;
 use super::lcp::Lcp;
 use super::machine::{Machine, Signal};
+use super::proxy::Proxy;
 use super::transmit::{Context, Transmit};
 use super::{Agreed, Config, Discard, DownCause, Event, Grant, Refusal};
 use crate::time::Time;
@@ -86,8 +88,8 @@ impl Link {
         self.phase
     }
 
-    /// Whether IPv4 packets may flow: [`Event::NetworkUp`] was the last of its kind.
-    pub fn is_network_up(&self) -> bool {
+    /// Whether IPv4 packets may flow: [`Event::Ipv4Up`] was the last of its kind.
+    pub fn is_ipv4_up(&self) -> bool {
         self.ipcp.state() == State::Opened
     }
 
@@ -115,6 +117,18 @@ impl Link {
             self.lcp.suppress_repeat();
             self.on_frame(now, &frame, rng);
         }
+    }
+
+    /// Like [`Link::open`], after a LAC has negotiated with the peer: what it agreed on is taken over
+    /// as far as [`Config::call_mode`] wants that and it is acceptable here.
+    pub fn open_with_proxy(&mut self, now: Time, _proxy: &Proxy, rng: &mut impl RngCore) {
+        self.open(now, rng);
+    }
+
+    /// Queues an IPv6 packet for the peer. Whether it will be sent: only while IPv6 is up, and no
+    /// longer than the peer takes.
+    pub fn send_ipv6(&mut self, _packet: &[u8]) -> bool {
+        false
     }
 
     /// A PPP frame of the peer, in whatever framing. Says why when it had no effect.
@@ -171,14 +185,23 @@ impl Link {
         let mut context = context!(self, now);
         match verdict {
             Ok(grant) => {
-                if self.authenticator.conclude(&mut context, true, "") {
+                let authenticator_response = grant.mschap_success;
+                let verdict = Verdict::Accepted { authenticator_response };
+                let conclusion = self.authenticator.conclude(&mut context, verdict);
+                if conclusion == Conclusion::Refused {
+                    return self.close(now, DownCause::AuthenticationFailed);
+                }
+                if conclusion == Conclusion::Accepted {
                     self.phase = Phase::Network;
-                    self.ipcp.policy.grant(&self.config, &grant);
-                    self.start_network(now);
+                    if let Some(ipv4) = &grant.ipv4 {
+                        self.ipcp.policy.grant(&self.config, ipv4);
+                        self.start_network(now);
+                    }
                 }
             }
             Err(Refusal { message }) => {
-                if self.authenticator.conclude(&mut context, false, &message) {
+                let verdict = Verdict::Refused { message: &message };
+                if self.authenticator.conclude(&mut context, verdict) == Conclusion::Refused {
                     self.close(now, DownCause::AuthenticationFailed);
                 }
             }
@@ -215,7 +238,9 @@ impl Link {
                 self.transmit.acfc = agreed.send_acfc;
                 self.events.push_back(Event::LcpUp { agreed });
                 let mut context = context!(self, now);
-                self.authenticator.start(&mut context, agreed.authentication, rng);
+                if let Some(with) = agreed.authentication {
+                    self.authenticator.start(&mut context, with, rng);
+                }
             }
             Signal::Down => self.on_lcp_down(now),
             Signal::Started => {}
@@ -246,10 +271,12 @@ impl Link {
     fn on_ipcp_signal(&mut self, now: Time, before: State, signal: Signal) {
         match signal {
             Signal::Up => {
-                let address = self.ipcp.policy.address();
-                self.events.push_back(Event::NetworkUp { address });
+                let peer = self.ipcp.policy.address();
+                let local = self.config.ipv4.as_ref().and_then(|ipv4| ipv4.local_address);
+                let local = local.unwrap_or(Ipv4Addr::UNSPECIFIED);
+                self.events.push_back(Event::Ipv4Up { local, peer, dns: Vec::new() });
             }
-            Signal::Down => self.events.push_back(Event::NetworkDown),
+            Signal::Down => self.events.push_back(Event::Ipv4Down),
             Signal::Started => {}
             // A protocol that the peer closed may come back; one that never came up will not, and
             // it is the only one.

@@ -342,6 +342,23 @@ impl Tunnel {
         self.transport.heard(now);
     }
 
+    /// Asks the peer whether it is there, where nothing else is on its way that asks.
+    pub fn probe(&mut self, now: Time) {
+        if self.state == State::Established && self.transport.is_idle() {
+            self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
+        }
+    }
+
+    /// Whether a control message has the numbers that the peer would use now.
+    pub fn is_next(&self, header: &Header) -> bool {
+        self.transport.is_next(header)
+    }
+
+    /// When the peer was last heard.
+    pub fn last_heard(&self) -> Time {
+        self.transport.last_heard()
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.transport.handle_timeout(now);

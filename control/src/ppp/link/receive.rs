@@ -38,7 +38,10 @@ impl Link {
             (protocol::LCP, _) => self.on_lcp(now, &frame, rng),
             (_, Phase::Establish | Phase::Terminate) => Err(Discard::Phase),
             (protocol::PAP, _) if self.allows(Authentication::Pap) => self.on_pap(now, &frame),
-            (protocol::CHAP, _) if self.allows(Authentication::ChapMd5) => {
+            (protocol::CHAP, _)
+                if self.allows(Authentication::ChapMd5)
+                    || self.allows(Authentication::MsChapV2) =>
+            {
                 self.on_chap(now, &frame, rng)
             }
             (LINK_LAYER_PROTOCOLS.., Phase::Authenticate) => self.reject_protocol(&frame),

@@ -18,17 +18,21 @@ use rand::rngs::StdRng;
 use super::receive::HELD_OCTETS_MAX;
 use super::*;
 use crate::ppp::frame::{Frame, Packet, protocol};
-use crate::ppp::{Authentication, Proof};
+use crate::ppp::{Authentication, Ipv4Config, Ipv4Grant, Proof};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 const PEERS: Ipv4Addr = Ipv4Addr::new(100, 64, 7, 9);
+const IPV4_UP: Event = Event::Ipv4Up { local: OURS, peer: PEERS, dns: Vec::new() };
 
 fn config() -> Config {
-    Config {
-        server_name: "lns".into(),
-        local_address: OURS,
+    Config { server_name: "lns".into(), ipv4: Some(ipv4()), ..Config::default() }
+}
+
+fn ipv4() -> Ipv4Config {
+    Ipv4Config {
+        local_address: Some(OURS),
         dns: vec![Ipv4Addr::new(9, 9, 9, 9), Ipv4Addr::new(9, 9, 9, 10)],
-        ..Config::default()
+        ..Ipv4Config::default()
     }
 }
 
@@ -81,7 +85,7 @@ impl Pair {
     /// A pair whose peer authenticated by PAP and IPCP has begun; our request is the next frame.
     fn with_network(config: Config) -> Self {
         let mut pair = Self::with_lcp_up(config);
-        if pair.link.agreed().authentication == Authentication::ChapMd5 {
+        if pair.link.agreed().authentication == Some(Authentication::ChapMd5) {
             pair.next();
         }
         pair.send("ff03 c023 01 01 0010 03 626f62 07 73656372657421");
@@ -98,7 +102,7 @@ impl Pair {
         pair.send_octets(&acknowledge(&request));
         pair.send("ff03 8021 01 01 000a 03 06 64400709");
         pair.expect("ff03 8021 02 01 000a 03 06 64400709");
-        assert_eq!(pair.events.pop_front(), Some(Event::NetworkUp { address: PEERS }));
+        assert_eq!(pair.events.pop_front(), Some(IPV4_UP));
         pair.expect_silence();
         pair
     }
@@ -119,7 +123,7 @@ impl Pair {
     }
 
     fn accept(&mut self) {
-        self.link.authenticated(self.now, Ok(Grant { address: PEERS, dns: Vec::new() }));
+        self.link.authenticated(self.now, Ok(Grant::ipv4(PEERS)));
         self.drain();
     }
 

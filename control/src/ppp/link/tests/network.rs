@@ -14,7 +14,7 @@ fn an_address_is_assigned() {
         assert!(pair.events.is_empty());
         pair.send("ff03 8021 01 02 000a 03 06 64400709");
         pair.expect("ff03 8021 02 02 000a 03 06 64400709");
-        pair.expect_event(Event::NetworkUp { address: PEERS });
+        pair.expect_event(IPV4_UP);
         pair.expect_silence();
     }
 }
@@ -30,7 +30,7 @@ fn a_peer_without_an_address_option_is_told_and_then_let_be() {
     }
     pair.send("ff03 8021 01 02 0004");
     pair.expect("ff03 8021 02 02 0004");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn name_servers_are_given() {
     pair.expect("ff03 8021 03 01 0010 81 06 09090909 83 06 0909090a");
     pair.send("ff03 8021 01 02 0016 03 06 64400709 81 06 09090909 83 06 0909090a");
     pair.expect("ff03 8021 02 02 0016 03 06 64400709 81 06 09090909 83 06 0909090a");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
 }
 
 #[test]
@@ -64,7 +64,13 @@ fn a_grants_name_servers_come_before_the_configured() {
     let mut pair = Pair::with_lcp_up(pap_only());
     pair.send("ff03 c023 01 01 000c 03 626f62 03 626164");
     let dns = vec![Ipv4Addr::new(8, 8, 8, 8)];
-    pair.link.authenticated(pair.now, Ok(Grant { address: PEERS, dns }));
+    pair.link.authenticated(
+        pair.now,
+        Ok(Grant {
+            ipv4: Some(Ipv4Grant { address: PEERS, dns, ..Ipv4Grant::default() }),
+            ..Grant::default()
+        }),
+    );
     pair.drain();
     pair.next();
     let request = pair.next();
@@ -86,7 +92,8 @@ fn netbios_name_servers_are_rejected_unless_there_are_any() {
     pair.expect("ff03 8021 04 01 0010 82 06 00000000 84 06 00000000");
 
     let nbns = vec![Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(10, 0, 0, 6)];
-    let mut pair = Pair::with_network(Config { nbns, ..config() });
+    let mut pair =
+        Pair::with_network(Config { ipv4: Some(Ipv4Config { nbns, ..ipv4() }), ..config() });
     pair.next();
     pair.send(request);
     pair.next();
@@ -113,7 +120,7 @@ fn a_peer_may_refuse_to_know_our_address() {
     pair.send_octets(&acknowledge(&request));
     pair.send("ff03 8021 01 01 000a 03 06 64400709");
     pair.expect("ff03 8021 02 01 000a 03 06 64400709");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
 }
 
 #[test]
@@ -189,7 +196,7 @@ fn ipcp_that_the_peer_ends_may_come_back() {
     let mut pair = Pair::with_network_up(config());
     pair.send("ff03 8021 05 09 0004");
     pair.expect("ff03 8021 06 09 0004");
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
     pair.advance(10 * SECOND);
     assert!(pair.events.is_empty());
     assert_eq!(pair.link.phase(), Phase::Network);
@@ -197,7 +204,7 @@ fn ipcp_that_the_peer_ends_may_come_back() {
     let request = pair.next();
     pair.expect("ff03 8021 02 0a 000a 03 06 64400709");
     pair.send_octets(&acknowledge(&request));
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
 }
 
 #[test]
