@@ -142,7 +142,7 @@ pub struct Arguments {
 pub enum Forged {
     /// Any address.
     Anywhere,
-    /// The addresses of LACs that are known.
+    /// The addresses of LACs whose sessions are held.
     Known,
 }
 

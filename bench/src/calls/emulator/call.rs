@@ -106,7 +106,7 @@ impl Emulator {
     }
 
     /// The LNS takes the call: ICCN follows, and PPP.
-    pub(super) fn on_icrp(&mut self, now: Duration, number: usize, session: u16, body: &[u8]) {
+    pub(super) fn on_icrp(&mut self, number: usize, session: u16, body: &[u8]) {
         let Some(tunnel) = self.tunnels.get_mut(number) else { return };
         let Some(index) = tunnel.call(session) else { return };
         let Some(call) = self.calls.get_mut(index) else { return };
@@ -121,7 +121,6 @@ impl Emulator {
         tunnel.send(iccn.finish());
         call.subscriber.ask(&self.plan.account, &mut self.packets);
         self.send_packets(index);
-        let _ = now;
     }
 
     /// A PPP frame for a call.

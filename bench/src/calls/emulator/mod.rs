@@ -7,14 +7,14 @@
 //! at which it was due, so that a call that had to wait for the tunnel's window counts as slow.
 
 pub mod run;
-pub mod sockets;
 pub mod subscriber;
-pub mod tunnel;
-pub mod wire;
+pub(super) mod wire;
 
 mod call;
 mod load;
 mod outcome;
+mod sockets;
+mod tunnel;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -146,17 +146,17 @@ impl Emulator {
                 // The answer may come from another address (RFC 2661 section 8.1).
                 tunnel.lns = from;
             }
-            self.handle_message(now, number, header.session_id.0, body);
+            self.handle_message(number, header.session_id.0, body);
         }
         self.touch(number);
     }
 
-    fn handle_message(&mut self, now: Duration, number: usize, session: u16, body: &[u8]) {
+    fn handle_message(&mut self, number: usize, session: u16, body: &[u8]) {
         let Some((attribute::MESSAGE_TYPE, kind)) = wire::avps(body).next() else { return };
         match wire::word(kind, 0) {
             Some(message::SCCRP) => self.on_sccrp(number, body),
             Some(message::STOP_CCN) => self.on_closed(number, "tunnel closed"),
-            Some(message::ICRP) => self.on_icrp(now, number, session, body),
+            Some(message::ICRP) => self.on_icrp(number, session, body),
             Some(message::CDN) => {
                 let call = self.tunnels.get(number).and_then(|tunnel| tunnel.call(session));
                 if let Some(call) = call {
