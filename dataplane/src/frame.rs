@@ -151,6 +151,12 @@ impl Frame {
         true
     }
 
+    /// Whether [`Frame::push`] has room for `count` octets.
+    #[inline]
+    pub fn has_headroom(&self, count: usize) -> bool {
+        count <= usize::from(self.head)
+    }
+
     /// Puts `count` octets in front, whose content is whatever was there. Returns whether the
     /// headroom sufficed.
     #[inline]
@@ -174,14 +180,29 @@ impl Frame {
         true
     }
 
-    /// Asks the CPU for the first cache line of the frame.
+    /// Cuts the frame to the `length` octets from `offset` on. Returns whether there were that many.
+    #[inline]
+    #[must_use]
+    pub fn cut(&mut self, offset: usize, length: usize) -> bool {
+        if offset + length > self.len() {
+            return false;
+        }
+        self.head += offset as u16;
+        self.tail = self.head + length as u16;
+        true
+    }
+
+    /// Asks the CPU for the first two cache lines of the frame: tunnelled headers do not fit one.
     #[inline]
     pub fn prefetch(&self) {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch has no effect that the language sees; the address is inside the chunk.
+        // SAFETY: a prefetch has no effect that the language sees; the first address is inside the
+        // chunk, the second one is not reached by an offset that has to be.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch(self.start.add(self.head.into()).as_ptr().cast(), _MM_HINT_T0);
+            let first = self.start.add(self.head.into()).as_ptr().cast::<i8>();
+            _mm_prefetch(first, _MM_HINT_T0);
+            _mm_prefetch(first.wrapping_add(64), _MM_HINT_T0);
         }
     }
 

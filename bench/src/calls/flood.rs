@@ -17,7 +17,7 @@ use xlns_tests::xlns::Xlns;
 use xlns_tests::{LabError, Result, deadline};
 
 use super::emulator::wire::{ControlMessage, attribute, message};
-use super::emulator::{Outcome, Plan, run};
+use super::emulator::{KeepAlive, Outcome, Plan, run};
 use super::lab::{self, Stand};
 use super::{Arguments, Forged, PORT, report};
 use crate::wire::frames::{self, Link};
@@ -38,6 +38,9 @@ const NEW_CALLS: u64 = 200;
 /// How long the flood runs before they are.
 const LEAD: Duration = Duration::from_secs(2);
 
+/// Signs of life of what is held.
+const KEEP_ALIVE: KeepAlive = KeepAlive { interval: Duration::from_millis(100), echoes: 100 };
+
 /// Sessions held all along.
 const HELD_MAX: u32 = 10_000;
 
@@ -50,6 +53,9 @@ struct Report {
     lost: u64,
     /// Messages of the tunnels held that had to be sent again.
     retransmissions_held: u64,
+    /// Echo-Requests of the sessions held, and their answers.
+    echoes_sent: u64,
+    echoes_answered: u64,
     known: Newcomers,
     strangers: Newcomers,
     control_resident_kib: [u64; 2],
@@ -112,6 +118,7 @@ fn measure(
     let holders = Plan {
         sessions: held,
         linger: span + Duration::from_secs(2),
+        keep_alive: Some(KEEP_ALIVE),
         ..plan(arguments, HOLDERS, HOLDERS.end, held.into())
     };
     let core = arguments.lac_core;
@@ -132,6 +139,8 @@ fn measure(
             held: holder.held,
             lost: holder.lost + u64::from(held - holder.held.min(held)),
             retransmissions_held: holder.retransmissions_control,
+            echoes_sent: holder.echoes_sent,
+            echoes_answered: holder.echoes_answered,
             known: Newcomers::new(&known),
             strangers: Newcomers::new(&strangers),
             control_resident_kib: [before[0], after[0]],

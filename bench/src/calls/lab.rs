@@ -173,6 +173,7 @@ pub fn plan(arguments: &Arguments) -> Plan {
         hold: arguments.hold.map(Duration::from_millis),
         linger: Duration::from_secs(arguments.linger),
         one_by_one: false,
+        keep_alive: None,
     }
 }
 

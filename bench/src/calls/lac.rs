@@ -95,6 +95,7 @@ impl Lac {
             receive_window: Some(256),
             challenge: None,
             tie_breaker: None,
+            ..Sccrq::default()
         };
         lac.say(lns, SessionId::UNASSIGNED, &Message::Sccrq(Box::new(sccrq)));
         let Some((_, Message::Sccrp(sccrp))) = lac.control.pop() else {
@@ -234,6 +235,7 @@ fn icrq(number: u16) -> Message {
         calling_number: None,
         called_number: None,
         sub_address: None,
+        ..Icrq::default()
     }))
 }
 

@@ -19,6 +19,10 @@ const NAME_BYTES_MAX: usize = 255;
 /// The longest secret, octets.
 const SECRET_BYTES_MAX: usize = 255;
 
+/// The shortest time between two challenges of one session: an answer may take ten repetitions three
+/// seconds apart, and a million sessions have to be asked.
+const RECHALLENGE_SECONDS_MIN: u64 = 30;
+
 /// IPCP carries a primary and a secondary server (RFC 1877).
 const DNS_SERVERS_MAX: usize = 2;
 
@@ -108,6 +112,12 @@ fn check_ppp(config: &Config, problems: &mut Vec<Problem>) {
         problems.push(Problem::new(&path.key("mru_min"), message));
     }
     check_protocols(&path.key("authentication"), &ppp.authentication, problems);
+    let again = ppp.rechallenge_seconds;
+    if again != 0 && !(RECHALLENGE_SECONDS_MIN..).contains(&again) {
+        let message = format!("{again} seconds: 0, or {RECHALLENGE_SECONDS_MIN} and more");
+        let help = "0 challenges a subscriber once; an hour (3600) is a usual interval";
+        problems.push(Problem::new(&path.key("rechallenge_seconds"), message).with_help(help));
+    }
     let dns = path.key("dns");
     if ppp.dns.len() > DNS_SERVERS_MAX {
         let message = format!("{} servers: 0 to {DNS_SERVERS_MAX} servers", ppp.dns.len());
@@ -127,7 +137,7 @@ fn check_protocols(
 ) {
     if protocols.is_empty() {
         let message = "names no protocol: sessions without authentication are not offered";
-        let help = "authentication = [\"chap-md5\", \"pap\"]";
+        let help = "authentication = [\"chap-md5\", \"ms-chap-v2\", \"pap\"]";
         problems.push(Problem::new(path, message).with_help(help));
     }
     for (index, protocol) in protocols.iter().enumerate() {
@@ -144,6 +154,11 @@ fn check_users(config: &Config, problems: &mut Vec<Problem>) {
         let path = users.index(index);
         check_name(&path.key("name"), &user.name, problems);
         check_secret(&path.key("password"), &user.password, problems);
+        if user.address.is_some() && user.sessions_max.is_some_and(|most| most > 1) {
+            let message = "a user with a fixed address has one session at a time";
+            let help = "remove `sessions_max`, or `address` for addresses of a pool";
+            problems.push(Problem::new(&path.key("sessions_max"), message).with_help(help));
+        }
         match &user.pool {
             Some(pool) if config.pool.iter().all(|known| known.name != *pool) => {
                 let known: Vec<&str> = config.pool.iter().map(|pool| pool.name.as_str()).collect();
@@ -304,6 +319,35 @@ mod tests {
         let both = format!("{user}pool = \"home\"\naddress = \"10.0.0.9\"\n");
         refused("", "", &both, "user[0].pool: a user with a fixed address");
         refused("", "", "[[user]]\nname = \"\"\npassword = \"p\"\n", "user[0].name: is empty");
+    }
+
+    #[test]
+    fn a_fixed_address_is_for_one_session_at_a_time() {
+        let user = "[[user]]\nname = \"a\"\npassword = \"p\"\n";
+        accepted("", "", &format!("{user}sessions_max = 2\n"));
+        let fixed = format!("{user}address = \"10.0.0.9\"\n");
+        accepted("", "", &format!("{fixed}sessions_max = 1\n"));
+        let two = format!("{fixed}sessions_max = 2\n");
+        refused("", "", &two, "user[0].sessions_max: a user with a fixed address has one");
+        let none = format!("{user}sessions_max = 0\n");
+        refused("", "", &none, "user[0].sessions_max: 0");
+    }
+
+    #[test]
+    fn challenges_in_between_keep_a_distance() {
+        for (seconds, fits) in [(0, true), (1, false), (29, false), (30, true), (86_400, true)] {
+            let ppp = format!("[ppp]\nrechallenge_seconds = {seconds}\n");
+            if fits {
+                accepted("", "", &ppp);
+            } else {
+                refused(
+                    "",
+                    "",
+                    &ppp,
+                    &format!("ppp.rechallenge_seconds: {seconds} seconds: 0, or"),
+                );
+            }
+        }
     }
 
     #[test]

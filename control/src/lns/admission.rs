@@ -6,7 +6,7 @@
 //! data plane has counted the last packet of the session that had it; the newcomer waits meanwhile,
 //! and its authentication timer runs.
 
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
 
 use super::{Lns, LnsCounter};
 use crate::call::Phase;
@@ -28,10 +28,10 @@ const REPLACED: &str = "replaced by a newer session of the same user";
 #[derive(Default)]
 pub(super) struct Sessions {
     /// Indices of their calls, oldest first; none is empty.
-    of_user: HashMap<Box<str>, Vec<usize>>,
+    of_user: BTreeMap<Box<str>, Vec<usize>>,
     /// The call of a user that waits until the address of an older one is free, at most one for each
     /// user: another one ends it.
-    waiting: HashMap<Box<str>, Waiting>,
+    waiting: BTreeMap<Box<str>, Waiting>,
 }
 
 /// A call whose proof was right.
@@ -51,10 +51,19 @@ impl Sessions {
     }
 
     fn enter(&mut self, user: &str, call: usize) {
-        let calls = self.of_user.entry_ref(user).or_default();
+        let calls = self.of_user.entry(user.into()).or_default();
         if !calls.contains(&call) {
             calls.push(call);
         }
+    }
+
+    /// Every user with a limit, and its calls; every user whose call waits, and that call.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, usize)> {
+        let entered = self
+            .of_user
+            .iter()
+            .flat_map(|(user, calls)| calls.iter().map(|call| (user.as_ref(), *call)));
+        entered.chain(self.waiting.iter().map(|(user, waiting)| (user.as_ref(), waiting.call)))
     }
 
     /// A call of this user is over.
@@ -193,6 +202,6 @@ impl Lns {
         self.end_call(now, tunnel, session, REPLACED);
         // Not driven: what else happened in that tunnel must not come in between.
         self.transmit_control(now, tunnel);
-        self.reschedule_tunnel(now, tunnel);
+        self.reschedule_tunnel(tunnel);
     }
 }

@@ -56,6 +56,7 @@ impl Lns {
             timers += self.audit_call(index, call)?;
         }
         hold!(timers == self.timers.len(), "{} timers, {timers} expected", self.timers.len());
+        self.audit_sessions()?;
         let addresses = self.audit_addresses()?;
         let lost = self.ending.keys().find(|key| self.calls.iter().any(|(_, c)| c.key() == **key));
         hold!(lost.is_none(), "{lost:?} has ended and lives");
@@ -87,7 +88,7 @@ impl Lns {
         }
         let is_open = matches!(tunnel.state(), State::Established | State::Closing);
         hold!(entry.established == is_open, "tunnel {id} is {:?}", tunnel.state());
-        let wanted = entry.deadline().is_some();
+        let wanted = tunnel.poll_timeout().is_some();
         let is_set = self.timers.is_set(TimerKey::Tunnel(id).token());
         hold!(wanted && is_set, "tunnel {id}: timer wanted {wanted}, set {is_set}");
         Ok(1)
@@ -144,6 +145,15 @@ impl Lns {
         let is_set = self.timers.is_set(TimerKey::Call(index).token());
         hold!(wanted == is_set, "call {id}/{session}: timer wanted {wanted}, set {is_set}");
         Ok(usize::from(is_set))
+    }
+
+    /// Calls of users with a limit are there, and their own.
+    fn audit_sessions(&self) -> Result<(), String> {
+        for (user, index) in self.sessions.entries() {
+            let of = self.calls.get(index).map(|call| call.user.as_deref());
+            hold!(of == Some(Some(user)), "call {index} is kept for {user}, and is of {of:?}");
+        }
+        Ok(())
     }
 
     /// Every address that is not free has one owner, and only one; how many there are.

@@ -6,7 +6,7 @@ use super::{Lns, LnsCounter, PeerChange, REFUSALS_LOGGED_PER_SECOND, TimerKey};
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
 use crate::l2tp::message::{Message, Unassigned};
-use crate::l2tp::result::TunnelResult;
+use crate::l2tp::result::{CallResult, TunnelResult};
 use crate::l2tp::transport;
 use crate::l2tp::tunnel::{self, State};
 use crate::time::Time;
@@ -108,7 +108,7 @@ impl Lns {
             self.tunnels.get(id).is_some_and(|entry| entry.tunnel.state() == State::Established)
         });
         let only = open.next().filter(|_| open.next().is_none())?;
-        self.tunnels.get(&only).filter(|entry| entry.policy.tunnel_id_zero).map(|_| only)
+        self.tunnels.get(&only).filter(|entry| entry.tunnel.takes_tunnel_id_zero()).map(|_| only)
     }
 
     /// The tunnel that is being set up with a peer whose own Tunnel ID lies between `first` and
@@ -158,7 +158,7 @@ impl Lns {
         if entry.tunnel.is_finished() {
             return self.remove_tunnel(now, id, "the tunnel is over");
         }
-        self.reschedule_tunnel(now, id);
+        self.reschedule_tunnel(id);
     }
 
     fn handle_tunnel_event(&mut self, now: Time, id: TunnelId, event: tunnel::Event) {
@@ -190,6 +190,15 @@ impl Lns {
             tunnel::Event::IncomingCall { session, icrq } => {
                 self.handle_incoming_call(now, id, session, &icrq);
             }
+            tunnel::Event::OutgoingCall { session, .. } => {
+                if let Some(entry) = self.tunnels.get_mut(&id) {
+                    let result = CallResult::NoFacilitiesPermanent;
+                    let text = "no calls are placed here";
+                    entry.tunnel.refuse_call(now, session, result, None, text);
+                }
+            }
+            // For a LAC that converts characters or has a line: nothing to do here.
+            tunnel::Event::LinkInfo { .. } | tunnel::Event::WanErrors { .. } => {}
             tunnel::Event::CallConnected { session, .. } => {
                 self.handle_call_connected(now, id, session);
             }

@@ -1,16 +1,16 @@
-//! Signs of life: data that the workers see, and tunnels that nobody uses.
+//! Signs of life: data that the workers see.
 //!
 //! Some peers never answer a HELLO (docs/peers.md row 7). What they send is counted by the data
-//! plane, so its counters are asked for when a tunnel has been silent for as long as a HELLO takes:
-//! where one has grown, the peer lives.
+//! plane, so its counters are asked for while a HELLO has no answer: where one has grown, the peer
+//! lives.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use xlns_dataplane::api::{BATCH_COMMANDS_MAX, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
-use super::{Lns, TimerKey, TunnelEntry};
-use crate::l2tp::result::TunnelResult;
+use super::{Lns, TimerKey};
 use crate::l2tp::tunnel::State;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::time::Time;
@@ -18,66 +18,31 @@ use crate::time::Time;
 /// Sessions of one tunnel that are looked at. A peer with many is a LAC, and answers HELLOs.
 const SESSIONS_LOOKED_AT: usize = 16;
 
+/// Between two questions about one tunnel: less than it takes to give its peer up.
+const QUESTION_INTERVAL: Duration = Duration::from_secs(5);
+
 /// What is known of the life of a tunnel.
 #[derive(Debug, Default)]
 pub struct Life {
     /// Packets from subscribers when they were last counted, of sessions looked at.
     packets: BTreeMap<SessionId, u64>,
-    /// Since when the tunnel has had no session; `None` while it has.
-    idle_since: Option<Time>,
-}
-
-impl TunnelEntry {
-    /// When the tunnel's timer is to expire.
-    pub(super) fn deadline(&self) -> Option<Time> {
-        let idle = self.life.idle_since.map(|since| since + self.policy.idle_max);
-        let idle = idle.filter(|_| !self.policy.idle_max.is_zero() && self.is_open());
-        [self.tunnel.poll_timeout(), idle].into_iter().flatten().min()
-    }
-
-    fn is_open(&self) -> bool {
-        self.tunnel.state() == State::Established
-    }
-
-    /// Notes whether the tunnel has sessions.
-    fn note_idleness(&mut self, now: Time) {
-        self.life.idle_since = match (self.calls.is_empty(), self.life.idle_since) {
-            (true, None) => Some(now),
-            (true, since) => since,
-            (false, _) => None,
-        };
-    }
-
-    fn is_idle_too_long(&self, now: Time) -> bool {
-        let is_over = |since| now.since(since) >= self.policy.idle_max;
-        !self.policy.idle_max.is_zero()
-            && self.is_open()
-            && self.life.idle_since.is_some_and(is_over)
-    }
 }
 
 impl Lns {
     /// Sets a tunnel's timer after whatever has happened to it.
-    pub(super) fn reschedule_tunnel(&mut self, now: Time, id: TunnelId) {
-        let Some(entry) = self.tunnels.get_mut(&id) else { return };
-        entry.note_idleness(now);
-        let at = entry.deadline();
+    pub(super) fn reschedule_tunnel(&mut self, id: TunnelId) {
+        let at = self.tunnels.get(&id).and_then(|entry| entry.tunnel.poll_timeout());
         self.reschedule(TimerKey::Tunnel(id), at);
     }
 
-    /// What is due for a tunnel besides what its machine does: an idle one is closed, of a silent one
-    /// the data is looked at.
+    /// Has the data of a tunnel looked at whose peer does not answer.
     pub(super) fn look_after(&mut self, now: Time, id: TunnelId) {
-        let Some(entry) = self.tunnels.get_mut(&id) else { return };
-        if entry.is_idle_too_long(now) {
-            tracing::debug!(tunnel = id.0, "no session for too long");
-            let text = "no session for too long";
-            entry.tunnel.close(now, TunnelResult::Cleared, None, text);
-            return;
-        }
-        let interval = entry.policy.hello_interval;
-        let silent = !interval.is_zero() && now.since(entry.tunnel.last_heard()) >= interval;
-        if silent && entry.is_open() && entry.policy.data_is_life && !entry.calls.is_empty() {
+        let Some(entry) = self.tunnels.get(&id) else { return };
+        let is_open = entry.tunnel.state() == State::Established;
+        let is_asked = is_open && entry.policy.data_is_life && !entry.calls.is_empty();
+        let silence = now.since(entry.tunnel.last_heard());
+        // A message that is not answered: a HELLO, if nothing else is the matter.
+        if is_asked && silence >= QUESTION_INTERVAL && entry.tunnel.status().queued > 0 {
             self.life_due.insert(id);
         }
     }

@@ -22,7 +22,6 @@ mod strangers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use rand::SeedableRng;
@@ -98,12 +97,6 @@ struct Policy {
     follow_port: bool,
     /// What the peer sends shows that it lives.
     data_is_life: bool,
-    /// Control messages may leave our Tunnel ID out.
-    tunnel_id_zero: bool,
-    /// Silence before a HELLO; zero: none is sent.
-    hello_interval: Duration,
-    /// Time without a session; zero: for ever.
-    idle_max: Duration,
 }
 
 /// An ended call whose last packets the data plane still counts.

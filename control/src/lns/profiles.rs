@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use super::{Lns, LnsCounter, Policy};
 use crate::admin::LacRow;
-use crate::config::{AddressControl, AuthenticationProtocol, CallMode, Config, LacConfig};
-use crate::l2tp::avp::Avps;
+use crate::config::{
+    AddressControl, AuthenticationProtocol, CallMode, Config, HiddenAvps, LacConfig,
+};
+use crate::l2tp::avp::{Avps, Hide};
 use crate::l2tp::header::Header;
 use crate::l2tp::message::{self, Reject, Unassigned};
 use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult};
@@ -62,13 +64,7 @@ impl Profile {
     /// What its tunnels go by.
     pub(super) fn policy(&self) -> Policy {
         let lac = &self.config;
-        Policy {
-            follow_port: lac.follow_port,
-            data_is_life: lac.data_is_life,
-            tunnel_id_zero: lac.tunnel_id_zero,
-            hello_interval: self.tunnel.hello_interval,
-            idle_max: Duration::from_secs(lac.idle_seconds),
-        }
+        Policy { follow_port: lac.follow_port, data_is_life: lac.data_is_life }
     }
 
     fn has_room_for_tunnel(&self) -> bool {
@@ -109,12 +105,20 @@ fn tunnel_config(config: &Config, lac: &LacConfig) -> tunnel::Config {
         vendor_name: "xlns".into(),
         challenge: lac.challenges(),
         secret,
+        hide: match lac.hidden_avps {
+            HiddenAvps::Never => Hide::Never,
+            HiddenAvps::Secrets => Hide::Secrets,
+            HiddenAvps::All => Hide::All,
+        },
+        tunnel_id_zero: lac.tunnel_id_zero,
+        idle_timeout: Duration::from_secs(lac.idle_seconds),
         receive_window: l2tp.receive_window,
         retransmit_initial: Duration::from_millis(l2tp.retransmit_initial_ms),
         retransmit_max: Duration::from_millis(l2tp.retransmit_max_ms),
         retransmit_tries: l2tp.retransmit_tries,
         hello_interval: Duration::from_secs(hello_seconds),
         sessions_max: lac.sessions_per_tunnel_max.unwrap_or(l2tp.sessions_per_tunnel_max),
+        ..tunnel::Config::default()
     }
 }
 

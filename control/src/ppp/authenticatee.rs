@@ -171,7 +171,7 @@ impl Authenticatee {
                 Ok(Progress::Nothing)
             }
             chap::code::SUCCESS => run.on_success(packet),
-            chap::code::FAILURE if run.waits_for(packet.identifier) => Ok(Progress::Refused),
+            chap::code::FAILURE if run.waits_for(packet.identifier) => Ok(run.refused()),
             chap::code::FAILURE => Err(Discard::Unsolicited),
             _ => Err(Discard::Code),
         }
@@ -196,7 +196,7 @@ impl Authenticatee {
         }
         match packet.code {
             pap::code::AUTHENTICATE_ACK => Ok(run.accept()),
-            pap::code::AUTHENTICATE_NAK => Ok(Progress::Refused),
+            pap::code::AUTHENTICATE_NAK => Ok(run.refused()),
             _ => Err(Discard::Code),
         }
     }
@@ -260,6 +260,13 @@ impl Run {
         Ok(self.accept())
     }
 
+    /// Whatever the text says (RFC 1994 section 4.2): there is no other password to try.
+    fn refused(&mut self) -> Progress {
+        self.sent = 0;
+        self.repeat_at = None;
+        Progress::Refused
+    }
+
     fn accept(&mut self) -> Progress {
         self.sent = 0;
         self.repeat_at = None;
@@ -304,3 +311,6 @@ impl Exchange {
         Ok(Self { identifier, challenge: challenge.into(), value, expected })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -128,6 +128,24 @@ impl Authenticator {
         }
     }
 
+    /// LCP is open, and somebody in our place has already asked the peer: the verdict on these
+    /// credentials is awaited, and `identifier` is to be replied to.
+    pub fn start_verifying(
+        &mut self,
+        context: &Context<'_>,
+        with: Authentication,
+        identifier: u8,
+        credentials: &Credentials,
+    ) {
+        self.accepted = false;
+        self.deadline = Some(context.now + context.config.authentication_timeout);
+        self.identifier = identifier;
+        if let Proof::MsChapV2 { authenticator_challenge, .. } = &credentials.proof {
+            self.challenge = *authenticator_challenge;
+        }
+        self.verifying(with, identifier);
+    }
+
     /// LCP is open no more. The identifier lives on: it changes with each challenge.
     pub fn stop(&mut self) {
         self.stage = Stage::Idle;

@@ -18,6 +18,12 @@ pub enum Authentication {
 }
 
 impl Authentication {
+    /// Those that go over CHAP's protocol number.
+    pub const CHAP: &'static [Self] = &[Self::ChapMd5, Self::MsChapV2];
+
+    /// Those that go over PAP's protocol number.
+    pub const PAP: &'static [Self] = &[Self::Pap];
+
     /// The word that the configuration and tables use.
     pub fn name(self) -> &'static str {
         match self {
@@ -35,8 +41,7 @@ pub struct Account {
     pub name: String,
     /// The password.
     pub password: Zeroizing<String>,
-    /// What we are ready to prove it with, the most wanted first; at most
-    /// [`super::lcp::AUTHENTICATIONS_MAX`] count.
+    /// What we are ready to prove it with, the most wanted first; empty: with nothing.
     pub methods: Vec<Authentication>,
 }
 

@@ -234,6 +234,9 @@ pub enum Discard {
     /// A challenge of our own that came back.
     #[error("our own challenge came back")]
     Reflected,
+    /// It carries our own magic number.
+    #[error("our own packet came back")]
+    Looped,
     /// A code that the protocol does not have.
     #[error("unknown code")]
     Code,

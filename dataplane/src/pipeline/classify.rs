@@ -1,5 +1,6 @@
 //! Reads all headers of a frame, without any table: what it is, and where its parts are.
 
+use super::quick::{Downstream, Upstream};
 use super::{Entry, Frame};
 use crate::tables::{Guard, PortKind, Tables};
 use crate::verdict::DropReason;
@@ -108,6 +109,12 @@ impl Packet {
     }
 }
 
+/// Whether a packet with this TTL or hop limit may be forwarded by a router.
+#[inline(always)]
+pub(super) fn has_hop(hops: u8) -> bool {
+    hops > 1
+}
+
 /// Where the source address is in the header.
 const IPV4_SOURCE: usize = 12;
 const IPV6_SOURCE: usize = 8;
@@ -149,10 +156,13 @@ pub(super) enum Work {
         entry: Entry,
     },
     Data(Data),
+    /// A common shape.
+    Upstream(Upstream),
+    /// A common shape.
+    Downstream(Downstream),
 }
 
 /// Classifies a frame by its octets alone.
-#[inline(always)]
 pub(super) fn classify(tables: &Tables, frame: &Frame) -> Work {
     classified(tables, frame).unwrap_or_else(Work::Drop)
 }

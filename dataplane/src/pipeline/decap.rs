@@ -54,12 +54,10 @@ fn is_outer_right(session: &Decap, data: &Data, octets: &[u8]) -> bool {
     let ipv6 = session.flags & FLAG_OUTER_IPV6 != 0;
     let addresses = match (data.outer.source(octets), data.outer.destination(octets)) {
         (Address::V4(source), Address::V4(destination)) => {
-            !ipv6
-                && session.peer_address.first_chunk() == Some(&source)
-                && session.local_address.first_chunk() == Some(&destination)
+            !ipv6 && session.outer_addresses.starts_with([source, destination].as_flattened())
         }
         (Address::V6(source), Address::V6(destination)) => {
-            ipv6 && session.peer_address == source && session.local_address == destination
+            ipv6 && session.outer_addresses == *[source, destination].as_flattened()
         }
         _ => false,
     };

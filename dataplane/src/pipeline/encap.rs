@@ -164,7 +164,7 @@ pub(super) struct Framing {
 impl Framing {
     /// As the session's peer agreed to (RFC 1661 sections 6.5 and 6.6).
     #[inline]
-    pub(super) fn new(flags: u8, protocol: u16) -> Self {
+    pub(super) fn new(flags: u16, protocol: u16) -> Self {
         let [high, low] = protocol.to_be_bytes();
         match (flags & FLAG_SEND_ACFC != 0, flags & FLAG_SEND_PFC != 0 && high == 0) {
             (false, false) => Self::whole(protocol),
@@ -217,7 +217,16 @@ pub(super) fn inner_sum(packet: &[u8], is_ipv4: bool) -> Sum {
 fn ipv4_sum(packet: &[u8]) -> Option<Sum> {
     let (header, segment) = ipv4::Header::ref_from_prefix(packet).ok()?;
     // Options may be a source route: the pseudo-header then has another destination than the header.
-    if header.is_fragment() || header.version_ihl != ipv4::VERSION_IHL {
+    if header.version_ihl != ipv4::VERSION_IHL {
+        return None;
+    }
+    plain_ipv4_sum(header, segment)
+}
+
+/// The sum over an IPv4 packet without options, if it is one whose payload need not be read.
+#[inline(always)]
+pub(super) fn plain_ipv4_sum(header: &ipv4::Header, segment: &[u8]) -> Option<Sum> {
+    if header.is_fragment() {
         return None;
     }
     if header.protocol == ICMP {

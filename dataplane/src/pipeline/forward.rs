@@ -2,7 +2,7 @@
 
 use zerocopy::FromBytes;
 
-use super::classify::Packet;
+use super::classify::{Packet, has_hop};
 use super::{Context, NO_ROOM, Origin};
 use crate::frame::Frame;
 use crate::tables::{Adjacency, Entry};
@@ -79,7 +79,7 @@ pub(super) fn check_hops(frame: &Frame, packet: Packet, origin: Origin) -> Resul
     const IPV6_HOP_LIMIT: usize = 7;
     let place = if packet.is_ipv4() { IPV4_TTL } else { IPV6_HOP_LIMIT };
     let hops = frame.octets().get(place).copied().unwrap_or(0);
-    if hops > 1 || origin == Origin::Host { Ok(()) } else { Err(DropReason::TtlExceeded) }
+    if has_hop(hops) || origin == Origin::Host { Ok(()) } else { Err(DropReason::TtlExceeded) }
 }
 
 /// Takes the hop off; [`check_hops`] said that there is one.

@@ -10,8 +10,11 @@ mod decap;
 mod echo;
 mod encap;
 mod forward;
+mod quick;
 mod rewrite;
 mod source_check;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::sync::Arc;
 
@@ -19,6 +22,7 @@ use crate::frame::Frame;
 use crate::tables::{Entry, Guard, Tables};
 use crate::verdict::{DropReason, Verdict};
 use classify::{Address, Inner, Packet, Work};
+use quick::Shapes;
 
 /// The most frames of one call.
 pub const BATCH_MAX: usize = 64;
@@ -30,8 +34,9 @@ pub struct Pipeline {
     worker: usize,
     /// The next outer IPv4 identification.
     identification: u16,
+    shapes: Shapes,
     /// What is known of each frame of the batch.
-    work: Vec<Work>,
+    work: Box<[Work; BATCH_MAX]>,
 }
 
 /// What the steps on one frame share.
@@ -55,49 +60,60 @@ impl Pipeline {
         // Workers begin far from one another: identifications only have to differ while fragments
         // of a packet are under way.
         let identification = (worker as u16).wrapping_mul(0x9e37);
-        Self { tables, worker, identification, work: Vec::with_capacity(BATCH_MAX) }
+        let shapes = Shapes::new(&tables);
+        let work = Box::new([Work::Drop(NO_ROOM); BATCH_MAX]);
+        Self { tables, worker, identification, shapes, work }
     }
 
     /// Decides on every frame and rewrites it in place. `verdicts` is cleared and gets one verdict
     /// per frame, in order. Counts drops and session packets; the caller counts what it received
     /// and sent.
-    ///
-    /// # Panics
-    /// In debug builds with more than [`BATCH_MAX`] frames.
     pub fn process(
         &mut self,
         guard: &Guard<'_>,
         frames: &mut [Frame],
         verdicts: &mut Vec<Verdict>,
     ) {
-        debug_assert!(frames.len() <= BATCH_MAX);
+        verdicts.clear();
+        for batch in frames.chunks_mut(BATCH_MAX) {
+            self.process_batch(guard, batch, verdicts);
+        }
+    }
+
+    /// At most [`BATCH_MAX`] frames, in stages.
+    fn process_batch(
+        &mut self,
+        guard: &Guard<'_>,
+        frames: &mut [Frame],
+        verdicts: &mut Vec<Verdict>,
+    ) {
         for frame in frames.iter() {
             frame.prefetch();
         }
-        self.work.clear();
-        for frame in frames.iter() {
-            let work = classify::classify(&self.tables, frame);
-            prefetch(guard, frame, &work);
-            self.work.push(work);
+        let shapes = self.shapes;
+        for (frame, work) in frames.iter().zip(self.work.iter_mut()) {
+            if shapes.classify(frame, work).is_none() {
+                *work = classify::classify(guard.tables(), frame);
+            }
+            prefetch(guard, frame, work);
         }
-        for (frame, work) in frames.iter().zip(&mut self.work) {
+        for (frame, work) in frames.iter().zip(self.work.iter_mut()) {
             find(guard, frame, work);
         }
-        for (frame, work) in frames.iter().zip(&mut self.work) {
+        for (frame, work) in frames.iter().zip(self.work.iter_mut()) {
             resolve(guard, frame, work);
         }
-        for work in &self.work {
+        for work in &self.work[..frames.len()] {
             prefetch_subscriber(guard, work);
         }
         let mut context = Context { guard, identification: &mut self.identification };
         let shard = self.tables.shard(self.worker);
-        verdicts.clear();
-        for (frame, work) in frames.iter_mut().zip(&self.work) {
-            verdicts.push(context.act(frame, work).unwrap_or_else(|reason| {
+        verdicts.extend(frames.iter_mut().zip(self.work.iter()).map(|(frame, work)| {
+            context.act(frame, work).unwrap_or_else(|reason| {
                 shard.count_drop(reason);
                 Verdict::Drop(reason)
-            }));
-        }
+            })
+        }));
     }
 }
 
@@ -105,6 +121,11 @@ impl Pipeline {
 #[inline(always)]
 fn prefetch(guard: &Guard<'_>, frame: &Frame, work: &Work) {
     match work {
+        Work::Upstream(work) => {
+            guard.prefetch_ids(work.place);
+            guard.prefetch_route_ipv4(work.destination);
+        }
+        Work::Downstream(work) => guard.prefetch_route_ipv4(work.destination),
         Work::Drop(_) => {}
         Work::Route { packet, .. } => prefetch_route(guard, packet.destination(frame.octets())),
         Work::Data(data) => {
@@ -128,8 +149,23 @@ fn prefetch_route(guard: &Guard<'_>, destination: Address) {
 /// entry of the FIB.
 #[inline(always)]
 fn find(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
+    match work {
+        Work::Upstream(quick) => match guard.find_session(quick.place) {
+            Some(slot) => {
+                quick.place = slot;
+                guard.prefetch_decap(slot);
+                quick.route = guard.begin_route_ipv4(quick.destination);
+            }
+            None => look_closer(guard, frame, work),
+        },
+        Work::Downstream(quick) => quick.route = guard.begin_route_ipv4(quick.destination),
+        Work::Drop(_) => {}
+        Work::Route { .. } | Work::Data(_) => find_generally(guard, frame, work),
+    }
+}
+
+fn find_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     let packet = match work {
-        Work::Drop(_) => return,
         Work::Route { packet, .. } => packet,
         Work::Data(data) => {
             let Some(slot) = guard.find_session(data.key) else {
@@ -142,17 +178,47 @@ fn find(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
             let Inner::Ip(packet) = &data.inner else { return };
             packet
         }
+        Work::Drop(_) | Work::Upstream(_) | Work::Downstream(_) => return,
     };
     if let Address::V4(destination) = packet.destination(frame.octets()) {
-        guard.prefetch_route_ipv4_end(destination);
+        guard.begin_route_ipv4(destination);
     }
 }
 
-/// Looks the destination up, and asks for the second line of the session that it leads to.
+/// Begins again the general way with a frame whose shape promised too much.
+#[cold]
+fn look_closer(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
+    *work = classify::classify(guard.tables(), frame);
+    find_generally(guard, frame, work);
+}
+
+/// Looks the destination up, and asks for what the last stage reads: counters upstream, and the
+/// second line of the session that a destination leads to.
 #[inline(always)]
 fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
+    match work {
+        Work::Upstream(quick) => {
+            guard.prefetch_counters(guard.decap_index(quick.place));
+            quick.route = guard.end_route_ipv4(quick.route, quick.destination);
+            if Entry::neighbor(quick.route).is_some() {
+                return;
+            }
+            look_closer(guard, frame, work);
+        }
+        Work::Downstream(quick) => {
+            quick.route = guard.end_route_ipv4(quick.route, quick.destination);
+            if let Some(slot) = Entry::session(quick.route) {
+                return guard.prefetch_encap(slot);
+            }
+            look_closer(guard, frame, work);
+        }
+        Work::Drop(_) | Work::Route { .. } | Work::Data(_) => {}
+    }
+    resolve_generally(guard, frame, work);
+}
+
+fn resolve_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     let entry = match work {
-        Work::Drop(_) => return,
         Work::Route { packet, entry, .. } => {
             *entry = packet.destination(frame.octets()).route(guard);
             *entry
@@ -163,6 +229,7 @@ fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
             data.entry = packet.destination(frame.octets()).route(guard);
             data.entry
         }
+        Work::Drop(_) | Work::Upstream(_) | Work::Downstream(_) => return,
     };
     if let Entry::Session(slot) = entry {
         guard.prefetch_encap(slot);
@@ -170,26 +237,53 @@ fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
 }
 
 /// Asks for the counters of the session that a packet leads to.
-#[inline]
+#[inline(always)]
 fn prefetch_subscriber(guard: &Guard<'_>, work: &Work) {
-    let (Work::Route { entry, .. } | Work::Data(classify::Data { entry, .. })) = work else {
-        return;
+    let slot = match work {
+        Work::Downstream(quick) => Entry::session(quick.route),
+        Work::Route { entry: Entry::Session(slot), .. }
+        | Work::Data(classify::Data { entry: Entry::Session(slot), .. }) => Some(*slot),
+        _ => None,
     };
-    if let Entry::Session(slot) = *entry {
+    if let Some(slot) = slot {
         guard.prefetch_counters(guard.encap_index(slot));
     }
 }
 
 impl Context<'_> {
     /// Does what was found out.
-    #[inline]
+    #[inline(always)]
     fn act(&mut self, frame: &mut Frame, work: &Work) -> Result<Verdict, DropReason> {
+        let done = match work {
+            Work::Upstream(quick) => self.quick_upstream(frame, quick),
+            Work::Downstream(quick) => self.quick_downstream(frame, quick),
+            Work::Drop(reason) => return Err(*reason),
+            Work::Route { .. } | Work::Data(_) => return self.act_generally(frame, work),
+        };
+        match done {
+            Some(verdict) => Ok(verdict),
+            None => self.act_after_all(frame),
+        }
+    }
+
+    /// What the quick way does not take after all.
+    #[cold]
+    fn act_after_all(&mut self, frame: &mut Frame) -> Result<Verdict, DropReason> {
+        let mut work = Work::Drop(NO_ROOM);
+        look_closer(self.guard, frame, &mut work);
+        resolve_generally(self.guard, frame, &mut work);
+        self.act_generally(frame, &work)
+    }
+
+    fn act_generally(&mut self, frame: &mut Frame, work: &Work) -> Result<Verdict, DropReason> {
         match work {
-            Work::Drop(reason) => Err(*reason),
             Work::Data(data) => self.decap(frame, data),
             Work::Route { packet, unless_endpoint, entry } => {
                 self.route(frame, *packet, *unless_endpoint, *entry)
             }
+            Work::Drop(reason) => Err(*reason),
+            // The general classification gives neither.
+            Work::Upstream(_) | Work::Downstream(_) => Err(NO_ROOM),
         }
     }
 

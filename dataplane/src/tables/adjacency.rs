@@ -23,24 +23,24 @@ pub struct Adjacency {
     pub mac: [u8; 6],
 }
 
-/// What workers read: MAC in the low 48 bits, port above, the top bit set where both are known.
+/// What workers read, octet by octet in the order of memory: MAC, port, 1 where both are known.
 #[derive(Debug)]
 pub(crate) struct Adjacencies(Arena<AtomicU64>);
 
-const COMPLETE: u64 = 1 << 63;
+const COMPLETE: u8 = 1;
 
 impl Adjacencies {
     /// The next hop; `None` while its link-layer address is not known.
     #[inline]
     pub(crate) fn lookup(&self, index: u32) -> Option<Adjacency> {
         let word = self.0.get(index as usize)?.load(Ordering::Acquire);
-        let [_, port, mac @ ..] = word.to_be_bytes();
-        (word & COMPLETE != 0).then_some(Adjacency { port: PortId(port.into()), mac })
+        let [mac @ .., port, complete] = word.to_ne_bytes();
+        (complete == COMPLETE).then_some(Adjacency { port: PortId(port.into()), mac })
     }
 
     fn set(&self, index: u32, adjacency: Option<Adjacency>) {
         let word = adjacency.map_or(0, |Adjacency { port, mac: [a, b, c, d, e, f] }| {
-            COMPLETE | u64::from_be_bytes([0, port.0 as u8, a, b, c, d, e, f])
+            u64::from_ne_bytes([a, b, c, d, e, f, port.0 as u8, COMPLETE])
         });
         self.0[index as usize].store(word, Ordering::Release);
     }

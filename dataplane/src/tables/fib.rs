@@ -36,6 +36,10 @@ pub enum Entry {
 const TAG_SHIFT: u32 = 28;
 const INDEX_MASK: u32 = (1 << TAG_SHIFT) - 1;
 
+/// Tags of the entries that packets are forwarded by.
+const NEIGHBOR: u32 = 1;
+const SESSION: u32 = 2;
+
 /// The largest index that an entry holds.
 pub(crate) const INDEX_MAX: u32 = INDEX_MASK;
 
@@ -44,8 +48,8 @@ impl Entry {
     pub(crate) fn encode(self) -> u32 {
         let (tag, index) = match self {
             Self::NoRoute => (0, 0),
-            Self::Neighbor(index) => (1, index),
-            Self::Session(slot) => (2, slot),
+            Self::Neighbor(index) => (NEIGHBOR, index),
+            Self::Session(slot) => (SESSION, slot),
             Self::Local { endpoint } => (3, endpoint.into()),
             Self::Glean => (4, 0),
             Self::Unreachable => (5, 0),
@@ -54,13 +58,25 @@ impl Entry {
         tag << TAG_SHIFT | index
     }
 
+    /// The index of [`Self::Neighbor`], if the value is one.
+    #[inline(always)]
+    pub(crate) fn neighbor(value: u32) -> Option<u32> {
+        if value >> TAG_SHIFT == NEIGHBOR { Some(value & INDEX_MASK) } else { None }
+    }
+
+    /// The slot of [`Self::Session`], if the value is one.
+    #[inline(always)]
+    pub(crate) fn session(value: u32) -> Option<u32> {
+        if value >> TAG_SHIFT == SESSION { Some(value & INDEX_MASK) } else { None }
+    }
+
     /// The entry of a value.
     #[inline]
     pub(crate) fn decode(value: u32) -> Self {
         let index = value & INDEX_MASK;
         match value >> TAG_SHIFT {
-            1 => Self::Neighbor(index),
-            2 => Self::Session(index),
+            NEIGHBOR => Self::Neighbor(index),
+            SESSION => Self::Session(index),
             3 => Self::Local { endpoint: index != 0 },
             4 => Self::Glean,
             5 => Self::Unreachable,
@@ -228,6 +244,10 @@ mod tests {
         for entry in entries {
             assert_eq!(Entry::decode(entry.encode()), entry);
             assert_eq!(entry.encode() == 0, entry == Entry::NoRoute);
+            let neighbor = Entry::neighbor(entry.encode()).map(Entry::Neighbor);
+            let session = Entry::session(entry.encode()).map(Entry::Session);
+            assert_eq!(neighbor, matches!(entry, Entry::Neighbor(_)).then_some(entry));
+            assert_eq!(session, matches!(entry, Entry::Session(_)).then_some(entry));
         }
     }
 

@@ -21,7 +21,7 @@ const MULTIPLIER: u32 = 0x9e37_79b9;
 /// The map. A word holds the key in its high half and the slot plus one in its low half; 0 is empty.
 #[derive(Debug)]
 pub(crate) struct IdMap {
-    lines: Arena<AtomicU64>,
+    lines: Arena<[AtomicU64; LINE_WORDS]>,
     /// Number of lines less one; their number is a power of two.
     mask: usize,
     shift: u32,
@@ -32,7 +32,7 @@ impl IdMap {
     pub(crate) fn new(entries: u32) -> io::Result<Self> {
         let lines = (entries as usize * 3 / 2 / ENTRIES + 1).next_power_of_two().max(2);
         Ok(Self {
-            lines: Arena::new(lines * LINE_WORDS)?,
+            lines: Arena::new(lines)?,
             mask: lines - 1,
             shift: u32::BITS - lines.trailing_zeros(),
         })
@@ -44,14 +44,14 @@ impl IdMap {
     }
 
     #[inline]
-    fn line(&self, line: usize) -> &[AtomicU64] {
-        &self.lines[line * LINE_WORDS..(line + 1) * LINE_WORDS]
+    fn line(&self, line: usize) -> &[AtomicU64; LINE_WORDS] {
+        &self.lines[line]
     }
 
     /// Asks the CPU for the line of `key`.
     #[inline]
     pub(crate) fn prefetch(&self, key: u32) {
-        self.lines.prefetch(self.home(key) * LINE_WORDS);
+        self.lines.prefetch(self.home(key));
     }
 
     /// The slot of `key`.
@@ -61,17 +61,17 @@ impl IdMap {
         // Bounded, were there an entry that went on at every line.
         for _ in 0..=self.mask {
             let line = self.line(at);
-            // All entries, without a branch that nobody could predict: at most one matches, and an
-            // empty one that seems to match 0 adds nothing.
-            let mut found = 0;
+            // All entries, without a branch that nobody could predict: without the key, the one that
+            // matches is a slot plus one, and all others are larger. An empty one that seems to
+            // match 0 is 0.
+            let wanted = u64::from(key) << 32;
+            let mut found = u64::MAX;
             for word in &line[..ENTRIES] {
                 // Acquire: the slot was written before it was published here.
-                let word = word.load(Ordering::Acquire);
-                let matches = (word >> 32) as u32 == key;
-                found |= word & u64::from(matches).wrapping_neg();
+                found = found.min(word.load(Ordering::Acquire) ^ wanted);
             }
-            if found != 0 {
-                return Some(found as u32 - 1);
+            if let Some(slot) = u32::try_from(found).ok().and_then(|found| found.checked_sub(1)) {
+                return Some(slot);
             }
             if line[ENTRIES].load(Ordering::Acquire) == 0 {
                 return None;
@@ -153,7 +153,7 @@ mod tests {
                 map.replace(*key, None);
             }
             // No entry and no count is left over.
-            prop_assert!(map.lines.iter().all(|word| word.load(Ordering::Relaxed) == 0));
+            prop_assert!(map.lines.iter().flatten().all(|word| word.load(Ordering::Relaxed) == 0));
         }
     }
 

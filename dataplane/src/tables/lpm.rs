@@ -100,26 +100,32 @@ impl Lpm {
         self.root.prefetch(key.root());
     }
 
-    /// Asks the CPU for the second entry, if the first leads to one.
-    #[inline]
-    pub(crate) fn prefetch_group(&self, key: impl Key) {
+    /// The root's entry; asks the CPU for the second one, if it leads there.
+    #[inline(always)]
+    pub(crate) fn begin(&self, key: impl Key) -> u32 {
+        // Acquire: a group, and what a value leads to, were written before they were published.
         let entry = self.root[key.root()].load(Ordering::Acquire);
         if entry & CHILD != 0 {
             self.groups.prefetch(group_start(entry) + key.octet(0));
         }
+        entry
     }
 
-    /// The value of the longest prefix that matches; 0: none.
-    #[inline]
-    pub(crate) fn lookup<K: Key>(&self, key: K) -> u32 {
-        // Acquire: a group, and what a value leads to, were written before they were published.
-        let mut entry = self.root[key.root()].load(Ordering::Acquire);
+    /// The value of the longest prefix that matches, from the root's entry on; 0: none.
+    #[inline(always)]
+    pub(crate) fn end<K: Key>(&self, mut entry: u32, key: K) -> u32 {
         let mut level = 0;
         while entry & CHILD != 0 {
             entry = self.groups[group_start(entry) + key.octet(level)].load(Ordering::Acquire);
             level += 1;
         }
         if entry == 0 { self.default.load(Ordering::Acquire) } else { entry }
+    }
+
+    /// The value of the longest prefix that matches; 0: none.
+    #[inline]
+    pub(crate) fn lookup<K: Key>(&self, key: K) -> u32 {
+        self.end(self.root[key.root()].load(Ordering::Acquire), key)
     }
 }
 

@@ -27,6 +27,7 @@ pub use fib::Entry;
 pub(crate) use session::ipv6_front;
 pub use session::{
     Decap, Encap, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC,
+    FLAG_SPECIAL, Sender,
 };
 pub use writer::Writer;
 
@@ -197,7 +198,7 @@ impl Reader {
     #[inline]
     pub fn guard(&mut self) -> Guard<'_> {
         self.announcer.announce(&self.tables.epochs);
-        Guard { tables: &self.tables, worker: self.worker }
+        Guard { tables: &self.tables, counters: &self.tables.session_shards[self.worker] }
     }
 
     /// Takes the worker out of account while it sleeps; [`Reader::guard`] brings it back.
@@ -218,7 +219,8 @@ impl Drop for Reader {
 #[derive(Debug)]
 pub struct Guard<'a> {
     tables: &'a Tables,
-    worker: usize,
+    /// The worker's own.
+    counters: &'a Arena<SessionShard>,
 }
 
 impl Guard<'_> {
@@ -264,6 +266,18 @@ impl Guard<'_> {
         self.tables.sessions.encap_index(slot)
     }
 
+    /// Whether a packet is one of the session's without a closer look, and the session's index.
+    #[inline(always)]
+    pub(crate) fn is_from(&self, slot: u32, packet: Sender) -> (bool, u32) {
+        self.tables.sessions.is_from(slot, packet)
+    }
+
+    /// [`Encap`] as it lies in memory.
+    #[inline(always)]
+    pub(crate) fn encap_words(&self, slot: u32) -> [u64; 8] {
+        self.tables.sessions.encap_words(slot)
+    }
+
     /// Asks the CPU for what [`Guard::encap`] will read.
     #[inline]
     pub fn prefetch_encap(&self, slot: u32) {
@@ -282,10 +296,17 @@ impl Guard<'_> {
         self.tables.fib4.prefetch_root(u32::from_be_bytes(destination));
     }
 
-    /// Asks the CPU for the second thing that [`Guard::route_ipv4`] will read.
-    #[inline]
-    pub fn prefetch_route_ipv4_end(&self, destination: [u8; 4]) {
-        self.tables.fib4.prefetch_group(u32::from_be_bytes(destination));
+    /// The first step of [`Guard::route_ipv4`]; asks the CPU for what the second one will read.
+    #[inline(always)]
+    pub(crate) fn begin_route_ipv4(&self, destination: [u8; 4]) -> u32 {
+        self.tables.fib4.begin(u32::from_be_bytes(destination))
+    }
+
+    /// The second step of [`Guard::route_ipv4`], from the result of the first one: an entry for
+    /// [`Entry::decode`].
+    #[inline(always)]
+    pub(crate) fn end_route_ipv4(&self, begun: u32, destination: [u8; 4]) -> u32 {
+        self.tables.fib4.end(begun, u32::from_be_bytes(destination))
     }
 
     /// What the destination resolves to.
@@ -309,8 +330,13 @@ impl Guard<'_> {
     /// What a path resolves to.
     #[inline]
     pub fn path(&self, path: u32) -> Entry {
-        let value = self.tables.paths.get(path as usize).map(|path| path.load(Ordering::Acquire));
-        Entry::decode(value.unwrap_or(0))
+        Entry::decode(self.tables.paths[path as usize].load(Ordering::Acquire))
+    }
+
+    /// The adjacency that a path leads to, if it does.
+    #[inline(always)]
+    pub(crate) fn neighbor_of_path(&self, path: u32) -> Option<u32> {
+        Entry::neighbor(self.tables.paths[path as usize].load(Ordering::Acquire))
     }
 
     /// The next hop; `None` while its link-layer address is not known.
@@ -322,12 +348,12 @@ impl Guard<'_> {
     /// Asks the CPU for the counters of a session.
     #[inline]
     pub fn prefetch_counters(&self, index: u32) {
-        self.tables.session_shards[self.worker].prefetch(index as usize);
+        self.counters.prefetch(index as usize);
     }
 
     /// This worker's counters of the session with this index.
     #[inline]
     pub fn counters(&self, index: u32) -> &SessionShard {
-        &self.tables.session_shards[self.worker][index as usize]
+        &self.counters[index as usize]
     }
 }

@@ -4,9 +4,9 @@
 //! session goes to another slot. What lasts for the session's life, its counters, is named by the
 //! session's index.
 
-use std::io;
+use std::io::{self, Write};
 use std::mem::offset_of;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use zerocopy::network_endian::{U16, U32};
@@ -18,15 +18,17 @@ use crate::wire::checksum::{Sum, pseudo_ipv4, pseudo_ipv6};
 use crate::wire::{ipv4, ipv6, l2tp, udp};
 
 /// The outer addresses are IPv6.
-pub const FLAG_OUTER_IPV6: u8 = 1;
+pub const FLAG_OUTER_IPV6: u16 = 1;
 /// The subscriber has an IPv4 prefix.
-pub const FLAG_IPV4: u8 = 2;
+pub const FLAG_IPV4: u16 = 2;
 /// The subscriber has an IPv6 prefix.
-pub const FLAG_IPV6: u8 = 4;
+pub const FLAG_IPV6: u16 = 4;
 /// FF 03 is left out when sending.
-pub const FLAG_SEND_ACFC: u8 = 8;
+pub const FLAG_SEND_ACFC: u16 = 8;
 /// The protocol is sent in one octet.
-pub const FLAG_SEND_PFC: u8 = 16;
+pub const FLAG_SEND_PFC: u16 = 16;
+/// Some option asks for more than the quick path does: each packet goes the general way.
+pub const FLAG_SPECIAL: u16 = 1 << 15;
 
 /// TTL and hop limit of outer packets.
 const OUTER_HOPS: u8 = 64;
@@ -35,30 +37,29 @@ const OUTER_HOPS: u8 = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Decap {
-    /// The peer's outer address; IPv4 in the first four octets.
-    pub peer_address: [u8; 16],
-    /// Our outer address, likewise.
-    pub local_address: [u8; 16],
-    /// The peer's UDP port.
-    pub peer_port: U16,
-    /// Our UDP port.
-    pub local_port: U16,
+    /// Source and destination of packets from the peer, as in their header: its address and ours,
+    /// zeroes behind those of IPv4.
+    pub outer_addresses: [u8; 32],
     /// The subscriber's only IPv4 address, for a quick source check; 0.0.0.0: look into the FIB.
     pub inner_ipv4: [u8; 4],
-    /// Our magic number, 0 where none was agreed.
-    pub magic: U32,
-    /// Our address on the link, the source of ICMP errors.
-    pub gateway: [u8; 4],
+    /// The peer's UDP port.
+    pub peer_port: U16,
+    /// `FLAG_*`.
+    pub flags: u16,
     /// Names the counters.
     pub index: u32,
     /// Names the path to the peer.
     pub path: u32,
     /// Tunnel ID and session ID of ours.
     pub key: u32,
-    /// `FLAG_*`.
-    pub flags: u8,
+    /// Our magic number, 0 where none was agreed.
+    pub magic: U32,
+    /// Our address on the link, the source of ICMP errors.
+    pub gateway: [u8; 4],
+    /// Our UDP port.
+    pub local_port: U16,
     /// Zero.
-    pub spare: [u8; 3],
+    pub spare: [u8; 2],
 }
 
 /// Octets of a template at most: UDP and L2TP header behind the addresses of IPv6.
@@ -74,9 +75,7 @@ pub struct Encap {
     /// Outer header, UDP and L2TP; lengths, identification and checksums are zero.
     pub template: [u8; TEMPLATE_BYTES_MAX],
     /// `FLAG_*`.
-    pub flags: u8,
-    /// Zero.
-    pub spare: u8,
+    pub flags: u16,
     /// Names the counters.
     pub index: u32,
     /// Names the path to the peer.
@@ -95,68 +94,119 @@ const LINE_WORDS: usize = 8;
 const _: () = assert!(size_of::<Decap>() == LINE_WORDS * 8);
 const _: () = assert!(size_of::<Encap>() == LINE_WORDS * 8);
 
+/// A cache line.
+type Line = [AtomicU64; LINE_WORDS];
+
+/// Words of a first line.
+const ADDRESSES: usize = offset_of!(Decap, outer_addresses) / 8;
+const SOURCE: usize = offset_of!(Decap, inner_ipv4) / 8;
+
+/// What tells at once that a packet from the subscriber is good, where both tunnel and subscriber
+/// use IPv4: of the session, or as a packet has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sender {
+    /// Outer source and destination address, in the order of memory.
+    pub addresses: u64,
+    /// Inner source address, UDP source port and the flags that matter.
+    pub source: u64,
+}
+
+/// The flags that matter to [`Sender`], in their places.
+const SENDER_MASK: u64 =
+    sender_source([0xff; 4], [0xff; 2], FLAG_OUTER_IPV6 | FLAG_IPV4 | FLAG_SPECIAL);
+
+const fn sender_source([a, b, c, d]: [u8; 4], [e, f]: [u8; 2], flags: u16) -> u64 {
+    let [g, h] = flags.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+impl Sender {
+    /// Of a packet: outer addresses, UDP source port and inner source address.
+    #[inline(always)]
+    pub fn new(addresses: [u8; 8], port: U16, source: [u8; 4]) -> Self {
+        Self {
+            addresses: u64::from_ne_bytes(addresses),
+            source: sender_source(source, port.to_bytes(), FLAG_IPV4),
+        }
+    }
+}
+
 /// The slots.
 #[derive(Debug)]
-pub(crate) struct Sessions(Arena<AtomicU64>);
+pub(crate) struct Sessions(Arena<[Line; 2]>);
 
 impl Sessions {
     pub(crate) fn new(slots: u32) -> io::Result<Self> {
-        Ok(Self(Arena::new(slots as usize * 2 * LINE_WORDS)?))
+        Ok(Self(Arena::new(slots as usize)?))
     }
 
-    #[inline]
-    fn line(&self, slot: u32, half: usize) -> &[AtomicU64] {
-        let start = (slot as usize * 2 + half) * LINE_WORDS;
-        &self.0[start..start + LINE_WORDS]
-    }
-
-    #[inline]
-    fn load(&self, slot: u32, half: usize) -> [u64; LINE_WORDS] {
-        let line = self.line(slot, half);
+    #[inline(always)]
+    fn load(line: &Line) -> [u64; LINE_WORDS] {
         // The slot's number was loaded with acquire ordering: its words are there.
-        std::array::from_fn(|word| line[word].load(Ordering::Relaxed))
+        line.each_ref().map(|word| word.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn lines(&self, slot: u32) -> &[Line; 2] {
+        &self.0[slot as usize]
     }
 
     /// Asks the CPU for the first line.
     #[inline]
     pub(crate) fn prefetch_decap(&self, slot: u32) {
-        self.0.prefetch(slot as usize * 2 * LINE_WORDS);
+        self.0.prefetch(slot as usize);
     }
 
     /// Asks the CPU for the second line.
     #[inline]
     pub(crate) fn prefetch_encap(&self, slot: u32) {
-        self.0.prefetch((slot as usize * 2 + 1) * LINE_WORDS);
+        self.0.prefetch_at(slot as usize, size_of::<Line>());
     }
 
     /// The first line.
     #[inline]
     pub(crate) fn decap(&self, slot: u32) -> Decap {
-        transmute!(self.load(slot, 0))
+        transmute!(Self::load(&self.lines(slot)[0]))
     }
 
     /// The second line.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn encap(&self, slot: u32) -> Encap {
-        transmute!(self.load(slot, 1))
+        transmute!(Self::load(&self.lines(slot)[1]))
+    }
+
+    /// The second line as it lies in memory.
+    #[inline(always)]
+    pub(crate) fn encap_words(&self, slot: u32) -> [u64; LINE_WORDS] {
+        Self::load(&self.lines(slot)[1])
+    }
+
+    /// Whether a packet is one of the session's without a closer look, and the session's index.
+    #[inline(always)]
+    pub(crate) fn is_from(&self, slot: u32, packet: Sender) -> (bool, u32) {
+        let line = &self.lines(slot)[0];
+        let addresses = line[ADDRESSES].load(Ordering::Relaxed);
+        let source = line[SOURCE].load(Ordering::Relaxed);
+        let same = addresses == packet.addresses && (source ^ packet.source) & SENDER_MASK == 0;
+        (same, Self::half_word(line, offset_of!(Decap, index)))
     }
 
     /// The index in the first line, one word of it read.
     #[inline]
     pub(crate) fn decap_index(&self, slot: u32) -> u32 {
-        self.half_word(slot, 0, offset_of!(Decap, index))
+        Self::half_word(&self.lines(slot)[0], offset_of!(Decap, index))
     }
 
     /// The index in the second line, one word of it read.
     #[inline]
     pub(crate) fn encap_index(&self, slot: u32) -> u32 {
-        self.half_word(slot, 1, offset_of!(Encap, index))
+        Self::half_word(&self.lines(slot)[1], offset_of!(Encap, index))
     }
 
     /// The number at this offset of a line.
-    #[inline]
-    fn half_word(&self, slot: u32, half: usize, offset: usize) -> u32 {
-        let word = self.line(slot, half)[offset / 8].load(Ordering::Relaxed);
+    #[inline(always)]
+    fn half_word(line: &Line, offset: usize) -> u32 {
+        let word = line[offset / 8].load(Ordering::Relaxed);
         let halves: [u32; 2] = transmute!(word);
         halves[offset % 8 / 4]
     }
@@ -164,8 +214,8 @@ impl Sessions {
     /// Writer: fills a slot that nobody can reach.
     pub(crate) fn write(&self, slot: u32, decap: Decap, encap: Encap) {
         let halves: [[u64; LINE_WORDS]; 2] = [transmute!(decap), transmute!(encap)];
-        for (half, words) in halves.into_iter().enumerate() {
-            for (place, word) in self.line(slot, half).iter().zip(words) {
+        for (line, words) in self.lines(slot).iter().zip(halves) {
+            for (place, word) in line.iter().zip(words) {
                 place.store(word, Ordering::Relaxed);
             }
         }
@@ -194,25 +244,24 @@ pub(crate) fn lines(session: &api::Session, index: u32, path: u32) -> (Decap, En
         _ => [0; 4],
     };
     let decap = Decap {
-        peer_address: padded(session.peer),
-        local_address: padded(session.local),
-        peer_port: U16::new(session.peer.port()),
-        local_port: U16::new(session.local.port()),
+        outer_addresses: outer_addresses(session),
         inner_ipv4,
-        magic: U32::new(session.magic),
-        gateway: session.gateway.map_or([0; 4], |gateway| gateway.octets()),
+        peer_port: U16::new(session.peer.port()),
+        flags,
         index,
         path,
         key: pack(session.key),
-        flags,
-        spare: [0; 3],
+        magic: U32::new(session.magic),
+        gateway: session.gateway.map_or([0; 4], |gateway| gateway.octets()),
+        local_port: U16::new(session.local.port()),
+        spare: [0; 2],
     };
     (decap, encap(session, index, path, flags))
 }
 
-fn flags(session: &api::Session) -> u8 {
+fn flags(session: &api::Session) -> u16 {
     let mut flags = 0;
-    let mut set = |condition: bool, flag: u8| flags |= if condition { flag } else { 0 };
+    let mut set = |condition: bool, flag: u16| flags |= if condition { flag } else { 0 };
     set(session.peer.is_ipv6(), FLAG_OUTER_IPV6);
     set(session.prefixes.iter().any(|prefix| prefix.addr().is_ipv4()), FLAG_IPV4);
     set(session.prefixes.iter().any(|prefix| prefix.addr().is_ipv6()), FLAG_IPV6);
@@ -221,17 +270,21 @@ fn flags(session: &api::Session) -> u8 {
     flags
 }
 
-fn padded(address: SocketAddr) -> [u8; 16] {
-    match address.ip() {
-        IpAddr::V4(address) => {
-            let [a, b, c, d] = address.octets();
-            [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-        }
-        IpAddr::V6(address) => address.octets(),
+fn outer_addresses(session: &api::Session) -> [u8; 32] {
+    let mut octets = [0; 32];
+    let mut place = octets.as_mut_slice();
+    for address in [session.peer.ip(), session.local.ip()] {
+        // Both are of one family, by the writer's check: sixteen octets twice at most.
+        let written = match address {
+            IpAddr::V4(address) => place.write_all(&address.octets()),
+            IpAddr::V6(address) => place.write_all(&address.octets()),
+        };
+        debug_assert!(written.is_ok());
     }
+    octets
 }
 
-fn encap(session: &api::Session, index: u32, path: u32, flags: u8) -> Encap {
+fn encap(session: &api::Session, index: u32, path: u32, flags: u16) -> Encap {
     let udp = udp::Header {
         source: U16::new(session.local.port()),
         destination: U16::new(session.peer.port()),
@@ -279,7 +332,6 @@ fn encap(session: &api::Session, index: u32, path: u32, flags: u8) -> Encap {
     Encap {
         template,
         flags,
-        spare: 0,
         index,
         path,
         peer_mru: session.peer_mru,

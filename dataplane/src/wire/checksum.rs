@@ -73,10 +73,24 @@ impl Sum {
     /// Folded to 16 bits, to go on from later.
     #[inline]
     pub fn seed(self) -> u16 {
-        let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        ((sum & 0xffff) + (sum >> 16)) as u16
+        // The halves added to one another the other way round as well: the carry of the lower ones
+        // comes into the upper ones.
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+    }
+
+    /// The sum over an IPv4 header without options.
+    #[inline(always)]
+    pub fn ipv4_header(octets: &[u8; 20]) -> Self {
+        let [a @ .., _, _, _, _] = octets;
+        let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, last @ ..] = octets;
+        let words = u128::from_ne_bytes(*a);
+        // In memory order: whichever half is the first one.
+        let (sum, carry) = (words as u64).overflowing_add((words >> 64) as u64);
+        let last = u64::from(u32::from_ne_bytes(*last)) + u64::from(carry);
+        let (sum, carry) = sum.overflowing_add(last);
+        // Never both all ones and a carry: the second carry leaves at most 2^32.
+        Self((sum >> 32) + (sum & 0xffff_ffff) + u64::from(carry))
     }
 
     /// The field's value: folded and complemented.
@@ -132,6 +146,14 @@ mod tests {
         #[test]
         fn sums_like_the_definition(octets: Vec<u8>) {
             prop_assert_eq!(Sum::default().octets(&octets).checksum().get(), naive(&octets));
+        }
+
+        #[test]
+        fn headers_sum_like_octets(octets: [u8; 20], ones in 0usize..21) {
+            let mut octets = octets;
+            octets[..ones].fill(0xff);
+            prop_assert_eq!(
+                Sum::ipv4_header(&octets).seed(), Sum::default().octets(&octets).seed());
         }
 
         #[test]

@@ -18,7 +18,7 @@ pub const FLAG_OFFSET: u16 = 0x0200;
 pub const FLAG_PRIORITY: u16 = 0x0100;
 
 /// The version of RFC 2661.
-const VERSION: u16 = 2;
+pub const VERSION: u16 = 2;
 const VERSION_MASK: u16 = 0x000f;
 
 /// The shortest data header: what we send.

@@ -40,7 +40,8 @@ pub struct Call {
     /// When it was to be placed.
     due: Duration,
     restarts: u32,
-    subscriber: Subscriber,
+    /// Behind it.
+    pub subscriber: Subscriber,
 }
 
 /// A call in a list that may have ended since.
@@ -133,6 +134,7 @@ impl Emulator {
         self.send_packets(index);
         match progress {
             Progress::None => {}
+            Progress::Echo => self.outcome.echoes_answered += 1,
             Progress::Open => self.on_open(now, index),
             Progress::Failed(why) => {
                 self.hang_up(index, Some(why));
@@ -218,7 +220,7 @@ impl Emulator {
     }
 
     /// Sends what a subscriber has just said.
-    fn send_packets(&mut self, index: usize) {
+    pub(super) fn send_packets(&mut self, index: usize) {
         let Some(call) = self.calls.get(index) else { return };
         let Some(tunnel) = self.tunnels.get(call.tunnel) else { return };
         for (protocol, packet) in self.packets.drain(..) {

@@ -8,7 +8,7 @@ use super::call::CallRef;
 use super::subscriber::Account;
 use super::tunnel::State;
 use super::wire::{ControlMessage, attribute, message};
-use super::{CLEAR_TUNNEL, Emulator, FRAMING, PROTOCOL, RECEIVE_WINDOW, Stage};
+use super::{CLEAR_TUNNEL, Emulator, FRAMING, KeepAlive, PROTOCOL, RECEIVE_WINDOW, Stage};
 
 /// Calls placed in one step, so that what comes in between is looked at.
 const PLACED_PER_STEP_MAX: u32 = 64;
@@ -53,6 +53,8 @@ pub struct Plan {
     /// A tunnel is opened only once the call of the one before is up, and has one call, whose
     /// set-up time runs from its SCCRQ.
     pub one_by_one: bool,
+    /// Signs of life while calls are held.
+    pub keep_alive: Option<KeepAlive>,
 }
 
 /// How far the load is.
@@ -91,6 +93,7 @@ impl Emulator {
             Stage::Calls => {
                 self.end_held(now);
                 self.place_calls(now);
+                self.keep_alive(now);
                 self.look_for_end(now);
             }
             Stage::End => self.end_all(now),

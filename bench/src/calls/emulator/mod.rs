@@ -11,6 +11,7 @@ pub mod subscriber;
 pub(super) mod wire;
 
 mod call;
+mod keepalive;
 mod load;
 mod outcome;
 mod sockets;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use xlns_control::l2tp::header;
 
+pub use keepalive::KeepAlive;
 pub use load::Plan;
 pub use outcome::Outcome;
 
@@ -81,6 +83,7 @@ pub struct Emulator {
     calls: Vec<Call>,
     free: Vec<usize>,
     load: Load,
+    rounds: keepalive::Rounds,
     outcome: Outcome,
     datagrams: VecDeque<Datagram>,
     packets: Vec<subscriber::Packet>,
@@ -103,6 +106,7 @@ impl Emulator {
             calls: Vec::new(),
             free: Vec::new(),
             load: Load::default(),
+            rounds: keepalive::Rounds::default(),
             outcome: Outcome::default(),
             datagrams: VecDeque::new(),
             packets: Vec::new(),

@@ -33,6 +33,10 @@ pub struct Outcome {
     pub retransmissions_control: u64,
     /// See `retransmissions_control`.
     pub retransmissions_ppp: u64,
+    /// Echo-Requests of sessions that were up, and their answers.
+    pub echoes_sent: u64,
+    /// See `echoes_sent`.
+    pub echoes_answered: u64,
     /// Calls that came up in each second of the run.
     pub opened_in_second: Vec<u32>,
     setup_micros: Histogram<u64>,
@@ -55,6 +59,8 @@ impl Default for Outcome {
             last_opened: Duration::ZERO,
             retransmissions_control: 0,
             retransmissions_ppp: 0,
+            echoes_sent: 0,
+            echoes_answered: 0,
             opened_in_second: Vec::new(),
             setup_micros,
         }

@@ -61,6 +61,8 @@ const MRU_BYTES: u16 = 1452;
 pub enum Progress {
     /// Nothing to tell.
     None,
+    /// An echo was answered.
+    Echo,
     /// IPCP is open on both sides.
     Open,
     /// It will not come up.
@@ -134,6 +136,12 @@ impl Subscriber {
         }
     }
 
+    /// Asks whether the other side is there.
+    pub fn echo(&mut self, out: &mut Vec<Packet>) {
+        // Not that of a request of ours: an answer to either must not be taken for the other's.
+        out.push((LCP, wire::ppp(code::ECHO_REQUEST, 0, &self.magic.to_be_bytes())));
+    }
+
     /// Takes a frame in.
     pub fn handle(&mut self, frame: &[u8], account: &Account, out: &mut Vec<Packet>) -> Progress {
         let Some((protocol, octets)) = wire::frame(frame) else { return Progress::None };
@@ -202,6 +210,7 @@ impl Subscriber {
                 }
                 out.push((LCP, wire::ppp(code::ECHO_REPLY, identifier, &reply)));
             }
+            code::ECHO_REPLY => return Progress::Echo,
             _ => {}
         }
         Progress::None

@@ -31,6 +31,7 @@ fn plan() -> Plan {
         hold: None,
         linger: Duration::from_secs(1),
         one_by_one: false,
+        keep_alive: None,
     }
 }
 
@@ -65,7 +66,7 @@ fn run(plan: Plan, mut deliver: impl FnMut(u64) -> bool) -> (Outcome, Lns) {
         lns.handle_timeout(time);
         while let Some(command) = lns.poll_command() {
             if let Command::SessionRemove(key) = command {
-                lns.handle_session_ended(key, SessionCounters::default());
+                lns.handle_session_ended(time, key, SessionCounters::default());
             }
         }
         while lns.poll_peer_change().is_some() {}
@@ -141,4 +142,14 @@ fn one_tunnel_after_the_other_each_with_a_call() {
     assert!(outcome.setup_ms(1.0) < 20.0, "a step a millisecond: {}", outcome.setup_ms(1.0));
     assert_eq!(outcome.retransmissions_control + outcome.retransmissions_ppp, 0);
     assert_eq!(lns.audit().unwrap().calls, 0);
+}
+
+#[test]
+fn what_is_held_shows_that_it_lives() {
+    let keep_alive = Some(KeepAlive { interval: Duration::from_millis(100), echoes: 10 });
+    let (outcome, _) = run(Plan { keep_alive, linger: Duration::from_secs(2), ..plan() }, |_| true);
+    assert!(outcome.echoes_sent > 100, "{}", outcome.echoes_sent);
+    assert_eq!(outcome.echoes_answered, outcome.echoes_sent);
+    assert_eq!((outcome.lost, outcome.held), (0, 100));
+    assert_eq!(outcome.retransmissions_control, 0, "every HELLO is acknowledged");
 }

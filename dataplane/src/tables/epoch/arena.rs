@@ -52,16 +52,23 @@ impl<T: FromZeros> Arena<T> {
 }
 
 impl<T> Arena<T> {
-    /// Asks the CPU for the cache line of value `index`.
-    #[inline]
+    /// Asks the CPU for the cache line where value `index` begins.
+    #[inline(always)]
     pub(crate) fn prefetch(&self, index: usize) {
+        self.prefetch_at(index, 0);
+    }
+
+    /// Asks the CPU for the cache line `offset` octets into value `index`.
+    #[inline(always)]
+    #[cfg_attr(not(target_arch = "x86_64"), expect(unused_variables))]
+    pub(crate) fn prefetch_at(&self, index: usize, offset: usize) {
         #[cfg(target_arch = "x86_64")]
-        if index < self.count {
-            // SAFETY: inside of the mapping; a prefetch has no effect that the language sees.
-            unsafe {
-                use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-                _mm_prefetch(self.base.add(index).as_ptr().cast(), _MM_HINT_T0);
-            }
+        // SAFETY: a prefetch has no effect that the language sees, whatever the address; this one is
+        // not reached by an offset that has to be inside of the mapping.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let value = self.base.as_ptr().wrapping_add(index).cast::<i8>();
+            _mm_prefetch(value.wrapping_add(offset), _MM_HINT_T0);
         }
     }
 }

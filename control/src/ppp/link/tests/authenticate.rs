@@ -80,7 +80,7 @@ fn a_response_to_no_challenge_is_discarded() {
     let mut response = respond(&pair.next());
     response[5] = response[5].wrapping_add(1);
     assert_eq!(pair.send_octets(&response), Some(Discard::Unsolicited));
-    assert_eq!(pair.send("ff03 c223 03 01 0004"), Some(Discard::Code));
+    assert_eq!(pair.send("ff03 c223 03 01 0004"), Some(Discard::Unsolicited));
     assert!(pair.events.is_empty());
 }
 

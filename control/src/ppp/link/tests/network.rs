@@ -20,7 +20,7 @@ fn an_address_is_assigned() {
 }
 
 #[test]
-fn a_peer_without_an_address_option_is_told_and_then_let_be() {
+fn a_peer_without_an_address_option_is_told_and_then_given_up() {
     let mut pair = Pair::with_network(config());
     let request = pair.next();
     pair.send_octets(&acknowledge(&request));
@@ -29,8 +29,10 @@ fn a_peer_without_an_address_option_is_told_and_then_let_be() {
         pair.expect("ff03 8021 03 01 000a 03 06 64400709");
     }
     pair.send("ff03 8021 01 02 0004");
-    pair.expect("ff03 8021 02 02 0004");
-    pair.expect_event(IPV4_UP);
+    pair.expect("ff03 8021 05 02 0004");
+    pair.expect("ff03 c021 05 02 0004");
+    pair.advance(6 * SECOND);
+    pair.expect_down(DownCause::NetworkProtocolsFailed);
 }
 
 #[test]
@@ -44,7 +46,26 @@ fn a_stubborn_peer_is_refused_the_option_in_the_end() {
     }
     pair.send("ff03 8021 01 01 000a 03 06 0a000001");
     pair.expect("ff03 8021 04 01 000a 03 06 0a000001");
-    assert!(pair.events.is_empty());
+    // Without the option it would have an address that is not the one that it was given.
+    pair.send("ff03 8021 01 02 0004");
+    pair.expect("ff03 8021 05 02 0004");
+    pair.expect("ff03 c021 05 02 0004");
+    pair.advance(6 * SECOND);
+    pair.expect_down(DownCause::NetworkProtocolsFailed);
+}
+
+#[test]
+fn a_peer_that_insists_is_given_up_in_the_end() {
+    let mut pair = Pair::with_network(config());
+    let request = pair.next();
+    pair.send_octets(&acknowledge(&request));
+    for round in 0..15 {
+        pair.send("ff03 8021 01 01 000a 03 06 0a000001");
+        assert_eq!(pair.next()[4], if round < 5 { 3 } else { 4 });
+    }
+    pair.send("ff03 8021 01 01 000a 03 06 0a000001");
+    pair.expect("ff03 8021 05 02 0004");
+    pair.expect("ff03 c021 05 02 0004");
 }
 
 #[test]
@@ -174,9 +195,30 @@ fn before_authentication_other_protocols_are_silently_discarded() {
 #[test]
 fn packets_for_the_data_plane_are_ignored() {
     let mut pair = Pair::with_network_up(config());
-    for frame in ["0021 4500", "21 4500", "ff03 0057 6000", "57 6000"] {
+    for frame in ["0021 4500", "21 4500"] {
         assert_eq!(pair.send(frame), Some(Discard::Phase), "{frame}");
     }
+    pair.expect_silence();
+}
+
+#[test]
+fn packets_of_protocols_that_are_not_spoken_are_rejected() {
+    let mut pair = Pair::with_network_up(config());
+    assert_eq!(pair.send("ff03 0057 6000"), None);
+    pair.expect("ff03 c021 08 02 0008 0057 6000");
+    assert_eq!(pair.send("57 6000"), None);
+    pair.expect("ff03 c021 08 03 0008 0057 6000");
+    assert!(pair.events.is_empty());
+}
+
+#[test]
+fn a_peer_that_does_not_know_protocol_reject_is_sent_none() {
+    let mut pair = Pair::with_network_up(config());
+    pair.send("ff03 c021 07 01 000a 08 02 0006 8057");
+    assert_eq!(pair.send("ff03 0057 6000"), Some(Discard::Phase));
+    // Nor one that does not know Echo-Reply.
+    pair.send("ff03 c021 07 01 000c 0a 02 0008 00000000");
+    assert_eq!(pair.send("ff03 c021 09 01 0008 00000000"), None);
     pair.expect_silence();
 }
 
