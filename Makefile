@@ -6,7 +6,7 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)")
 PROGRAMS := -p xlns-control -p xlns-dataplane -p xlns-bench --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit sim bpf loom privileged bench clean-lab
+.PHONY: help setup build demo test lint unit sim bpf loom privileged bench calls clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,14 @@ bench: build ## ns, instructions and memory in memory; calls a second; packets a
 	target/release/xlns-bench instructions
 	target/release/xlns-bench calls --memory
 	$(ROOT) target/release/xlns-bench wire
+
+calls: build ## calls a second over sockets, 100,000 held; set-up time; a flood beside (root, 3 minutes)
+	target/release/xlns-bench calls --memory --sessions 1000000
+	$(ROOT) target/release/xlns-bench calls --lab --calls 200000
+	$(ROOT) target/release/xlns-bench calls --lab --tunnels 1 --calls 200000
+	$(ROOT) target/release/xlns-bench calls --lab --rate 5000
+	$(ROOT) target/release/xlns-bench calls --stall
+	$(ROOT) target/release/xlns-bench calls --flood
 
 clean-lab: ## remove namespaces and folders that killed runs left
 	@$(ROOT) scripts/clean-lab

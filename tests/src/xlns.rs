@@ -91,8 +91,22 @@ impl<'a> Xlns<'a> {
         name: &str,
         settings: &Settings,
     ) -> Result<Self> {
+        Self::start_with(lab, namespace, name, &settings.config(lab.scratch()))
+    }
+
+    /// Like [`Xlns::start`], with a configuration of the caller's, whose sockets are `admin.sock` and
+    /// `dataplane.sock` in the scratch folder.
+    ///
+    /// # Errors
+    /// Where it does not get there; names the log.
+    pub fn start_with(
+        lab: &'a Lab,
+        namespace: &'a Netns,
+        name: &str,
+        configuration: &str,
+    ) -> Result<Self> {
         let config = lab.scratch().join("xlns.toml");
-        std::fs::write(&config, settings.config(lab.scratch()))
+        std::fs::write(&config, configuration)
             .map_err(|error| LabError::io("write the configuration", &error))?;
         let mut command = namespace.command(lab.program("xlns")?);
         for program in ["xlnsd", "xlns-dataplane"] {
@@ -200,6 +214,11 @@ impl<'a> Xlns<'a> {
             let what = format!("show {what} after {} s: {last:?}", wait.as_secs_f32());
             self.error(what)
         })
+    }
+
+    /// Process IDs of control and of the data plane.
+    pub fn process_ids(&self) -> [u32; 2] {
+        [self.control, self.dataplane]
     }
 
     /// Resident memory of control and of the data plane, KiB.

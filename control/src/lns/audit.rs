@@ -99,9 +99,9 @@ impl Lns {
     fn audit_peers(&self) -> Result<(), String> {
         let half_open = self.tunnels.values().filter(|entry| !entry.established).count();
         hold!(
-            self.tunnels_half_open as usize == half_open,
+            self.half_open.len() == half_open,
             "{half_open} tunnels half open, {} counted",
-            self.tunnels_half_open
+            self.half_open.len()
         );
         let mut of_peers: HashMap<IpAddr, u32> = HashMap::new();
         for (id, entry) in &self.tunnels {

@@ -74,7 +74,7 @@ impl Lns {
             }
             Err(reject) => {
                 self.counters.add(LnsCounter::SetupMalformed);
-                if !self.limiter.admit(now, peer.ip()) {
+                if !self.limiter.admit(now, peer.ip(), self.peers.is_known(peer.ip())) {
                     return self.counters.add(LnsCounter::SetupRateLimited);
                 }
                 // Whose it would have been is not known.
@@ -141,7 +141,7 @@ impl Lns {
             return;
         };
         let Some(peer_tunnel_id) = stop.assigned_tunnel_id else { return };
-        if self.limiter.admit(now, peer.ip()) {
+        if self.limiter.admit(now, peer.ip(), self.peers.is_known(peer.ip())) {
             let mut payload = Vec::new();
             transport::acknowledge_unknown(&mut payload, header, peer_tunnel_id);
             self.transmissions.push_back(Transmit { local, peer, payload });
@@ -166,6 +166,12 @@ impl Lns {
             tunnel::Event::Established { peer_host_name, peer_vendor } => {
                 self.replace_older(now, id);
                 self.mark_opened(id);
+                if let Some(peer) = self.tunnels.get(&id).map(|entry| entry.peer.ip()) {
+                    self.learn_peer(peer);
+                    if self.peers_used.insert(peer) {
+                        self.peer_changes.push_back(PeerChange::Used(peer));
+                    }
+                }
                 self.counters.add(LnsCounter::TunnelsOpened);
                 let profile = self.tunnels.get(&id).and_then(|entry| entry.profile);
                 if let Some(profile) = self.profile_mut(profile) {
@@ -202,8 +208,14 @@ impl Lns {
                 self.end_call(now, id, session, &cause.to_string());
             }
             tunnel::Event::Closed { cause } => {
+                let was_up = self.tunnels.get(&id).is_some_and(|entry| entry.established);
                 self.mark_closed(id);
-                tracing::info!(tunnel = id.0, %cause, "tunnel closed");
+                if was_up {
+                    tracing::info!(tunnel = id.0, %cause, "tunnel closed");
+                } else {
+                    // Whoever forges addresses could fill a disk.
+                    tracing::debug!(tunnel = id.0, %cause, "tunnel given up while it was set up");
+                }
             }
         }
     }
@@ -237,7 +249,8 @@ impl Lns {
             && !entry.established
         {
             entry.established = true;
-            self.tunnels_half_open -= 1;
+            let started = entry.started;
+            self.half_open.remove(started, id);
         }
     }
 
@@ -251,7 +264,7 @@ impl Lns {
     }
 
     /// Forgets a tunnel. Its calls, if any are left, end with it.
-    fn remove_tunnel(&mut self, now: Time, id: TunnelId, why: &str) {
+    pub(super) fn remove_tunnel(&mut self, now: Time, id: TunnelId, why: &str) {
         let Some(entry) = self.tunnels.get(&id) else { return };
         let sessions: Vec<_> = entry.calls.keys().copied().collect();
         for session in sessions {
@@ -269,7 +282,9 @@ impl Lns {
             *of_peer -= 1;
             if *of_peer == 0 {
                 self.tunnels_per_address.remove(&address);
-                self.peer_changes.push_back(PeerChange::Unused(address));
+                if self.peers_used.remove(&address) {
+                    self.peer_changes.push_back(PeerChange::Unused(address));
+                }
             }
         }
     }

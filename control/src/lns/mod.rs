@@ -21,12 +21,13 @@ mod outgoing;
 mod profiles;
 mod setup;
 mod show;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
@@ -72,7 +73,7 @@ const TIMEOUTS_PER_TURN_MAX: usize = 4096;
 /// A peer that a tunnel needs, or needs no more: its neighbour is kept alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerChange {
-    /// The first tunnel to it is there.
+    /// The first tunnel to it is established.
     Used(IpAddr),
     /// The last one is gone.
     Unused(IpAddr),
@@ -165,7 +166,10 @@ pub struct Lns {
     /// after: the last part, our Tunnel ID, tells them apart.
     tunnels_by_peer: BTreeSet<(SocketAddr, TunnelId, u64, TunnelId)>,
     tunnels_per_address: HashMap<IpAddr, u32>,
-    tunnels_half_open: u32,
+    half_open: strangers::HalfOpen,
+    peers: strangers::Peers,
+    /// Addresses whose neighbours are kept alive: those of tunnels that are or were established.
+    peers_used: HashSet<IpAddr>,
     calls: Slab<Call>,
     ending: BTreeMap<SessionKey, Ending>,
     timers: Timers,
@@ -218,7 +222,9 @@ impl Lns {
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
             tunnels_per_address: HashMap::new(),
-            tunnels_half_open: 0,
+            half_open: strangers::HalfOpen::default(),
+            peers: strangers::Peers::new(&config),
+            peers_used: HashSet::new(),
             calls: Slab::new(),
             ending: BTreeMap::new(),
             timers: Timers::new(),
@@ -327,6 +333,7 @@ impl Lns {
     pub fn handle_dataplane_ready(&mut self) {
         self.dataplane_ready = true;
         self.commands.clear();
+        self.name_peers();
         for ending in self.ending.values_mut() {
             ending.before_resync = true;
         }

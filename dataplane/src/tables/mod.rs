@@ -94,6 +94,13 @@ pub enum SteerChange {
         /// Whether it is there or gone.
         present: bool,
     },
+    /// A peer.
+    Peer {
+        /// Its address.
+        address: IpAddr,
+        /// Whether it is there or gone.
+        present: bool,
+    },
 }
 
 /// All tables; shared by the workers.
