@@ -9,7 +9,7 @@ use xlns_dataplane::pipeline::Pipeline;
 use xlns_dataplane::port::PortId;
 use xlns_dataplane::verdict::Verdict;
 
-use super::load::{Direction, Load};
+use super::load::{Direction, Reading};
 use crate::allocation::allocations;
 use crate::clock;
 
@@ -67,7 +67,7 @@ pub(super) fn frames() -> Vec<Frame> {
 
 /// Measures a cell: the best window, as noise only ever adds.
 pub(super) fn measure(
-    load: &Load,
+    load: &Reading,
     frames: &mut [Frame],
     direction: Direction,
     shape: Shape,

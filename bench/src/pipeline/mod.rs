@@ -8,6 +8,7 @@
 pub mod instructions;
 mod load;
 mod measure;
+pub mod tables;
 
 use std::error::Error;
 use std::time::Duration;
@@ -100,9 +101,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let (load, filling) = fill(sessions)?;
         report.filling.push(filling);
         for direction in [Direction::Decapsulation, Direction::Encapsulation] {
-            report.cells.push(measure(&load, &mut frames, direction, main, &plan)?);
+            report.cells.push(measure(&load.reading(), &mut frames, direction, main, &plan)?);
             for &shape in more {
-                report.more.push(measure(&load, &mut frames, direction, shape, &brief)?);
+                report.more.push(measure(&load.reading(), &mut frames, direction, shape, &brief)?);
             }
         }
     }
