@@ -12,6 +12,8 @@ mod lpm;
 mod path;
 mod session;
 mod slots;
+#[cfg(all(test, not(loom)))]
+mod stress;
 mod writer;
 
 use std::io;
