@@ -180,9 +180,10 @@ fn find_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
         }
         Work::Drop(_) | Work::Upstream(_) | Work::Downstream(_) => return,
     };
-    if let Address::V4(destination) = packet.destination(frame.octets()) {
-        guard.begin_route_ipv4(destination);
-    }
+    match packet.destination(frame.octets()) {
+        Address::V4(destination) => guard.begin_route_ipv4(destination),
+        Address::V6(destination) => guard.begin_route_ipv6(destination),
+    };
 }
 
 /// Begins again the general way with a frame whose shape promised too much.
