@@ -125,7 +125,10 @@ fn prefetch(guard: &Guard<'_>, frame: &Frame, work: &Work) {
             guard.prefetch_ids(work.place);
             guard.prefetch_route_ipv4(work.destination);
         }
-        Work::Downstream(work) => guard.prefetch_route_ipv4(work.destination),
+        Work::Downstream(work) => {
+            guard.prefetch_route_ipv4(work.destination);
+            frame.prefetch_headroom();
+        }
         Work::Drop(_) => {}
         Work::Route { packet, .. } => prefetch_route(guard, packet.destination(frame.octets())),
         Work::Data(data) => {
