@@ -58,7 +58,12 @@ fn set_up() -> Result<(Steer, std::os::fd::OwnedFd), Box<dyn Error>> {
         ppp_packets_per_second: 10_000,
         burst_packets: 1000,
     };
-    let config = SteerConfig { l2tp_port: 1701, ports: vec![port(false), port(true)], rates };
+    let config = SteerConfig {
+        l2tp_port: 1701,
+        l2tp_port_count: 1,
+        ports: vec![port(false), port(true)],
+        rates,
+    };
     let mut steer = Steer::load(&config)?;
     let socket = rustix::net::socket(AddressFamily::XDP, SocketType::RAW, None)?;
     for port in 0..2 {

@@ -18,6 +18,8 @@ pub const PREFIX_LENGTHS_MAX: usize = reason::PREFIX_LENGTHS_MAX as usize;
 pub struct SteerConfig {
     /// UDP port of L2TP (1701).
     pub l2tp_port: u16,
+    /// UDP ports that tunnels end at, from `l2tp_port` on.
+    pub l2tp_port_count: u16,
     /// The ports; their place is their number.
     pub ports: Vec<PortSteer>,
     /// Rates at which control traffic reaches the kernel, each port for itself.

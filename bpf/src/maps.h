@@ -88,6 +88,9 @@ struct {
 	__type(value, struct counters);
 } counters SEC(".maps");
 
+/* UDP ports of L2TP, from that of the host address on. */
+const volatile __u16 l2tp_port_count = 1;
+
 /* Whether transit traffic of this port goes to the workers. */
 const volatile __u8 core_port = 0;
 

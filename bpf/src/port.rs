@@ -48,15 +48,15 @@ impl Port {
     /// Loads an instance for one port onto the shared maps.
     pub(crate) fn load(
         config: &PortSteer,
+        l2tp_port_count: u16,
         buckets: &[Bucket; BUCKETS],
         shared: &Shared,
     ) -> Result<Self, SteerError> {
         if config.queues == 0 {
             return Err(SteerError::NoQueues { interface: config.interface.clone() });
         }
-        let skeleton = load(config, buckets, shared).map_err(|source| SteerError::Load {
-            interface: Some(config.interface.clone()),
-            source,
+        let skeleton = load(config, l2tp_port_count, buckets, shared).map_err(|source| {
+            SteerError::Load { interface: Some(config.interface.clone()), source }
         })?;
         Ok(Self { config: config.clone(), skeleton, attached: None })
     }
@@ -139,6 +139,7 @@ impl Port {
 
 fn load(
     config: &PortSteer,
+    l2tp_port_count: u16,
     buckets: &[Bucket; BUCKETS],
     shared: &Shared,
 ) -> libbpf_rs::Result<SteerSkel<'static>> {
@@ -148,12 +149,18 @@ fn load(
     let mut open = SteerSkelBuilder::default().open(place)?;
     open.maps.sockets.set_max_entries(config.queues.into())?;
     shared.lend(&mut open)?;
-    write_constants(&mut open, config, buckets);
+    write_constants(&mut open, config, l2tp_port_count, buckets);
     open.load()
 }
 
-fn write_constants(open: &mut OpenSteerSkel<'_>, config: &PortSteer, buckets: &[Bucket; BUCKETS]) {
+fn write_constants(
+    open: &mut OpenSteerSkel<'_>,
+    config: &PortSteer,
+    l2tp_port_count: u16,
+    buckets: &[Bucket; BUCKETS],
+) {
     if let Some(constants) = &mut open.maps.rodata_data {
+        constants.l2tp_port_count = l2tp_port_count;
         constants.core_port = config.core.into();
         constants.bucket_interval_ns = buckets.map(|bucket| bucket.interval_ns);
         constants.bucket_tolerance_ns = buckets.map(|bucket| bucket.tolerance_ns);

@@ -153,7 +153,7 @@ static __always_inline enum reason steer_udp(struct cursor *cursor, __be16 l2tp_
 
 	if (!udp)
 		return PASS_MALFORMED;
-	if (udp->dest != l2tp_port)
+	if ((__u16)(bpf_ntohs(udp->dest) - bpf_ntohs(l2tp_port)) >= l2tp_port_count)
 		return PASS_HOST;
 	return steer_l2tp(cursor, (__s32)bpf_ntohs(udp->len) - (__s32)sizeof(*udp));
 }

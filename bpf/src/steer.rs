@@ -36,7 +36,7 @@ impl Steer {
         let ports = config
             .ports
             .iter()
-            .map(|port| Port::load(port, &buckets, &shared))
+            .map(|port| Port::load(port, config.l2tp_port_count, &buckets, &shared))
             .collect::<Result<_, _>>()?;
         Ok(Self { l2tp_port: config.l2tp_port, shared, ports })
     }

@@ -66,7 +66,8 @@ fn run(command: &[&str]) -> String {
 fn load_near() -> Steer {
     let ifindex = nix::net::if_::if_nametoindex("near").expect("near");
     let ports = vec![port("near", ifindex, false)];
-    Steer::load(&SteerConfig { l2tp_port: L2TP_PORT, ports, rates: UNLIMITED }).expect("loads")
+    Steer::load(&SteerConfig { l2tp_port: L2TP_PORT, l2tp_port_count: 1, ports, rates: UNLIMITED })
+        .expect("loads")
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn another_program_or_no_interface_is_explained() {
         assert!(error.contains("ip link set dev near xdp off"), "{error}");
     }
     let ports = vec![port("gone", 9999, false)];
-    let config = SteerConfig { l2tp_port: L2TP_PORT, ports, rates: UNLIMITED };
+    let config = SteerConfig { l2tp_port: L2TP_PORT, l2tp_port_count: 1, ports, rates: UNLIMITED };
     let mut steer = Steer::load(&config).expect("loads");
     let error = steer.attach(0, Mode::Generic).expect_err("no such interface").to_string();
     assert!(error.contains("interface gone") && error.contains("network namespace"), "{error}");
@@ -148,7 +149,7 @@ fn native_mode_is_refused_where_the_driver_has_none() {
     let namespace = Namespace::new("native");
     namespace.ip(&["link", "set", "lo", "up"]);
     let ports = vec![port("lo", 1, false)];
-    let config = SteerConfig { l2tp_port: L2TP_PORT, ports, rates: UNLIMITED };
+    let config = SteerConfig { l2tp_port: L2TP_PORT, l2tp_port_count: 1, ports, rates: UNLIMITED };
     let mut steer = Steer::load(&config).expect("loads");
     let error = steer.attach(0, Mode::Native).expect_err("lo has no native XDP").to_string();
     assert!(error.contains("native mode") && error.contains("generic mode works"), "{error}");

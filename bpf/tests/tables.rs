@@ -56,18 +56,18 @@ fn tunnels_may_end_at_a_link_local_address() {
 }
 
 #[test]
-fn the_l2tp_port_is_configured() {
+fn the_l2tp_ports_are_configured() {
     require_root();
     let ports = vec![port("test", 1, false)];
-    let config = SteerConfig { l2tp_port: 1702, ports, rates: UNLIMITED };
+    let config = SteerConfig { l2tp_port: 1702, l2tp_port_count: 2, ports, rates: UNLIMITED };
     let mut steer = Steer::load(&config).expect("loads");
     steer.set_host_address(address(ENDPOINT), true).expect("set");
-    for port in [1701, 1702] {
+    for port in [0, 1701, 1702, 1703, 1704, 65_535] {
         let frame = frame(&ipv4(&UDP, ENDPOINT, &udp(port, &l2tp_control(5))));
         steer.test_run(0, &frame, 1).expect("runs");
     }
-    assert_eq!(count(&steer, 0, PassHost), 1);
-    assert_eq!(count(&steer, 0, PassL2tpTunnel), 1);
+    assert_eq!(count(&steer, 0, PassHost), 4);
+    assert_eq!(count(&steer, 0, PassL2tpTunnel), 2);
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn counters_are_listed_by_reason_and_add_up() {
 #[test]
 fn a_bad_configuration_is_refused_before_anything_is_loaded() {
     let ports = vec![xlns_bpf::PortSteer { queues: 0, ..port("eth7", 1, false) }];
-    let mut config = SteerConfig { l2tp_port: 1701, ports, rates: UNLIMITED };
+    let mut config = SteerConfig { l2tp_port: 1701, l2tp_port_count: 1, ports, rates: UNLIMITED };
     let error = Steer::load(&config).err().expect("no queues");
     assert!(error.to_string().contains("interface eth7"), "{error}");
     config.rates = Rates { ppp_packets_per_second: 0, ..UNLIMITED };

@@ -100,7 +100,9 @@ impl EventLoop {
             registry.register(&mut SourceFd(&fd), TOKEN_PARENT, Interest::READABLE)?;
         }
         let listen = &config.lns.listen;
-        let sockets = Sockets::bind(listen, config.lns.port, registry, TOKEN_UDP)?;
+        let first = config.lns.port;
+        let ports = first..=first.saturating_add(config.l2tp_port_count() - 1);
+        let sockets = Sockets::bind(listen, ports, registry, TOKEN_UDP)?;
         let mut netlink = Netlink::new()?;
         netlink.register(registry, TOKEN_NETLINK)?;
         let configuration: Configuration = config.dataplane_configuration();
@@ -109,7 +111,7 @@ impl EventLoop {
         let admin = admin::Server::bind(&config.admin.socket, registry, TOKEN_ADMIN)?;
         let lns = Lns::new(Arc::clone(&config), seed).map_err(io::Error::other)?;
         Ok(Self {
-            unread: vec![true; listen.len()],
+            unread: vec![true; sockets.count()],
             routing: Routing::new(routing_config(&config)),
             config,
             poll,
@@ -274,6 +276,7 @@ impl EventLoop {
             self.handle_dataplane_event(now, event);
         }
         self.feed_dataplane(now);
+        self.ask_for_life();
         while let Some(transmit) = self.lns.poll_transmit() {
             self.sockets.queue(transmit);
         }
@@ -346,24 +349,26 @@ impl EventLoop {
                 self.routing.resync();
             }
             Event::Synchronised => {
-                self.lns.handle_synchronised();
+                self.lns.handle_synchronised(now);
                 tracing::info!("data plane synchronised");
                 if !std::mem::replace(&mut self.ready, true) {
                     let _ = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]);
                 }
             }
-            Event::SessionEnded { key, counters } => self.lns.handle_session_ended(key, counters),
+            Event::SessionEnded { key, counters } => {
+                self.lns.handle_session_ended(now, key, counters);
+            }
             Event::CommandRefused { command, error } => {
                 self.lns.handle_refused(now, &command, &error);
             }
             Event::Counters(counters) => self.answer_counters(&counters),
-            Event::SessionCounters(sessions) => self.answer_sessions(&sessions),
+            Event::SessionCounters(sessions) => self.answer_sessions(now, &sessions),
             Event::Disconnected { reason } => {
                 tracing::warn!(reason, "data plane away");
                 self.resync_cursor = None;
                 self.resync_under_way = false;
                 self.ports.clear();
-                self.lns.handle_dataplane_away();
+                self.lns.handle_dataplane_away(now);
                 self.answer_without_dataplane();
             }
         }

@@ -9,6 +9,7 @@ pub mod call;
 pub mod config;
 pub mod dataplane_client;
 pub mod event_loop;
+pub mod hash;
 pub mod l2tp;
 pub mod limits;
 pub mod lns;

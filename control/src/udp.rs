@@ -1,11 +1,12 @@
 //! The UDP sockets of L2TP: datagrams in and out in batches, replies from the address asked.
 //!
-//! One socket for each listen address. A wildcard socket learns from packet information which
+//! One socket for each listen address and port. A wildcard socket learns from packet information which
 //! address a datagram came to, and replies leave from there (RFC 2661 section 8.1).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 
 use mio::unix::SourceFd;
@@ -57,19 +58,22 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds `port` on each address; tokens count up from `token_base`.
+    /// Binds `ports` on each address; tokens count up from `token_base`.
     ///
     /// # Errors
     /// The first address that cannot be bound, with what to check.
     pub fn bind(
         addresses: &[IpAddr],
-        port: u16,
+        ports: RangeInclusive<u16>,
         registry: &Registry,
         token_base: usize,
     ) -> io::Result<Self> {
-        let mut sockets = Vec::with_capacity(addresses.len());
-        for (index, address) in addresses.iter().enumerate() {
-            let bound = SocketAddr::new(*address, port);
+        let all = addresses.iter().flat_map(|address| {
+            let address = *address;
+            ports.clone().map(move |port| SocketAddr::new(address, port))
+        });
+        let mut sockets = Vec::new();
+        for (index, bound) in all.enumerate() {
             let token = Token(token_base + index);
             let socket = open(bound, registry, token).map_err(|error| {
                 io::Error::new(
@@ -94,6 +98,11 @@ impl Sockets {
     /// The socket of a token.
     pub fn index_of(&self, token: Token) -> Option<usize> {
         self.sockets.iter().position(|socket| socket.token == token)
+    }
+
+    /// How many sockets there are.
+    pub fn count(&self) -> usize {
+        self.sockets.len()
     }
 
     /// Datagrams dropped because a socket would not take them.
@@ -358,7 +367,7 @@ mod tests {
         let probe = UdpSocket::bind((target, 0)).unwrap();
         let port = probe.local_addr().unwrap().port();
         drop(probe);
-        let mut sockets = Sockets::bind(&[listen], port, poll.registry(), 7).unwrap();
+        let mut sockets = Sockets::bind(&[listen], port..=port, poll.registry(), 7).unwrap();
         let client = UdpSocket::bind((target, 0)).unwrap();
         client.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         for octet in 0..100u8 {
@@ -412,7 +421,7 @@ mod tests {
         let port = probe.local_addr().unwrap().port();
         drop(probe);
         let listen = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
-        let mut sockets = Sockets::bind(&listen, port, poll.registry(), 0).unwrap();
+        let mut sockets = Sockets::bind(&listen, port..=port, poll.registry(), 0).unwrap();
         sockets.queue(Transmit {
             local: "127.0.0.2:1701".parse().unwrap(),
             peer: "127.0.0.1:1".parse().unwrap(),
@@ -428,7 +437,7 @@ mod tests {
         let port = probe.local_addr().unwrap().port();
         drop(probe);
         let listen = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
-        let mut sockets = Sockets::bind(&listen, port, poll.registry(), 0).unwrap();
+        let mut sockets = Sockets::bind(&listen, port..=port, poll.registry(), 0).unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(&[1], (Ipv4Addr::LOCALHOST, port)).unwrap();
         let mut peers = Vec::new();
@@ -445,7 +454,7 @@ mod tests {
         let port = probe.local_addr().unwrap().port();
         drop(probe);
         let listen = [IpAddr::V4(Ipv4Addr::LOCALHOST)];
-        let mut sockets = Sockets::bind(&listen, port, poll.registry(), 0).unwrap();
+        let mut sockets = Sockets::bind(&listen, port..=port, poll.registry(), 0).unwrap();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         for length in [DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MAX + 1] {
             client.send_to(&vec![0; length], (Ipv4Addr::LOCALHOST, port)).unwrap();

@@ -1,5 +1,5 @@
-//! Local users: who may come in, and with which address. The first answer to the question that
-//! RADIUS answers later; knows the proofs of PPP authentication, not its packets.
+//! Local users: who may come in, with which address, and how often. The first answer to the question
+//! that RADIUS answers later; knows the proofs of PPP authentication, not its packets.
 
 use std::net::Ipv4Addr;
 
@@ -8,6 +8,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::config::UserConfig;
+use crate::ppp::mschap::{self, AUTHENTICATOR_RESPONSE_OCTETS};
 use crate::ppp::{Credentials, Proof, chap};
 
 /// What a user is entitled to.
@@ -17,11 +18,25 @@ pub struct Account {
     pub address: Option<Ipv4Addr>,
     /// Name of the pool, where no fixed address is given; `None`: the first one.
     pub pool: Option<String>,
+    /// Sessions at a time, at least one; `None`: any number.
+    pub sessions_max: Option<u32>,
 }
 
 struct User {
-    password: Zeroizing<Vec<u8>>,
+    name: Box<str>,
+    password: Zeroizing<String>,
     account: Account,
+}
+
+/// A user whose proof was right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Authenticated<'a> {
+    /// The name in the configuration.
+    pub name: &'a str,
+    /// What there is for this user.
+    pub account: &'a Account,
+    /// What proves us in turn, where the user proved itself with MS-CHAPv2.
+    pub mschap_success: Option<[u8; AUTHENTICATOR_RESPONSE_OCTETS]>,
 }
 
 /// All local users, by name.
@@ -33,22 +48,151 @@ impl Users {
     /// From the configuration.
     pub fn new(users: &[UserConfig]) -> Self {
         let entry = |user: &UserConfig| {
-            let account = Account { address: user.address, pool: user.pool.clone() };
-            let password = Zeroizing::new(user.password.expose().as_bytes().to_vec());
-            (user.name.clone().into_bytes(), User { password, account })
+            let account = Account {
+                address: user.address,
+                pool: user.pool.clone(),
+                sessions_max: user.sessions_max.or(user.address.map(|_| 1)),
+            };
+            let name = user.name.as_str().into();
+            let password = Zeroizing::new(user.password.expose().to_owned());
+            (user.name.clone().into_bytes(), User { name, password, account })
         };
         Self { by_name: users.iter().map(entry).collect() }
     }
 
+    /// What there is for the user with this name.
+    pub fn account(&self, name: &str) -> Option<&Account> {
+        self.by_name.get(name.as_bytes()).map(|user| &user.account)
+    }
+
     /// Checks a proof. `None`: no such user or a wrong proof; which of them is nobody's business.
-    pub fn authenticate(&self, credentials: &Credentials) -> Option<&Account> {
-        let user = self.by_name.get(credentials.name.as_slice())?;
-        let right = match &credentials.proof {
-            Proof::Pap { password } => bool::from(password.as_slice().ct_eq(&user.password)),
+    pub fn authenticate(&self, credentials: &Credentials) -> Option<Authenticated<'_>> {
+        let user = self.find(&credentials.name)?;
+        let password = &user.password;
+        let (right, mschap_success) = match &credentials.proof {
+            Proof::Pap { password: given } => {
+                (bool::from(given.as_slice().ct_eq(password.as_bytes())), None)
+            }
             Proof::ChapMd5 { identifier, challenge, response } => {
-                chap::verify(*identifier, &user.password, challenge, response)
+                (chap::verify(*identifier, password.as_bytes(), challenge, response), None)
+            }
+            Proof::MsChapV2 {
+                identifier: _,
+                authenticator_challenge,
+                peer_challenge,
+                nt_response,
+            } => {
+                let name = &credentials.name;
+                let exchange = mschap::Exchange { authenticator_challenge, peer_challenge, name };
+                let success = exchange.verify(password, nt_response);
+                (success.is_some(), success)
             }
         };
-        right.then_some(&user.account)
+        let User { name, account, .. } = user;
+        right.then_some(Authenticated { name, account, mschap_success })
+    }
+
+    /// A user by the name that a peer gave. Windows puts its domain before it where it has one:
+    /// `BIGCO\johndoe` is johndoe too, unless the configuration knows the whole (RFC 2759 section 4).
+    fn find(&self, name: &[u8]) -> Option<&User> {
+        self.by_name.get(name).or_else(|| self.by_name.get(mschap::without_domain(name)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &str, password: &str) -> UserConfig {
+        UserConfig {
+            name: name.into(),
+            password: password.into(),
+            address: None,
+            pool: None,
+            sessions_max: None,
+        }
+    }
+
+    const PROOFS: [fn(&str, &str) -> Credentials; 3] = [pap, md5, mschap];
+
+    fn users() -> Users {
+        Users::new(&[user("bob", "pässword"), user("BIGCO\\eve", "other"), user("eve", "hers")])
+    }
+
+    fn pap(name: &str, password: &str) -> Credentials {
+        let password = Zeroizing::new(password.as_bytes().to_vec());
+        Credentials { name: name.into(), proof: Proof::Pap { password } }
+    }
+
+    fn md5(name: &str, password: &str) -> Credentials {
+        let challenge = vec![1, 2, 3];
+        let response = chap::respond(9, password.as_bytes(), &challenge);
+        Credentials {
+            name: name.into(),
+            proof: Proof::ChapMd5 { identifier: 9, challenge, response },
+        }
+    }
+
+    fn mschap(name: &str, password: &str) -> Credentials {
+        let (authenticator_challenge, peer_challenge) = ([1; 16], [2; 16]);
+        let exchange = mschap::Exchange {
+            authenticator_challenge: &authenticator_challenge,
+            peer_challenge: &peer_challenge,
+            name: name.as_bytes(),
+        };
+        let nt_response = exchange.nt_response(password);
+        let proof =
+            Proof::MsChapV2 { identifier: 9, authenticator_challenge, peer_challenge, nt_response };
+        Credentials { name: name.into(), proof }
+    }
+
+    #[test]
+    fn all_kinds_of_proof_are_checked() {
+        let users = users();
+        for proof in PROOFS {
+            let name = |credentials| users.authenticate(&credentials).map(|right| right.name);
+            assert_eq!(name(proof("bob", "pässword")), Some("bob"));
+            assert_eq!(name(proof("bob", "password")), None);
+            assert_eq!(name(proof("bob", "")), None);
+            assert_eq!(name(proof("Bob", "pässword")), None);
+            assert_eq!(name(proof("", "pässword")), None);
+        }
+    }
+
+    #[test]
+    fn only_mschap_is_proven_in_turn() {
+        let users = users();
+        for (credentials, proven) in [
+            (pap("bob", "pässword"), false),
+            (md5("bob", "pässword"), false),
+            (mschap("bob", "pässword"), true),
+        ] {
+            let right = users.authenticate(&credentials).unwrap();
+            assert_eq!(right.mschap_success.is_some(), proven, "{credentials:?}");
+        }
+    }
+
+    /// The whole name comes first, then what is behind the domain.
+    #[test]
+    fn a_domain_before_the_name_is_optional() {
+        let users = users();
+        for proof in PROOFS {
+            let name = |credentials| users.authenticate(&credentials).map(|right| right.name);
+            assert_eq!(name(proof("HOME\\bob", "pässword")), Some("bob"));
+            assert_eq!(name(proof("BIGCO\\eve", "other")), Some("BIGCO\\eve"));
+            assert_eq!(name(proof("BIGCO\\eve", "hers")), None);
+            assert_eq!(name(proof("HOME\\eve", "hers")), Some("eve"));
+            assert_eq!(name(proof("bob\\", "pässword")), None);
+        }
+    }
+
+    #[test]
+    fn a_fixed_address_is_for_one_session() {
+        let fixed = UserConfig { address: Some(Ipv4Addr::LOCALHOST), ..user("a", "p") };
+        let few = UserConfig { sessions_max: Some(3), ..user("b", "p") };
+        let users = Users::new(&[fixed, few, user("c", "p")]);
+        let limit = |name| users.account(name).and_then(|account| account.sessions_max);
+        assert_eq!((limit("a"), limit("b"), limit("c")), (Some(1), Some(3), None));
+        assert_eq!(users.account("d"), None);
     }
 }

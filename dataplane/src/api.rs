@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::counters::{DropCounts, PortCounters, SessionCounters, WorkerCounters};
 
 /// The version of this contract; both sides must speak the same.
-pub const API_VERSION: u32 = 1;
+pub const API_VERSION: u32 = 2;
 
 /// The largest encoded message, in octets; below the default socket buffer of Linux.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -211,6 +211,8 @@ pub struct Configuration {
     pub busy_poll: bool,
     /// UDP port of L2TP (1701).
     pub l2tp_port: u16,
+    /// UDP ports that tunnels end at, from `l2tp_port` on; at least one.
+    pub l2tp_port_count: u16,
     /// Rates at which L2TP and PPP control reaches the kernel, packets a second, per port.
     pub control_rates: ControlRates,
 }

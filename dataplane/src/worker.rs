@@ -409,6 +409,7 @@ mod tests {
                 routes_max: 16,
                 workers: 1,
                 l2tp_port: 1701,
+                l2tp_port_count: 1,
                 ports: vec![ethernet, ethernet, host],
             };
             let (tables, _writer) = tables::new(&limits).unwrap();

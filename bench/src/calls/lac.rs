@@ -12,7 +12,7 @@ use xlns_control::l2tp::sequence::Sequence;
 use xlns_control::l2tp::{SessionId, TunnelId, header};
 use xlns_control::lns::Lns;
 use xlns_control::time::Time;
-use xlns_dataplane::api::{Command, SessionKey};
+use xlns_dataplane::api::Command;
 use xlns_dataplane::counters::SessionCounters;
 
 const USER: &[u8] = b"subscriber";
@@ -95,6 +95,7 @@ impl Lac {
             receive_window: Some(256),
             challenge: None,
             tie_breaker: None,
+            ..Sccrq::default()
         };
         lac.say(lns, SessionId::UNASSIGNED, &Message::Sccrq(Box::new(sccrq)));
         let Some((_, Message::Sccrp(sccrp))) = lac.control.pop() else {
@@ -192,7 +193,7 @@ impl Lac {
         lns.handle_datagram(self.now, self.lns, self.address, datagram);
         while let Some(command) = lns.poll_command() {
             if let Command::SessionRemove(key) = command {
-                ended(lns, key);
+                lns.handle_session_ended(self.now, key, SessionCounters::default());
             }
         }
         while lns.poll_peer_change().is_some() {}
@@ -225,10 +226,6 @@ impl Lac {
     }
 }
 
-fn ended(lns: &mut Lns, key: SessionKey) {
-    lns.handle_session_ended(key, SessionCounters::default());
-}
-
 fn icrq(number: u16) -> Message {
     Message::Icrq(Box::new(Icrq {
         assigned_session_id: SessionId(number),
@@ -238,6 +235,7 @@ fn icrq(number: u16) -> Message {
         calling_number: None,
         called_number: None,
         sub_address: None,
+        ..Icrq::default()
     }))
 }
 

@@ -80,6 +80,7 @@ impl Load {
             routes_max,
             workers: 1,
             l2tp_port: L2TP_PORT,
+            l2tp_port_count: 1,
             ports: vec![ethernet(1), ethernet(2), host],
         };
         let (tables, mut writer) = tables::new(&limits)?;

@@ -194,6 +194,7 @@ fn configuration(arguments: &Arguments) -> Configuration {
         tun_mtu: 1500,
         busy_poll: arguments.busy_poll,
         l2tp_port: l2tp::PORT,
+        l2tp_port_count: 1,
         control_rates: CONTROL_RATES,
     }
 }

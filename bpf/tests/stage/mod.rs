@@ -47,7 +47,8 @@ pub fn port(interface: &str, ifindex: u32, core: bool) -> PortSteer {
 pub fn load(rates: Rates) -> Steer {
     require_root();
     let ports = vec![port("access", 1, false), port("core", 1, true), port("bare", 1, false)];
-    Steer::load(&SteerConfig { l2tp_port: L2TP_PORT, ports, rates }).expect("loads")
+    Steer::load(&SteerConfig { l2tp_port: L2TP_PORT, l2tp_port_count: 1, ports, rates })
+        .expect("loads")
 }
 
 /// An AF_XDP socket, not bound: enough for a map entry, and so for XDP_REDIRECT in a test run.

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub enum Request {
     /// Every tunnel, in the order of our Tunnel IDs.
     ShowTunnels,
+    /// Every LAC profile, in the order of the configuration.
+    ShowLacs,
     /// Sessions, in the order of our Tunnel and Session IDs.
     ShowSessions {
         /// Which of them.
@@ -96,6 +98,8 @@ pub enum SessionSelector {
 pub enum Response {
     /// To [`Request::ShowTunnels`].
     Tunnel(TunnelRow),
+    /// To [`Request::ShowLacs`].
+    Lac(LacRow),
     /// To [`Request::ShowSessions`].
     Session(SessionRow),
     /// To [`Request::ShowPorts`].
@@ -150,6 +154,31 @@ pub struct TunnelRow {
     pub retransmissions: u64,
     /// Seconds since its SCCRQ.
     pub age_seconds: u64,
+}
+
+/// A LAC profile.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LacRow {
+    /// Its name; empty for the one of everybody, where the configuration has none.
+    pub name: String,
+    /// Tunnels that are not closed.
+    pub tunnels: u32,
+    /// How many there may be.
+    pub tunnels_max: u32,
+    /// Calls, from ICRQ on.
+    pub sessions: u32,
+    /// How many there may be.
+    pub sessions_max: u32,
+    /// How many there may be in one tunnel.
+    pub sessions_per_tunnel_max: u32,
+    /// Tunnels that reached established.
+    pub tunnels_opened: u64,
+    /// SCCRQs answered with StopCCN.
+    pub tunnels_refused: u64,
+    /// Calls that were connected.
+    pub calls_connected: u64,
+    /// Calls answered with CDN because of a limit, or while the data plane was away.
+    pub calls_refused: u64,
 }
 
 /// A session, from ICRQ on.

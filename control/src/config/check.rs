@@ -2,6 +2,7 @@
 
 mod addresses;
 mod dataplane;
+mod lacs;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::error::Problem;
 use super::key_path::KeyPath;
-use super::{Config, LacConfig, Secret, secret};
+use super::{AuthenticationProtocol, Config, Secret, secret};
 
 /// The longest name of anything in the file, octets: what one AVP, or the name field of a PAP or
 /// CHAP packet with its one octet of length, can carry.
@@ -17,6 +18,10 @@ const NAME_BYTES_MAX: usize = 255;
 
 /// The longest secret, octets.
 const SECRET_BYTES_MAX: usize = 255;
+
+/// The shortest time between two challenges of one session: an answer may take ten repetitions three
+/// seconds apart, and a million sessions have to be asked.
+const RECHALLENGE_SECONDS_MIN: u64 = 30;
 
 /// IPCP carries a primary and a secondary server (RFC 1877).
 const DNS_SERVERS_MAX: usize = 2;
@@ -27,7 +32,7 @@ pub fn check(config: &Config) -> Vec<Problem> {
     check_lns(config, &mut problems);
     check_l2tp(config, &mut problems);
     check_ppp(config, &mut problems);
-    check_lacs(config, &mut problems);
+    lacs::check(config, &mut problems);
     addresses::check(config, &mut problems);
     check_users(config, &mut problems);
     dataplane::check(config, &mut problems);
@@ -106,16 +111,12 @@ fn check_ppp(config: &Config, problems: &mut Vec<Problem>) {
         let message = format!("{} is above mru ({})", ppp.mru_min, ppp.mru);
         problems.push(Problem::new(&path.key("mru_min"), message));
     }
-    let authentication = path.key("authentication");
-    if ppp.authentication.is_empty() {
-        let message = "names no protocol: sessions without authentication are not offered";
-        let help = "authentication = [\"chap-md5\", \"pap\"]";
-        problems.push(Problem::new(&authentication, message).with_help(help));
-    }
-    for (index, protocol) in ppp.authentication.iter().enumerate() {
-        if ppp.authentication.iter().take(index).any(|earlier| earlier == protocol) {
-            problems.push(Problem::new(&authentication.index(index), "is named twice"));
-        }
+    check_protocols(&path.key("authentication"), &ppp.authentication, problems);
+    let again = ppp.rechallenge_seconds;
+    if again != 0 && !(RECHALLENGE_SECONDS_MIN..).contains(&again) {
+        let message = format!("{again} seconds: 0, or {RECHALLENGE_SECONDS_MIN} and more");
+        let help = "0 challenges a subscriber once; an hour (3600) is a usual interval";
+        problems.push(Problem::new(&path.key("rechallenge_seconds"), message).with_help(help));
     }
     let dns = path.key("dns");
     if ppp.dns.len() > DNS_SERVERS_MAX {
@@ -129,29 +130,19 @@ fn check_ppp(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_lacs(config: &Config, problems: &mut Vec<Problem>) {
-    let lacs = root().key("lac");
-    let names = config.lac.iter().map(|lac| lac.name.as_str());
-    check_distinct(&lacs, "name", names, problems);
-    let takes_all = |lac: &LacConfig| lac.peers.is_empty() && lac.host_names.is_empty();
-    let first_for_all = config.lac.iter().position(takes_all).unwrap_or(usize::MAX);
-    for (index, lac) in config.lac.iter().enumerate() {
-        let path = lacs.index(index);
-        check_name(&path.key("name"), &lac.name, problems);
-        for (at, peers) in lac.peers.iter().enumerate() {
-            addresses::check_host_bits(&path.key("peers").index(at), *peers, problems);
-        }
-        for (at, host_name) in lac.host_names.iter().enumerate() {
-            check_name(&path.key("host_names").index(at), host_name, problems);
-        }
-        if let Some(secret) = &lac.secret {
-            check_secret(&path.key("secret"), secret, problems);
-        }
-        if index > first_for_all {
-            let message = "is never used: a profile before it takes every peer";
-            let help =
-                "profiles are tried in order; the one without peers and host_names goes last";
-            problems.push(Problem::new(&path.key("name"), message).with_help(help));
+fn check_protocols(
+    path: &KeyPath,
+    protocols: &[AuthenticationProtocol],
+    problems: &mut Vec<Problem>,
+) {
+    if protocols.is_empty() {
+        let message = "names no protocol: sessions without authentication are not offered";
+        let help = "authentication = [\"chap-md5\", \"ms-chap-v2\", \"pap\"]";
+        problems.push(Problem::new(path, message).with_help(help));
+    }
+    for (index, protocol) in protocols.iter().enumerate() {
+        if protocols.iter().take(index).any(|earlier| earlier == protocol) {
+            problems.push(Problem::new(&path.index(index), "is named twice"));
         }
     }
 }
@@ -163,6 +154,11 @@ fn check_users(config: &Config, problems: &mut Vec<Problem>) {
         let path = users.index(index);
         check_name(&path.key("name"), &user.name, problems);
         check_secret(&path.key("password"), &user.password, problems);
+        if user.address.is_some() && user.sessions_max.is_some_and(|most| most > 1) {
+            let message = "a user with a fixed address has one session at a time";
+            let help = "remove `sessions_max`, or `address` for addresses of a pool";
+            problems.push(Problem::new(&path.key("sessions_max"), message).with_help(help));
+        }
         match &user.pool {
             Some(pool) if config.pool.iter().all(|known| known.name != *pool) => {
                 let known: Vec<&str> = config.pool.iter().map(|pool| pool.name.as_str()).collect();
@@ -314,27 +310,6 @@ mod tests {
     }
 
     #[test]
-    fn lac_profiles_have_names_of_their_own_and_an_order() {
-        let all_last = "[[lac]]\nname = \"a\"\npeers = [\"192.0.2.0/24\"]\n[[lac]]\nname = \"b\"\n";
-        accepted("", "", all_last);
-        let twice = "[[lac]]\nname = \"a\"\nhost_names = [\"x\"]\n[[lac]]\nname = \"a\"\n";
-        refused("", "", twice, "lac[1].name: `a` is taken by lac[0]");
-        let never = "[[lac]]\nname = \"a\"\n[[lac]]\nname = \"b\"\n";
-        refused("", "", never, "lac[1].name: is never used");
-        let host_bits = "[[lac]]\nname = \"a\"\npeers = [\"192.0.2.7/24\"]\n";
-        refused("", "", host_bits, "lac[0].peers[0]: 192.0.2.7/24 has bits set");
-    }
-
-    #[test]
-    fn secrets_have_a_length_and_are_no_placeholder() {
-        let lac = |secret: &str| format!("[[lac]]\nname = \"a\"\nsecret = \"{secret}\"\n");
-        accepted("", "", &lac(&"s".repeat(255)));
-        refused("", "", &lac(&"s".repeat(256)), "lac[0].secret: 256 octets");
-        refused("", "", &lac(""), "lac[0].secret: 0 octets");
-        refused("", "", &lac("<set>"), "lac[0].secret: is what `xlns check` prints");
-    }
-
-    #[test]
     fn users_have_names_of_their_own_and_a_known_pool() {
         let user = "[[user]]\nname = \"a\"\npassword = \"p\"\n";
         accepted("", "", user);
@@ -344,6 +319,35 @@ mod tests {
         let both = format!("{user}pool = \"home\"\naddress = \"10.0.0.9\"\n");
         refused("", "", &both, "user[0].pool: a user with a fixed address");
         refused("", "", "[[user]]\nname = \"\"\npassword = \"p\"\n", "user[0].name: is empty");
+    }
+
+    #[test]
+    fn a_fixed_address_is_for_one_session_at_a_time() {
+        let user = "[[user]]\nname = \"a\"\npassword = \"p\"\n";
+        accepted("", "", &format!("{user}sessions_max = 2\n"));
+        let fixed = format!("{user}address = \"10.0.0.9\"\n");
+        accepted("", "", &format!("{fixed}sessions_max = 1\n"));
+        let two = format!("{fixed}sessions_max = 2\n");
+        refused("", "", &two, "user[0].sessions_max: a user with a fixed address has one");
+        let none = format!("{user}sessions_max = 0\n");
+        refused("", "", &none, "user[0].sessions_max: 0");
+    }
+
+    #[test]
+    fn challenges_in_between_keep_a_distance() {
+        for (seconds, fits) in [(0, true), (1, false), (29, false), (30, true), (86_400, true)] {
+            let ppp = format!("[ppp]\nrechallenge_seconds = {seconds}\n");
+            if fits {
+                accepted("", "", &ppp);
+            } else {
+                refused(
+                    "",
+                    "",
+                    &ppp,
+                    &format!("ppp.rechallenge_seconds: {seconds} seconds: 0, or"),
+                );
+            }
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ impl Config {
             tun_mtu: dataplane.tun_mtu,
             busy_poll: dataplane.busy_poll,
             l2tp_port: self.lns.port,
+            l2tp_port_count: self.l2tp_port_count(),
             control_rates: ControlRates {
                 setup_packets_per_second: dataplane.setup_packets_per_second,
                 tunnel_packets_per_second: dataplane.tunnel_packets_per_second,
@@ -107,6 +108,7 @@ mod tests {
         mode = "generic"
         [[lac]]
         name = "any"
+        source_ports = 3
         secret = "hunter2"
         [[pool]]
         name = "home"
@@ -127,7 +129,7 @@ mod tests {
         assert_eq!(configuration.workers, 2);
         assert_eq!(configuration.cores, [4, 6]);
         assert_eq!(configuration.sessions_max, 77);
-        assert_eq!(configuration.l2tp_port, 1801);
+        assert_eq!((configuration.l2tp_port, configuration.l2tp_port_count), (1801, 3));
         assert_eq!(configuration.control_rates.setup_packets_per_second, 11);
         let ports: Vec<_> = configuration
             .ports

@@ -10,6 +10,7 @@ mod check;
 mod convert;
 mod error;
 mod key_path;
+mod lac;
 mod load;
 mod schema;
 mod secret;
@@ -23,6 +24,7 @@ use xlns_dataplane::api::AttachMode;
 
 pub use check::GatewayConflict;
 pub use error::{ConfigError, Problem};
+pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig};
 pub use secret::Secret;
 
 /// Where the configuration is looked for unless the command line says otherwise.
@@ -108,28 +110,14 @@ pub struct L2tpConfig {
     pub sccrq_per_second_per_source_max: u32,
 }
 
-/// How a LAC, or a group of them, is treated.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LacConfig {
-    /// Shown in tables and logs.
-    pub name: String,
-    /// Peer addresses; empty: any.
-    #[serde(default)]
-    pub peers: Vec<IpNet>,
-    /// Host Name AVPs; empty: any.
-    #[serde(default)]
-    pub host_names: Vec<String>,
-    /// Tunnel secret; with one, the peer is challenged and must answer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
-}
-
 /// An authentication protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AuthenticationProtocol {
     /// CHAP with MD5 (RFC 1994).
     ChapMd5,
+    /// MS-CHAPv2 (RFC 2759).
+    MsChapV2,
     /// PAP (RFC 1334).
     Pap,
 }
@@ -138,7 +126,9 @@ pub enum AuthenticationProtocol {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PppConfig {
-    /// Asked for in this order.
+    /// Asked for in this order. The default begins with what a good password makes the strongest:
+    /// CHAP-MD5, as the secret behind MS-CHAPv2 can be searched for whatever the password is. Who
+    /// only has the one or the other says so in a Configure-Nak, at the cost of one round trip.
     pub authentication: Vec<AuthenticationProtocol>,
     /// The MRU that we ask for, and the most that we send to a subscriber, octets.
     pub mru: u16,
@@ -156,6 +146,8 @@ pub struct PppConfig {
     pub max_failure: u32,
     /// From LCP up until the subscriber has to be authenticated, seconds.
     pub authentication_timeout_seconds: u64,
+    /// From one CHAP challenge to the next while the session lasts, seconds; 0: there is only one.
+    pub rechallenge_seconds: u64,
 }
 
 /// Addresses for subscribers.
@@ -172,7 +164,7 @@ pub struct PoolConfig {
 pub struct UserConfig {
     /// As the subscriber sends it, realm included.
     pub name: String,
-    /// For PAP and CHAP alike.
+    /// For PAP, CHAP and MS-CHAPv2 alike.
     pub password: Secret,
     /// A fixed address, else one of `pool`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -180,6 +172,9 @@ pub struct UserConfig {
     /// Name of the pool; default: the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
+    /// Sessions at a time; one more ends the oldest. Default: one with `address`, else any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sessions_max: Option<u32>,
 }
 
 /// The forwarding process.
@@ -200,6 +195,8 @@ pub struct DataplaneConfig {
     pub tun_name: String,
     /// Its MTU, octets: the largest packet that this host itself sends to a subscriber.
     pub tun_mtu: u16,
+    /// New calls are refused when it has been away for this long, seconds.
+    pub away_seconds_max: u64,
     /// Whether workers poll busily instead of sleeping when idle.
     pub busy_poll: bool,
     /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
@@ -271,7 +268,11 @@ impl Default for L2tpConfig {
 impl Default for PppConfig {
     fn default() -> Self {
         Self {
-            authentication: vec![AuthenticationProtocol::ChapMd5, AuthenticationProtocol::Pap],
+            authentication: vec![
+                AuthenticationProtocol::ChapMd5,
+                AuthenticationProtocol::MsChapV2,
+                AuthenticationProtocol::Pap,
+            ],
             mru: 1460,
             mru_min: 576,
             dns: Vec::new(),
@@ -280,6 +281,7 @@ impl Default for PppConfig {
             max_terminate: 2,
             max_failure: 5,
             authentication_timeout_seconds: 30,
+            rechallenge_seconds: 0,
         }
     }
 }
@@ -294,6 +296,7 @@ impl Default for DataplaneConfig {
             routes_max: 2_097_152,
             tun_name: "xlns0".into(),
             tun_mtu: 1460,
+            away_seconds_max: 5,
             busy_poll: false,
             setup_packets_per_second: 20_000,
             tunnel_packets_per_second: 100_000,

@@ -51,6 +51,12 @@ const WORKERS_MAX: i64 = xlns_dataplane::api::WORKERS_MAX as i64;
 
 const TUNNELS_MAX: i64 = crate::lns::TUNNELS_MAX as i64;
 
+/// 128 octets a session in the data plane: 1 GiB at the most.
+const SESSIONS_MAX: i64 = 8_388_608;
+
+/// As many as workers: more queues than that have nobody to serve them.
+const SOURCE_PORTS_MAX: i64 = WORKERS_MAX;
+
 const TUNNEL_SESSIONS_MAX: i64 = crate::l2tp::tunnel::SESSIONS_MAX as i64;
 
 /// Every key; tables in the order of the file.
@@ -70,8 +76,7 @@ pub const KEYS: &[Key] = &[
     number("l2tp", "tunnels_max", 1..=TUNNELS_MAX, "tunnels"),
     number("l2tp", "tunnels_per_peer_max", 1..=TUNNELS_MAX, "tunnels"),
     number("l2tp", "tunnels_half_open_max", 1..=TUNNELS_MAX, "tunnels"),
-    // 128 octets a session in the data plane: 1 GiB at the most.
-    number("l2tp", "sessions_max", 1..=8_388_608, "sessions"),
+    number("l2tp", "sessions_max", 1..=SESSIONS_MAX, "sessions"),
     number("l2tp", "sessions_per_tunnel_max", 1..=TUNNEL_SESSIONS_MAX, "sessions"),
     number("l2tp", "sccrq_per_second_max", 1..=1_000_000, "messages a second"),
     number("l2tp", "sccrq_per_second_per_source_max", 1..=1_000_000, "messages a second"),
@@ -84,6 +89,7 @@ pub const KEYS: &[Key] = &[
     number("ppp", "max_terminate", 1..=100, "requests"),
     number("ppp", "max_failure", 1..=100, "Naks"),
     number("ppp", "authentication_timeout_seconds", 1..=300, "seconds"),
+    number("ppp", "rechallenge_seconds", 0..=86_400, "seconds"),
     key("dataplane", "socket"),
     number("dataplane", "workers", 0..=WORKERS_MAX, "threads"),
     number("dataplane", "cores", 0..=CORE_MAX, "core numbers"),
@@ -91,6 +97,7 @@ pub const KEYS: &[Key] = &[
     number("dataplane", "routes_max", 1024..=16_777_216, "routes"),
     key("dataplane", "tun_name"),
     number("dataplane", "tun_mtu", TUN_MTU_MIN..=TUN_MTU_MAX, "octets"),
+    number("dataplane", "away_seconds_max", 0..=86_400, "seconds"),
     key("dataplane", "busy_poll"),
     number("dataplane", "setup_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "tunnel_packets_per_second", 1..=10_000_000, "packets a second"),
@@ -104,13 +111,32 @@ pub const KEYS: &[Key] = &[
     key("lac", "name"),
     key("lac", "peers"),
     key("lac", "host_names"),
+    key("lac", "listen"),
     key("lac", "secret"),
+    key("lac", "challenge"),
+    key("lac", "hidden_avps"),
+    key("lac", "host_name"),
+    key("lac", "authentication"),
+    key("lac", "call_mode"),
+    key("lac", "address_control"),
+    number("lac", "mru", MRU_LEAST..=1500, "octets"),
+    number("lac", "mru_min", 128..=1500, "octets"),
+    number("lac", "source_ports", 1..=SOURCE_PORTS_MAX, "ports"),
+    key("lac", "follow_port"),
+    number("lac", "hello_interval_seconds", 0..=3600, "seconds"),
+    key("lac", "data_is_life"),
+    number("lac", "idle_seconds", 0..=86_400, "seconds"),
+    key("lac", "tunnel_id_zero"),
+    number("lac", "tunnels_max", 1..=TUNNELS_MAX, "tunnels"),
+    number("lac", "sessions_max", 1..=SESSIONS_MAX, "sessions"),
+    number("lac", "sessions_per_tunnel_max", 1..=TUNNEL_SESSIONS_MAX, "sessions"),
     key("pool", "name"),
     key("pool", "prefixes"),
     key("user", "name"),
     key("user", "password"),
     key("user", "address"),
     key("user", "pool"),
+    number("user", "sessions_max", 1..=1000, "sessions"),
 ];
 
 /// The names that may stand where `path` stands: the keys of its table, or the tables.
@@ -297,7 +323,8 @@ mod tests {
         assert_eq!(full.dataplane, DataplaneConfig::default());
         assert_eq!(full.admin, AdminConfig::default());
         assert_eq!(full.port, example.port);
-        assert_eq!(full.lac, example.lac);
+        // What a profile leaves open and what it says by default are the same.
+        assert_eq!(full.lac_profiles(), example.lac_profiles());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use xlns_dataplane::api::{Counters, RouteTarget, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
 use super::EventLoop;
-use super::shows::SessionsPage;
+use super::shows::{CountersFor, SessionsPage};
 use crate::admin::{
     ConnectionId, CounterRow, Cursor, PAGE_ROWS, PortRow, Query, Request, Response, RouteRow,
     SessionFilter, WorkerRow,
@@ -23,6 +23,10 @@ impl EventLoop {
                 let (rows, next) = self.lns.tunnel_rows(now, cursor.number(), PAGE_ROWS);
                 let rows: Vec<_> = rows.into_iter().map(Response::Tunnel).collect();
                 self.admin.reply(connection, &rows, next.map(Cursor::At));
+            }
+            Request::ShowLacs => {
+                let rows: Vec<_> = self.lns.lac_rows().into_iter().map(Response::Lac).collect();
+                self.admin.reply(connection, &rows, None);
             }
             Request::ShowSessions { filter } => {
                 self.ask_sessions(now, connection, &filter, cursor.number());
@@ -59,16 +63,34 @@ impl EventLoop {
         let (rows, next_cursor) = self.lns.session_rows(now, filter, cursor, PAGE_ROWS);
         let page = SessionsPage { connection, rows, next_cursor };
         if !page.rows.is_empty() && self.dataplane.request_session_counters(page.keys()) {
-            self.shows.sessions.push_back(page);
+            self.shows.sessions.push_back(CountersFor::Page(page));
         } else {
             self.reply_sessions(page);
         }
     }
 
-    pub(super) fn answer_sessions(&mut self, counters: &[(SessionKey, SessionCounters)]) {
-        let Some(mut page) = self.shows.sessions.pop_front() else { return };
-        page.fill(counters);
-        self.reply_sessions(page);
+    pub(super) fn answer_sessions(
+        &mut self,
+        now: Time,
+        counters: &[(SessionKey, SessionCounters)],
+    ) {
+        match self.shows.sessions.pop_front() {
+            Some(CountersFor::Page(mut page)) => {
+                page.fill(counters);
+                self.reply_sessions(page);
+            }
+            Some(CountersFor::Life) => self.lns.handle_counters(now, counters),
+            None => {}
+        }
+    }
+
+    /// Asks for the counters of silent peers' sessions; a data plane that is away or busy is asked
+    /// when their tunnels' timers expire once more.
+    pub(super) fn ask_for_life(&mut self) {
+        let keys = self.lns.poll_life_question();
+        if !keys.is_empty() && self.dataplane.request_session_counters(keys) {
+            self.shows.sessions.push_back(CountersFor::Life);
+        }
     }
 
     fn reply_sessions(&mut self, page: SessionsPage) {
@@ -167,8 +189,10 @@ impl EventLoop {
                 self.admin.refuse(connection, DATAPLANE_AWAY);
             }
         }
-        while let Some(page) = self.shows.sessions.pop_front() {
-            self.reply_sessions(page);
+        while let Some(waiting) = self.shows.sessions.pop_front() {
+            if let CountersFor::Page(page) = waiting {
+                self.reply_sessions(page);
+            }
         }
     }
 }

@@ -44,11 +44,20 @@ impl SessionsPage {
     }
 }
 
+/// Who waits for counters of sessions.
+#[derive(Debug)]
+pub enum CountersFor {
+    /// An operator.
+    Page(SessionsPage),
+    /// The LNS, to see whether silent peers live.
+    Life,
+}
+
 /// What waits. The data plane answers in order, so the first of a kind is the one answered.
 #[derive(Debug, Default)]
 pub struct Shows {
     /// Questions about ports, workers and counters.
     pub counters: VecDeque<(ConnectionId, Request)>,
     /// Questions about sessions.
-    pub sessions: VecDeque<SessionsPage>,
+    pub sessions: VecDeque<CountersFor>,
 }

@@ -209,6 +209,12 @@ impl<'a> Collected<'a> {
         self.bytes(attribute)?.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes))
     }
 
+    /// A number of up to eight octets, where present.
+    pub fn u64(&self, attribute: Attribute) -> Option<u64> {
+        let bytes = self.bytes(attribute).filter(|bytes| bytes.len() <= size_of::<u64>())?;
+        Some(bytes.iter().fold(0, |number, octet| number << 8 | u64::from(*octet)))
+    }
+
     /// Makes of an absent value what is wrong with the message.
     ///
     /// # Errors
@@ -264,9 +270,33 @@ impl Value<'_> {
     }
 }
 
-/// How to hide what may be hidden of a message.
+/// Which AVPs are sent hidden (RFC 2661 section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Hide {
+    /// None: some peers give up on a hidden AVP (docs/peers.md row 3).
+    #[default]
+    Never,
+    /// Those that name a subscriber or prove who it is.
+    Secrets,
+    /// All that the RFC lets be hidden.
+    All,
+}
+
+impl Hide {
+    fn covers(self, entry: &Entry) -> bool {
+        match self {
+            Self::Never => false,
+            Self::Secrets => entry.hideable && entry.attribute.is_secret(),
+            Self::All => entry.hideable,
+        }
+    }
+}
+
+/// How to hide what is to be hidden of a message.
 #[derive(Clone, Copy)]
 pub struct Hiding<'a> {
+    /// Which AVPs.
+    pub hide: Hide,
     /// The tunnel's secret.
     pub secret: &'a [u8],
     /// Octets that nobody could foresee; sent along.
@@ -292,14 +322,14 @@ impl<'a> Encoder<'a> {
     /// are names and texts.
     pub fn bytes(&mut self, attribute: Attribute, value: &[u8]) {
         let entry = attribute.entry();
-        let hiding = self.hiding.filter(|_| entry.hideable);
+        let hiding = self.hiding.filter(|hiding| hiding.hide.covers(entry));
         let Some(hiding) = hiding else {
             return self.plain(entry, value);
         };
         if !std::mem::replace(&mut self.random_vector_sent, true) {
             self.plain(Attribute::RandomVector.entry(), hiding.random_vector);
         }
-        let Hiding { secret, random_vector, padding } = hiding;
+        let Hiding { secret, random_vector, padding, .. } = hiding;
         let value = value.get(..VALUE_BYTES_MAX - 2).unwrap_or(value);
         let room = VALUE_BYTES_MAX - 2 - value.len();
         let padding = padding.get(..room).unwrap_or(padding);
@@ -422,7 +452,8 @@ mod tests {
 
     #[test]
     fn hidden_and_revealed() {
-        let hiding = Hiding { secret: b"s3", random_vector: &[7; 23], padding: &[1; 19] };
+        let hiding =
+            Hiding { hide: Hide::All, secret: b"s3", random_vector: &[7; 23], padding: &[1; 19] };
         let mut body = Vec::new();
         let mut encoder = Encoder::new(&mut body, Some(hiding));
         encoder.bytes(Attribute::HostName, b"lac");
@@ -455,7 +486,8 @@ mod tests {
         for (vector, attribute, value) in
             [(&[1; 16], Attribute::MinimumBps, 5), (&[2; 16], Attribute::MaximumBps, 6)]
         {
-            let hiding = Hiding { secret: b"s", random_vector: vector, padding: &[] };
+            let hiding =
+                Hiding { hide: Hide::All, secret: b"s", random_vector: vector, padding: &[] };
             Encoder::new(&mut body, Some(hiding)).u32(attribute, value);
         }
         let collected = Collected::new(Avps::new(&body), Some(b"s"));
@@ -465,8 +497,10 @@ mod tests {
 
     #[test]
     fn the_longest_value_fits_and_a_longer_one_is_cut() {
-        for hiding in [None, Some(Hiding { secret: b"s", random_vector: &[1], padding: &[9; 30] })]
-        {
+        for hiding in [
+            None,
+            Some(Hiding { hide: Hide::All, secret: b"s", random_vector: &[1], padding: &[9; 30] }),
+        ] {
             for length in [VALUE_BYTES_MAX - 2, VALUE_BYTES_MAX, VALUE_BYTES_MAX + 1] {
                 let mut body = vec![0xa5];
                 let value = vec![0x61; length];

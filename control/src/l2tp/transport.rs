@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use super::avp::Hiding;
 use super::header::{CONTROL_HEADER_BYTES, Header, emit_zlb};
 use super::message::Message;
 use super::sequence::Sequence;
@@ -119,6 +120,10 @@ pub struct Transport {
     tries: u32,
     retransmit_at: Option<Time>,
     retransmissions: u64,
+    /// When the front of the queue was sent last.
+    front_sent: Time,
+    /// The front is to be sent again now.
+    repeat: bool,
     dead: bool,
 
     /// Next Ns to come from the peer.
@@ -156,6 +161,8 @@ impl Transport {
             tries: 0,
             retransmit_at: None,
             retransmissions: 0,
+            front_sent: now,
+            repeat: false,
             dead: false,
             expected,
             held: VecDeque::new(),
@@ -196,6 +203,17 @@ impl Transport {
             return Receipt::Duplicate;
         }
         self.hold(header, body)
+    }
+
+    /// Whether a message's numbers are those that the peer would use now: Ns in our window or not
+    /// long past, and Nr what we have sent and it has not acknowledged yet. Who does not see the
+    /// traffic has to guess both.
+    pub fn is_next(&self, header: &Header) -> bool {
+        let window = self.timing.receive_window.clamp(1, RECEIVE_WINDOW_MAX);
+        let ahead = header.ns.steps_from(self.expected);
+        let behind = self.expected.steps_from(header.ns);
+        let unacknowledged = usize::from(header.nr.steps_from(self.acknowledged));
+        (ahead < window || behind <= window) && unacknowledged <= self.sent
     }
 
     /// Keeps a message that came ahead of its turn, where it is within our window.
@@ -242,6 +260,7 @@ impl Transport {
         self.sent -= count;
         self.in_flight = self.in_flight.saturating_sub(count);
         self.tries = 0;
+        self.repeat = false;
         self.retransmit_at = (self.in_flight > 0).then(|| self.now + self.timing.interval(0));
     }
 
@@ -264,14 +283,39 @@ impl Transport {
 
     /// Queues a message. Some memory of the tunnel's is taken until the peer acknowledges it; see
     /// [`REPLIES_MAX`].
-    pub fn send(&mut self, now: Time, session_id: SessionId, message: &Message, origin: Origin) {
+    pub fn send(
+        &mut self,
+        now: Time,
+        session_id: SessionId,
+        message: &Message,
+        origin: Origin,
+        hiding: Option<Hiding<'_>>,
+    ) {
         self.now = now;
         let mut datagram = Vec::new();
         let numbers = (Sequence::ZERO, Sequence::ZERO);
-        message.emit(&mut datagram, self.peer_tunnel_id, session_id, numbers, None);
+        message.emit(&mut datagram, self.peer_tunnel_id, session_id, numbers, hiding);
         datagram.shrink_to_fit();
         self.replies += usize::from(origin == Origin::Peer);
         self.queue.push_back(Queued { datagram, origin, probe: matches!(message, Message::Hello) });
+    }
+
+    /// The peer has assigned its Tunnel ID. What was queued before keeps the 0.
+    pub fn set_peer(&mut self, peer_tunnel_id: TunnelId) {
+        self.peer_tunnel_id = peer_tunnel_id;
+    }
+
+    /// The peer has said how many messages may be under way to it.
+    pub fn set_peer_window(&mut self, peer_window: Option<u16>) {
+        self.congestion.advertise(peer_window.unwrap_or(RECEIVE_WINDOW_DEFAULT));
+    }
+
+    /// Sends the message at the front of those under way once more, ahead of its time, as the peer
+    /// shows that it does not have it. Changes nothing of the schedule, and comes to one datagram
+    /// for each of the peer's, no two of them closer than an acknowledgement may wait.
+    pub fn repeat_front(&mut self, now: Time) {
+        self.now = now;
+        self.repeat = self.in_flight > 0 && now.since(self.front_sent) >= self.timing.ack_delay();
     }
 
     /// Whether new calls should be refused: the peer does not acknowledge our answers as fast as
@@ -297,6 +341,7 @@ impl Transport {
         self.acknowledged = self.acknowledged.advanced(self.sent as u16);
         self.queue = VecDeque::new();
         (self.sent, self.in_flight, self.replies, self.tries) = (0, 0, 0, 0);
+        self.repeat = false;
         self.retransmit_at = None;
     }
 
@@ -354,11 +399,14 @@ impl Transport {
 
     /// Hands out the next message that fits the window.
     fn transmit_message(&mut self, out: &mut Vec<u8>) -> bool {
-        if self.dead || self.in_flight >= usize::from(self.congestion.window) {
+        let repeat = std::mem::take(&mut self.repeat) && self.in_flight > 0;
+        let window = usize::from(self.congestion.window);
+        if self.dead || (!repeat && self.in_flight >= window) {
             return false;
         }
-        let ns = self.acknowledged.advanced(self.in_flight as u16);
-        let Some(queued) = self.queue.get_mut(self.in_flight) else {
+        let place = if repeat { 0 } else { self.in_flight };
+        let ns = self.acknowledged.advanced(place as u16);
+        let Some(queued) = self.queue.get_mut(place) else {
             return false;
         };
         let numbers = [ns.0.to_be_bytes(), self.expected.0.to_be_bytes()];
@@ -366,10 +414,15 @@ impl Transport {
             fields.copy_from_slice(numbers.as_flattened());
         }
         out.extend_from_slice(&queued.datagram);
-        self.in_flight += 1;
-        self.sent = self.sent.max(self.in_flight);
-        let due = self.now + self.timing.interval(self.tries);
-        self.retransmit_at.get_or_insert(due);
+        if place == 0 {
+            self.front_sent = self.now;
+        }
+        if !repeat {
+            self.in_flight += 1;
+            self.sent = self.sent.max(self.in_flight);
+            let due = self.now + self.timing.interval(self.tries);
+            self.retransmit_at.get_or_insert(due);
+        }
         self.acknowledgement_sent();
         true
     }

@@ -50,10 +50,13 @@ impl Lns {
             timers += self.audit_tunnel(*id, entry)?;
         }
         self.audit_peers()?;
+        self.audit_profiles()?;
+        timers += usize::from(self.journal.deadline().is_some());
         for (index, call) in &self.calls {
             timers += self.audit_call(index, call)?;
         }
         hold!(timers == self.timers.len(), "{} timers, {timers} expected", self.timers.len());
+        self.audit_sessions()?;
         let addresses = self.audit_addresses()?;
         let lost = self.ending.keys().find(|key| self.calls.iter().any(|(_, c)| c.key() == **key));
         hold!(lost.is_none(), "{lost:?} has ended and lives");
@@ -111,6 +114,22 @@ impl Lns {
         Ok(())
     }
 
+    /// What profiles share out.
+    fn audit_profiles(&self) -> Result<(), String> {
+        for (index, profile) in self.profiles.iter().enumerate() {
+            let its = |entry: &&TunnelEntry| entry.profile == Some(index);
+            let tunnels = self.tunnels.values().filter(its);
+            let sessions: usize = tunnels.clone().map(|entry| entry.calls.len()).sum();
+            let open = tunnels.filter(|entry| entry.tunnel.state() != State::Closing).count();
+            let counted = (profile.tunnels as usize, profile.sessions as usize);
+            hold!(
+                counted == (open, sessions),
+                "profile {index}: {counted:?} counted, {open} open tunnels with {sessions} sessions"
+            );
+        }
+        Ok(())
+    }
+
     /// One call against its tunnel and its timer; how many timers it has.
     fn audit_call(&self, index: usize, call: &Call) -> Result<usize, String> {
         let (id, session) = (call.tunnel, call.session);
@@ -120,12 +139,21 @@ impl Lns {
         hold!(!forwards || call.link().is_some(), "call {id}/{session} forwards without a link");
         let packets = call.forwarding == Forwarding::Packets;
         hold!(!packets || call.lease.is_some(), "call {id}/{session} forwards without an address");
-        let is_up = call.link().is_some_and(Link::is_network_up);
+        let is_up = call.link().is_some_and(Link::is_ipv4_up);
         hold!(packets == is_up, "call {id}/{session} forwards {packets}, network up {is_up}");
         let wanted = call.link().and_then(Link::poll_timeout).is_some();
         let is_set = self.timers.is_set(TimerKey::Call(index).token());
         hold!(wanted == is_set, "call {id}/{session}: timer wanted {wanted}, set {is_set}");
         Ok(usize::from(is_set))
+    }
+
+    /// Calls of users with a limit are there, and their own.
+    fn audit_sessions(&self) -> Result<(), String> {
+        for (user, index) in self.sessions.entries() {
+            let of = self.calls.get(index).map(|call| call.user.as_deref());
+            hold!(of == Some(Some(user)), "call {index} is kept for {user}, and is of {of:?}");
+        }
+        Ok(())
     }
 
     /// Every address that is not free has one owner, and only one; how many there are.

@@ -5,23 +5,20 @@ use std::time::Duration;
 
 use xlns_dataplane::api::{Command, Session, SessionKey};
 
-use super::{CALLS_MAX, Ending, Lns, LnsCounter, TimerKey};
+use super::admission::NO_ADDRESS;
+use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
-use crate::config::{AuthenticationProtocol, Config};
 use crate::l2tp::message::Icrq;
 use crate::l2tp::result::{
     CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
 };
 use crate::l2tp::{SessionId, TunnelId, header};
-use crate::ppp::{self, Authentication, Credentials, DownCause, Grant, Link, Refusal};
+use crate::ppp::{self, DownCause, Link};
 use crate::time::Time;
 use crate::udp::Transmit;
 
 /// What a call is refused or ended with where something is full.
 const NO_ROOM: CallResult = CallResult::NoFacilitiesTemporary;
-
-/// Told to a subscriber, and to its LAC, when the pool is exhausted or the fixed address in use.
-const NO_ADDRESS: &str = "no address is free";
 
 /// Protocol of a PPP disconnect cause: LCP, or no single one (RFC 3145 section 2).
 const LCP: u16 = 0xc021;
@@ -35,29 +32,6 @@ const AT_SENDER: u8 = 2;
 /// Octets of the header of a data message without Length and sequence numbers.
 const DATA_HEADER_BYTES: usize = 6;
 
-/// The PPP side of the configuration.
-pub fn ppp_config(config: &Config) -> Arc<ppp::Config> {
-    let protocol = |protocol: &AuthenticationProtocol| match protocol {
-        AuthenticationProtocol::ChapMd5 => Authentication::ChapMd5,
-        AuthenticationProtocol::Pap => Authentication::Pap,
-    };
-    let ppp = &config.ppp;
-    Arc::new(ppp::Config {
-        authentication: ppp.authentication.iter().map(protocol).collect(),
-        mru: ppp.mru,
-        mru_min: ppp.mru_min,
-        restart_timer: Duration::from_millis(ppp.restart_timer_ms),
-        max_configure: ppp.max_configure,
-        max_terminate: ppp.max_terminate,
-        max_failure: ppp.max_failure,
-        authentication_timeout: Duration::from_secs(ppp.authentication_timeout_seconds),
-        server_name: config.lns.host_name.clone(),
-        local_address: config.lns.gateway,
-        dns: ppp.dns.clone(),
-        nbns: Vec::new(),
-    })
-}
-
 impl Lns {
     pub(super) fn handle_incoming_call(
         &mut self,
@@ -67,15 +41,13 @@ impl Lns {
         icrq: &Icrq,
     ) {
         self.counters.add(LnsCounter::CallsOffered);
-        let most = (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
-        let full = self.calls.len() >= most;
+        let Some(profile) = self.tunnels.get(&tunnel).map(|entry| entry.profile) else { return };
+        let refusal = self.call_refusal(now, profile);
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
-        if full {
-            self.counters.add(LnsCounter::CallsRefused);
-            let text = "no more sessions on this LNS";
+        if let Some(text) = refusal {
             let error = Some(ErrorCode::TryAnother);
             entry.tunnel.refuse_call(now, session, NO_ROOM, error, text);
-            return;
+            return self.count_refused_call(profile);
         }
         let calling = icrq.calling_number.as_deref().map(|number| printable(number).into());
         let calling: Option<Box<str>> = calling;
@@ -83,6 +55,22 @@ impl Lns {
         entry.tunnel.accept_call(now, session);
         let index = self.calls.insert(Call::new(tunnel, session, calling, now));
         entry.calls.insert(session, index);
+        if let Some(profile) = self.profile_mut(profile) {
+            profile.sessions += 1;
+        }
+    }
+
+    /// Why one more call is refused, if it is.
+    fn call_refusal(&self, now: Time, profile: Option<usize>) -> Option<&'static str> {
+        let most = (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
+        let away_max = Duration::from_secs(self.config.dataplane.away_seconds_max);
+        if self.calls.len() >= most {
+            Some("no more sessions on this LNS")
+        } else if !self.dataplane_ready && now.since(self.dataplane_away_since) >= away_max {
+            Some("forwarding is down on this LNS")
+        } else {
+            self.profile_refuses_call(profile)
+        }
     }
 
     pub(super) fn handle_call_connected(
@@ -92,9 +80,13 @@ impl Lns {
         session: SessionId,
     ) {
         let Some(index) = self.call_index(tunnel, session) else { return };
+        let profile = self.tunnels.get(&tunnel).and_then(|entry| entry.profile);
+        let Some(profile) = self.profile_mut(profile) else { return };
+        profile.calls_connected += 1;
+        let config = Arc::clone(&profile.ppp);
         let Some(call) = self.calls.get_mut(index) else { return };
         self.counters.add(LnsCounter::CallsConnected);
-        let mut link = Box::new(Link::new(Arc::clone(&self.ppp_config), &mut self.rng));
+        let mut link = Box::new(Link::new(config, &mut self.rng));
         link.open(now, &mut self.rng);
         if let Phase::Connecting { early } = &mut call.phase {
             for frame in std::mem::take(early) {
@@ -104,7 +96,7 @@ impl Lns {
         call.phase = Phase::Link(link);
         // Some peers listen for PPP only once ICCN is acknowledged: a Configure-Request that went
         // ahead would be lost, and cost a Restart timer (docs/peers.md rows 5 and 35).
-        self.transmit_control(tunnel);
+        self.transmit_control(now, tunnel);
         self.drive_call(now, index);
     }
 
@@ -133,78 +125,14 @@ impl Lns {
                     tracing::debug!(tunnel, session, message, "subscriber identifies itself");
                 }
             }
-            ppp::Event::NetworkUp { address } => {
+            ppp::Event::Ipv4Up { peer: address, .. } => {
                 self.set_forwarding(index, Forwarding::Packets);
                 self.counters.add(LnsCounter::CallsUp);
-                if let Some(call) = self.calls.get(index) {
-                    tracing::info!(
-                        tunnel = call.tunnel.0,
-                        session = call.session.0,
-                        user = call.user.as_deref().unwrap_or(""),
-                        %address,
-                        "session up"
-                    );
-                }
+                self.log_call_up(now, index, address);
             }
-            ppp::Event::NetworkDown => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::Ipv4Down => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::Ipv6Up { .. } | ppp::Event::Ipv6Down | ppp::Event::Ipv6Packet(_) => {}
             ppp::Event::Down { cause } => self.handle_link_down(now, index, &cause),
-        }
-    }
-
-    /// Answers the subscriber's proof: with an address, or with a refusal.
-    fn authenticate(&mut self, now: Time, index: usize, credentials: &Credentials) {
-        let user: Box<str> = printable(&credentials.name).into();
-        let granted = self.grant(index, credentials);
-        let Some(call) = self.calls.get_mut(index) else { return };
-        let (tunnel, session) = (call.tunnel.0, call.session.0);
-        let answer = match granted {
-            Ok(address) => {
-                self.counters.add(LnsCounter::AuthenticationAccepted);
-                Ok(Grant { address, dns: self.config.ppp.dns.clone() })
-            }
-            Err(text) => {
-                tracing::info!(tunnel, session, %user, reason = text, "subscriber refused");
-                Err(Refusal { message: text.into() })
-            }
-        };
-        call.user = Some(user);
-        if let Some(link) = call.link_mut() {
-            link.authenticated(now, answer);
-        }
-    }
-
-    /// Checks the proof and finds an address. An address that the call has from an earlier
-    /// negotiation is kept.
-    fn grant(
-        &mut self,
-        index: usize,
-        credentials: &Credentials,
-    ) -> Result<std::net::Ipv4Addr, &'static str> {
-        let Some(account) = self.users.authenticate(credentials) else {
-            self.counters.add(LnsCounter::AuthenticationRefused);
-            return Err("authentication failed");
-        };
-        let Some(call) = self.calls.get_mut(index) else { return Err("the call is gone") };
-        // Of users that exist: their names hold nothing that is not printable.
-        let same_user = call.user.as_deref() == Some(&*printable(&credentials.name));
-        if let Some(lease) = &call.lease
-            && same_user
-        {
-            return Ok(lease.address());
-        }
-        match self.addresses.lease(account) {
-            Some(lease) => {
-                let address = lease.address();
-                if let Some(old) = call.lease.replace(lease) {
-                    self.addresses.release(old);
-                }
-                Ok(address)
-            }
-            None => {
-                call.without_address = true;
-                self.counters.add(LnsCounter::PoolExhausted);
-                Err(NO_ADDRESS)
-            }
         }
     }
 
@@ -237,16 +165,21 @@ impl Lns {
     }
 
     /// Sends the control messages and acknowledgements that are due.
-    pub(super) fn transmit_control(&mut self, id: TunnelId) {
+    pub(super) fn transmit_control(&mut self, now: Time, id: TunnelId) {
         let Some(entry) = self.tunnels.get_mut(&id) else { return };
         let (local, peer) = (entry.local, entry.peer);
+        let asked = entry.ports.asked(now);
         while let Some(payload) = entry.tunnel.poll_transmit() {
+            if let Some(peer) = asked {
+                let payload = payload.clone();
+                self.transmissions.push_back(Transmit { local, peer, payload });
+            }
             self.transmissions.push_back(Transmit { local, peer, payload });
         }
     }
 
     /// Sends the frames of a call's link inside L2TP data messages.
-    fn transmit_frames(&mut self, index: usize) {
+    pub(super) fn transmit_frames(&mut self, index: usize) {
         let Some(call) = self.calls.get_mut(index) else { return };
         let Some(entry) = self.tunnels.get(&call.tunnel) else { return };
         let Some(session) = entry.tunnel.session(call.session) else { return };
@@ -333,23 +266,20 @@ impl Lns {
     pub(super) fn end_call(&mut self, now: Time, tunnel: TunnelId, session: SessionId, why: &str) {
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         let Some(index) = entry.calls.remove(&session) else { return };
+        let profile = entry.profile;
         self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };
         self.counters.add(LnsCounter::CallsEnded);
-        tracing::info!(
-            tunnel = tunnel.0,
-            session = session.0,
-            user = call.user.as_deref().unwrap_or(""),
-            seconds = now.since(call.started).as_secs(),
-            reason = why,
-            "call ended"
-        );
+        if let Some(profile) = self.profile_mut(profile) {
+            profile.sessions -= 1;
+        }
+        if let Some(user) = &call.user {
+            self.sessions.leave(user, index);
+        }
+        self.log_call_end(now, &call, why);
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
-            if let Some(lease) = lease {
-                self.addresses.release(lease);
-            }
-            return;
+            return self.let_go(now, lease, call.user.as_deref());
         }
         let ending = Ending { lease, user: call.user.take(), before_resync: false };
         self.ending.insert(call.key(), ending);
@@ -357,10 +287,19 @@ impl Lns {
     }
 
     /// The data plane has no more to do with an ended session: its address is free.
-    pub(super) fn finish_ending(&mut self, key: SessionKey) {
-        let lease = self.ending.remove(&key).and_then(|ending| ending.lease);
+    pub(super) fn finish_ending(&mut self, now: Time, key: SessionKey) {
+        if let Some(ending) = self.ending.remove(&key) {
+            self.let_go(now, ending.lease, ending.user.as_deref());
+        }
+    }
+
+    /// An address is free again, for whoever waits for it first.
+    fn let_go(&mut self, now: Time, lease: Option<Lease>, user: Option<&str>) {
         if let Some(lease) = lease {
             self.addresses.release(lease);
+        }
+        if let Some(user) = user {
+            self.admit_waiting(now, user);
         }
     }
 }
@@ -383,6 +322,10 @@ fn disconnect_reason(cause: DownCause) -> (CallResult, PppDisconnectCause) {
         DownCause::AuthenticationFailed => {
             (CallResult::Error, Code::AuthenticationFailed, NONE, AT_PEER)
         }
+        DownCause::RefusedByPeer => {
+            (CallResult::Error, Code::AuthenticationFailed, NONE, AT_SENDER)
+        }
+        DownCause::EchoTimeout => (CallResult::LossOfCarrier, Code::LcpSilent, LCP, AT_PEER),
         DownCause::AuthenticationTimeout => {
             (CallResult::Error, Code::AuthenticationTimeout, NONE, AT_PEER)
         }

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use super::{Lns, LnsCounter, PeerChange, REFUSALS_LOGGED_PER_SECOND, TimerKey};
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
-use crate::l2tp::message::{self, Message, Unassigned};
-use crate::l2tp::result::TunnelResult;
+use crate::l2tp::message::{Message, Unassigned};
+use crate::l2tp::result::{CallResult, TunnelResult};
 use crate::l2tp::transport;
-use crate::l2tp::tunnel::{self};
+use crate::l2tp::tunnel::{self, State};
 use crate::time::Time;
 use crate::udp::Transmit;
 
@@ -28,7 +28,7 @@ impl Lns {
         let Some(entry) = self.tunnels.get(&header.tunnel_id) else {
             return self.handle_no_such_tunnel(now, (local, peer), header, datagram);
         };
-        if entry.peer != peer {
+        if entry.peer != peer && !self.follow(now, header.tunnel_id, peer, header) {
             return self.counters.add(LnsCounter::ControlOuterAddress);
         }
         self.handle_in_tunnel(now, header.tunnel_id, header, datagram);
@@ -43,8 +43,13 @@ impl Lns {
         header: &Header,
         datagram: &[u8],
     ) {
-        let secret = self.secret_of(peer.ip());
-        match message::decode_unassigned(header, datagram, secret) {
+        let read = self.read_unassigned((local.ip(), peer.ip()), header, datagram);
+        if !matches!(read, Ok(Unassigned::Sccrq(_)) | Err(_))
+            && let Some(id) = self.tunnel_without_id(peer)
+        {
+            return self.handle_in_tunnel(now, id, header, datagram);
+        }
+        match read {
             Ok(Unassigned::Sccrq(sccrq)) => {
                 self.handle_sccrq(now, (local, peer), header, datagram, &sccrq);
             }
@@ -72,6 +77,7 @@ impl Lns {
                 if !self.limiter.admit(now, peer.ip()) {
                     return self.counters.add(LnsCounter::SetupRateLimited);
                 }
+                // Whose it would have been is not known.
                 if self.refusal_log.take(now, REFUSALS_LOGGED_PER_SECOND) {
                     let reason = &reject.result.message;
                     tracing::info!(%peer, reason, "malformed SCCRQ refused");
@@ -91,6 +97,18 @@ impl Lns {
         let Some(entry) = self.tunnels.get_mut(&id) else { return };
         entry.tunnel.handle(now, header, header.payload(datagram));
         self.drive_tunnel(now, id);
+    }
+
+    /// The tunnel of a peer that leaves our Tunnel ID out after the set-up as well (docs/peers.md
+    /// row 26), where there is just one.
+    fn tunnel_without_id(&self, peer: SocketAddr) -> Option<TunnelId> {
+        let all = (peer, TunnelId(0), 0, TunnelId(0))
+            ..=(peer, TunnelId(u16::MAX), u64::MAX, TunnelId(u16::MAX));
+        let mut open = self.tunnels_by_peer.range(all).map(|(.., id)| *id).filter(|id| {
+            self.tunnels.get(id).is_some_and(|entry| entry.tunnel.state() == State::Established)
+        });
+        let only = open.next().filter(|_| open.next().is_none())?;
+        self.tunnels.get(&only).filter(|entry| entry.tunnel.takes_tunnel_id_zero()).map(|_| only)
     }
 
     /// The tunnel that is being set up with a peer whose own Tunnel ID lies between `first` and
@@ -135,13 +153,12 @@ impl Lns {
         while let Some(event) = self.tunnels.get_mut(&id).and_then(|e| e.tunnel.poll_event()) {
             self.handle_tunnel_event(now, id, event);
         }
-        self.transmit_control(id);
+        self.transmit_control(now, id);
         let Some(entry) = self.tunnels.get(&id) else { return };
         if entry.tunnel.is_finished() {
             return self.remove_tunnel(now, id, "the tunnel is over");
         }
-        let at = entry.tunnel.poll_timeout();
-        self.reschedule(TimerKey::Tunnel(id), at);
+        self.reschedule_tunnel(id);
     }
 
     fn handle_tunnel_event(&mut self, now: Time, id: TunnelId, event: tunnel::Event) {
@@ -150,6 +167,10 @@ impl Lns {
                 self.replace_older(now, id);
                 self.mark_opened(id);
                 self.counters.add(LnsCounter::TunnelsOpened);
+                let profile = self.tunnels.get(&id).and_then(|entry| entry.profile);
+                if let Some(profile) = self.profile_mut(profile) {
+                    profile.tunnels_opened += 1;
+                }
                 if let Some(entry) = self.tunnels.get(&id) {
                     tracing::info!(
                         tunnel = id.0,
@@ -163,6 +184,15 @@ impl Lns {
             tunnel::Event::IncomingCall { session, icrq } => {
                 self.handle_incoming_call(now, id, session, &icrq);
             }
+            tunnel::Event::OutgoingCall { session, .. } => {
+                if let Some(entry) = self.tunnels.get_mut(&id) {
+                    let result = CallResult::NoFacilitiesPermanent;
+                    let text = "no calls are placed here";
+                    entry.tunnel.refuse_call(now, session, result, None, text);
+                }
+            }
+            // For a LAC that converts characters or has a line: nothing to do here.
+            tunnel::Event::LinkInfo { .. } | tunnel::Event::WanErrors { .. } => {}
             tunnel::Event::CallConnected { session, .. } => {
                 self.handle_call_connected(now, id, session);
             }
@@ -211,6 +241,10 @@ impl Lns {
 
     fn mark_closed(&mut self, id: TunnelId) {
         self.mark_opened(id);
+        let profile = self.tunnels.get(&id).and_then(|entry| entry.profile);
+        if let Some(profile) = self.profile_mut(profile) {
+            profile.tunnels -= 1;
+        }
         self.counters.add(LnsCounter::TunnelsClosed);
     }
 

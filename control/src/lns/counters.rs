@@ -33,13 +33,15 @@ lns_counters! {
     SetupRefused, "setup_refused", "SCCRQs answered with StopCCN: a limit is reached or no profile matches.";
     SetupDuplicate, "setup_duplicate", "Retransmitted SCCRQs that found their tunnel.";
     SetupReplaced, "setup_replaced", "Tunnels replaced by a new SCCRQ of a peer that had started anew.";
+    PortFollowed, "port_followed", "Tunnels whose peer was followed to another UDP port.";
     TunnelsOpened, "tunnels_opened", "Tunnels that reached established.";
     TunnelsClosed, "tunnels_closed", "Tunnels that ended, for whatever reason.";
     CallsOffered, "calls_offered", "Incoming calls.";
-    CallsRefused, "calls_refused", "Incoming calls refused because a limit is reached.";
+    CallsRefused, "calls_refused", "Calls refused: a limit is reached, or the data plane is away.";
     CallsConnected, "calls_connected", "Calls whose ICCN arrived.";
     CallsUp, "calls_up", "Calls whose subscriber got an address and can send packets.";
     CallsEnded, "calls_ended", "Calls that ended, for whatever reason.";
+    CallsReplaced, "calls_replaced", "Calls ended because their user came once more than it may.";
     AuthenticationAccepted, "authentication_accepted", "Subscribers whose name and proof were right.";
     AuthenticationRefused, "authentication_refused", "Subscribers whose name or proof was wrong.";
     PoolExhausted, "pool_exhausted", "Subscribers refused because no address was free.";

@@ -6,10 +6,15 @@
 //! address is free again only after the data plane said that the session's last packet is counted.
 
 mod addresses;
+mod admission;
 mod audit;
 mod calls;
 mod control_plane;
 mod counters;
+mod follow;
+mod journal;
+mod life;
+mod profiles;
 mod setup;
 mod show;
 
@@ -26,11 +31,11 @@ use xlns_dataplane::counters::SessionCounters;
 
 use crate::call::Call;
 use crate::config::Config;
+use crate::hash::KeyedHasher;
 use crate::l2tp::header::{self, Header};
-use crate::l2tp::tunnel::{self, Tunnel};
+use crate::l2tp::tunnel::Tunnel;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::limits::{Bucket, SetupLimiter};
-use crate::ppp;
 use crate::time::Time;
 use crate::timers::{self, Timers};
 use crate::udp::Transmit;
@@ -42,6 +47,10 @@ pub use counters::LnsCounter;
 pub use setup::TUNNELS_MAX;
 
 use addresses::Addresses;
+use follow::PortWatch;
+use journal::Journal;
+use life::Life;
+use profiles::Profile;
 
 /// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
 const COMMANDS_MAX: usize = 1 << 20;
@@ -49,6 +58,10 @@ const COMMANDS_MAX: usize = 1 << 20;
 /// Refusals that are logged, of SCCRQs and by the data plane: enough to find what is misconfigured,
 /// too few to fill a disk.
 const REFUSALS_LOGGED_PER_SECOND: u32 = 5;
+
+/// Timers that expire in one turn: some milliseconds of work. What is left is due in the next, after
+/// what the sockets have.
+const TIMEOUTS_PER_TURN_MAX: usize = 4096;
 
 /// A peer that a tunnel needs, or needs no more: its neighbour is kept alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +77,25 @@ struct TunnelEntry {
     tunnel: Tunnel,
     local: SocketAddr,
     peer: SocketAddr,
-    /// Index of the LAC profile, `None` where no profile is configured.
+    /// Index of the LAC profile; `None` where it is no LAC's.
     profile: Option<usize>,
+    policy: Policy,
     /// Keyed hash of the SCCRQ: tells a retransmission from a peer that started anew.
     sccrq_hash: u64,
     started: Time,
     established: bool,
     calls: BTreeMap<SessionId, usize>,
+    ports: PortWatch,
+    life: Life,
+}
+
+/// What a profile says of its tunnels besides how their machines work.
+#[derive(Debug, Clone, Copy, Default)]
+struct Policy {
+    /// The peer's port may change.
+    follow_port: bool,
+    /// What the peer sends shows that it lives.
+    data_is_life: bool,
 }
 
 /// An ended call whose last packets the data plane still counts.
@@ -86,19 +111,22 @@ struct Ending {
 enum TimerKey {
     Tunnel(TunnelId),
     Call(usize),
+    Journal,
 }
 
 impl TimerKey {
-    /// The timer's token: Tunnel IDs first, calls behind them.
+    /// The timer's token: Tunnel IDs first, of which 0 is no tunnel's; calls behind them.
     fn token(self) -> u32 {
         match self {
             Self::Tunnel(id) => id.0.into(),
             Self::Call(index) => (TUNNEL_TOKENS + index) as u32,
+            Self::Journal => 0,
         }
     }
 
     fn of_token(token: u32) -> Self {
         match u16::try_from(token) {
+            Ok(0) => Self::Journal,
             Ok(id) => Self::Tunnel(TunnelId(id)),
             Err(_) => Self::Call(token as usize - TUNNEL_TOKENS),
         }
@@ -114,13 +142,13 @@ pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS;
 /// The L2TP network server.
 pub struct Lns {
     config: Arc<Config>,
-    tunnel_configs: Vec<Arc<tunnel::Config>>,
-    ppp_config: Arc<ppp::Config>,
+    profiles: Vec<Profile>,
     rng: StdRng,
-    hasher: hashbrown::DefaultHashBuilder,
-    limiter: SetupLimiter<hashbrown::DefaultHashBuilder>,
+    hasher: KeyedHasher,
+    limiter: SetupLimiter<KeyedHasher>,
     users: Users,
     addresses: Addresses,
+    sessions: admission::Sessions,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
     /// retransmitted SCCRQ belongs to. Anybody may forge one, so another SCCRQ is another tunnel,
@@ -137,10 +165,15 @@ pub struct Lns {
     commands_lost: bool,
     peer_changes: VecDeque<PeerChange>,
     dataplane_ready: bool,
+    /// Since when the data plane has not been ready.
+    dataplane_away_since: Time,
+    /// Silent tunnels whose data is to be looked at.
+    life_due: BTreeSet<TunnelId>,
     /// No tunnel is opened any more.
     shutting_down: bool,
     counters: counters::LnsCounters,
     refusal_log: Bucket,
+    journal: Journal,
     /// Forwarding totals of sessions that ended.
     ended_totals: SessionCounters,
 }
@@ -151,20 +184,21 @@ impl Lns {
     /// # Errors
     /// A pool that the configuration names cannot be built; says which.
     pub fn new(config: Arc<Config>, seed: [u8; 32]) -> Result<Self, AddressesError> {
-        let hasher = hashbrown::DefaultHashBuilder::default();
+        let mut rng = StdRng::from_seed(seed);
+        let hasher = KeyedHasher::new(&mut rng);
         let limiter = SetupLimiter::new(
             config.l2tp.sccrq_per_second_max,
             config.l2tp.sccrq_per_second_per_source_max,
             hasher.clone(),
         );
         Ok(Self {
-            tunnel_configs: setup::tunnel_configs(&config),
-            ppp_config: calls::ppp_config(&config),
-            rng: StdRng::from_seed(seed),
+            profiles: profiles::profiles(&config),
+            rng,
             limiter,
             hasher,
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
+            sessions: admission::Sessions::default(),
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
             tunnels_per_address: HashMap::new(),
@@ -177,9 +211,12 @@ impl Lns {
             commands_lost: false,
             peer_changes: VecDeque::new(),
             dataplane_ready: false,
+            dataplane_away_since: Time::ZERO,
+            life_due: BTreeSet::new(),
             shutting_down: false,
             counters: counters::LnsCounters::default(),
             refusal_log: Bucket::default(),
+            journal: Journal::default(),
             ended_totals: SessionCounters::default(),
             config,
         })
@@ -207,13 +244,17 @@ impl Lns {
         }
     }
 
-    /// Lets everything happen whose time has come.
+    /// Lets happen what the time has come for, or as much of it as one turn should take: what is left
+    /// keeps [`Lns::poll_timeout`] in the past.
     pub fn handle_timeout(&mut self, now: Time) {
-        while let Some(token) = self.timers.poll_expired(now) {
+        for _ in 0..TIMEOUTS_PER_TURN_MAX {
+            let Some(token) = self.timers.poll_expired(now) else { break };
             match TimerKey::of_token(token) {
+                TimerKey::Journal => self.journal.summarise(),
                 TimerKey::Tunnel(id) => {
                     if let Some(entry) = self.tunnels.get_mut(&id) {
                         entry.tunnel.handle_timeout(now);
+                        self.look_after(now, id);
                         self.drive_tunnel(now, id);
                     }
                 }
@@ -273,8 +314,10 @@ impl Lns {
     }
 
     /// The data plane is away: nothing is handed out until it is back.
-    pub fn handle_dataplane_away(&mut self) {
-        self.dataplane_ready = false;
+    pub fn handle_dataplane_away(&mut self, now: Time) {
+        if std::mem::replace(&mut self.dataplane_ready, false) {
+            self.dataplane_away_since = now;
+        }
         self.commands.clear();
     }
 
@@ -296,7 +339,7 @@ impl Lns {
     }
 
     /// The data plane equals what was named: sessions that ended before are gone from it.
-    pub fn handle_synchronised(&mut self) {
+    pub fn handle_synchronised(&mut self, now: Time) {
         let gone: Vec<SessionKey> = self
             .ending
             .iter()
@@ -304,12 +347,12 @@ impl Lns {
             .map(|(key, _)| *key)
             .collect();
         for key in gone {
-            self.finish_ending(key);
+            self.finish_ending(now, key);
         }
     }
 
     /// A removed session's last packet was counted.
-    pub fn handle_session_ended(&mut self, key: SessionKey, counters: SessionCounters) {
+    pub fn handle_session_ended(&mut self, now: Time, key: SessionKey, counters: SessionCounters) {
         let totals = &mut self.ended_totals;
         totals.upstream_packets += counters.upstream_packets;
         totals.upstream_bytes += counters.upstream_bytes;
@@ -323,7 +366,7 @@ impl Lns {
             ?counters,
             "final counters"
         );
-        self.finish_ending(key);
+        self.finish_ending(now, key);
     }
 
     /// The data plane refused a command: a session that it cannot carry is ended, and one that it
@@ -342,7 +385,7 @@ impl Lns {
                 self.disconnect_for_resources(now, tunnel, id);
             }
             // No SessionEnded will follow.
-            Command::SessionRemove(key) => self.finish_ending(*key),
+            Command::SessionRemove(key) => self.finish_ending(now, *key),
             other => {
                 self.counters.add(LnsCounter::CommandsRefused);
                 if logged {
@@ -356,11 +399,18 @@ impl Lns {
         let Some(entry) = self.tunnels.get_mut(&header.tunnel_id) else {
             return self.counters.add(LnsCounter::DataNoSuchTunnel);
         };
+        let call = entry.calls.get(&header.session_id).copied();
         if entry.peer != peer {
-            return self.counters.add(LnsCounter::DataOuterAddress);
+            self.counters.add(LnsCounter::DataOuterAddress);
+            if call.is_some() {
+                self.ask_at(now, header.tunnel_id, peer);
+            }
+            return;
         }
-        entry.tunnel.handle_activity(now);
-        let Some(&index) = entry.calls.get(&header.session_id) else {
+        if entry.policy.data_is_life {
+            entry.tunnel.handle_activity(now);
+        }
+        let Some(index) = call else {
             return self.counters.add(LnsCounter::DataNoSuchSession);
         };
         let Some(call) = self.calls.get_mut(index) else { return };

@@ -9,14 +9,15 @@ use std::time::Duration;
 use rand::RngCore;
 use xlns_dataplane::api::SessionKey;
 
-use super::{Lns, LnsCounter, PeerChange, REFUSALS_LOGGED_PER_SECOND, TunnelEntry};
-use crate::config::{Config, LacConfig};
+use super::{
+    Life, Lns, LnsCounter, PeerChange, PortWatch, REFUSALS_LOGGED_PER_SECOND, TunnelEntry,
+};
+use crate::config::Config;
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
 use crate::l2tp::message::Sccrq;
 use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult, printable};
-use crate::l2tp::secret::SecretBytes;
-use crate::l2tp::tunnel::{self, State, Tunnel};
+use crate::l2tp::tunnel::{State, Tunnel};
 use crate::time::Time;
 use crate::udp::Transmit;
 
@@ -27,41 +28,7 @@ const TUNNEL_ID_TRIES: usize = 40;
 /// Tunnels that 16-bit identifiers leave room for while [`TUNNEL_ID_TRIES`] finds a free one.
 pub const TUNNELS_MAX: u32 = 32_768;
 
-/// A tunnel for each LAC profile, and one for peers where no profile is configured.
-pub fn tunnel_configs(config: &Config) -> Vec<Arc<tunnel::Config>> {
-    let build = |lac: Option<&LacConfig>| {
-        let secret = lac
-            .and_then(|lac| lac.secret.as_ref())
-            .map(|secret| SecretBytes::from(secret.expose().as_bytes()));
-        let l2tp = &config.l2tp;
-        Arc::new(tunnel::Config {
-            host_name: config.lns.host_name.clone(),
-            vendor_name: "xlns".into(),
-            challenge: secret.is_some(),
-            secret,
-            receive_window: l2tp.receive_window,
-            retransmit_initial: Duration::from_millis(l2tp.retransmit_initial_ms),
-            retransmit_max: Duration::from_millis(l2tp.retransmit_max_ms),
-            retransmit_tries: l2tp.retransmit_tries,
-            hello_interval: Duration::from_secs(l2tp.hello_interval_seconds),
-            sessions_max: l2tp.sessions_per_tunnel_max,
-        })
-    };
-    if config.lac.is_empty() {
-        vec![build(None)]
-    } else {
-        config.lac.iter().map(|lac| build(Some(lac))).collect()
-    }
-}
-
 impl Lns {
-    /// The secret for hidden AVPs of a peer whose host name is not known yet: that of the first
-    /// profile for its address.
-    pub(super) fn secret_of(&self, peer: IpAddr) -> Option<&[u8]> {
-        let profile = self.config.lac.iter().find(|lac| covers(lac, peer))?;
-        profile.secret.as_ref().map(|secret| secret.expose().as_bytes())
-    }
-
     pub(super) fn handle_sccrq(
         &mut self,
         now: Time,
@@ -81,7 +48,8 @@ impl Lns {
         if !self.limiter.admit(now, peer.ip()) {
             return self.counters.add(LnsCounter::SetupRateLimited);
         }
-        let opened = self.admit(peer.ip(), sccrq).and_then(|(id, profile)| {
+        let profile = self.profile_of(local.ip(), peer.ip(), &sccrq.host_name);
+        let opened = self.admit(peer.ip(), profile).and_then(|(id, profile)| {
             self.open_tunnel(now, (local, peer), id, profile, sccrq, hash)
         });
         if let Err(result) = opened {
@@ -89,7 +57,7 @@ impl Lns {
                 let host_name = printable(&sccrq.host_name);
                 tracing::info!(%peer, host_name, reason = result.message, "tunnel refused");
             }
-            self.counters.add(LnsCounter::SetupRefused);
+            self.count_refused_tunnel(profile);
             self.refuse(local, peer, header, Some(sccrq.assigned_tunnel_id), result);
         }
     }
@@ -127,17 +95,18 @@ impl Lns {
     fn admit(
         &mut self,
         peer: IpAddr,
-        sccrq: &Sccrq,
-    ) -> Result<(TunnelId, Option<usize>), ResultCode> {
+        profile: Option<usize>,
+    ) -> Result<(TunnelId, usize), ResultCode> {
         if self.shutting_down {
             let text = "this LNS is shutting down";
             return Err(ResultCode::tunnel(TunnelResult::ShuttingDown, None, text));
         }
         let l2tp = &self.config.l2tp;
-        let Some(profile) = self.profile_of(peer, &sccrq.host_name) else {
+        let Some(profile) = profile else {
             let text = "no LAC profile matches this address and host name";
             return Err(ResultCode::tunnel(TunnelResult::NotAuthorized, None, text));
         };
+        self.admit_to_profile(profile)?;
         let of_peer = self.tunnels_per_address.get(&peer).copied().unwrap_or(0);
         let text = if self.tunnels.len() >= l2tp.tunnels_max as usize {
             "no more tunnels"
@@ -151,19 +120,6 @@ impl Lns {
             "no tunnel ID is free"
         };
         Err(ResultCode::tunnel(TunnelResult::Error, Some(ErrorCode::TryAnother), text))
-    }
-
-    /// The first profile that matches; `Some(None)` where none is configured, `None` where none
-    /// matches.
-    fn profile_of(&self, peer: IpAddr, host_name: &[u8]) -> Option<Option<usize>> {
-        if self.config.lac.is_empty() {
-            return Some(None);
-        }
-        let matches = |lac: &LacConfig| {
-            let named = |name: &String| name.as_bytes() == host_name;
-            covers(lac, peer) && (lac.host_names.is_empty() || lac.host_names.iter().any(named))
-        };
-        self.config.lac.iter().position(matches).map(Some)
     }
 
     /// An ID that no tunnel has, nor a session whose last packets are still being counted.
@@ -182,22 +138,28 @@ impl Lns {
         now: Time,
         (local, peer): (SocketAddr, SocketAddr),
         id: TunnelId,
-        profile: Option<usize>,
+        profile: usize,
         sccrq: &Sccrq,
         sccrq_hash: u64,
     ) -> Result<(), ResultCode> {
-        let Some(config) = self.tunnel_configs.get(profile.unwrap_or(0)) else { return Ok(()) };
-        let tunnel = Tunnel::accept(now, id, sccrq, Arc::clone(config), &mut self.rng)?;
+        let Some(its) = self.profiles.get_mut(profile) else { return Ok(()) };
+        let tunnel = Tunnel::accept(now, id, sccrq, Arc::clone(&its.tunnel), &mut self.rng)?;
+        its.tunnels += 1;
+        let policy = its.policy();
+        let local = self.local_of(local, id, Some(profile));
         self.tunnels_by_peer.insert((peer, sccrq.assigned_tunnel_id, sccrq_hash, id));
         let entry = TunnelEntry {
             tunnel,
             local,
             peer,
-            profile,
+            profile: Some(profile),
+            policy,
             sccrq_hash,
             started: now,
             established: false,
             calls: BTreeMap::new(),
+            ports: PortWatch::default(),
+            life: Life::default(),
         };
         self.tunnels.insert(id, entry);
         self.tunnels_half_open += 1;
@@ -209,11 +171,6 @@ impl Lns {
         self.drive_tunnel(now, id);
         Ok(())
     }
-}
-
-/// Whether a profile is for peers with this address.
-fn covers(lac: &LacConfig, peer: IpAddr) -> bool {
-    lac.peers.is_empty() || lac.peers.iter().any(|prefix| prefix.contains(&peer))
 }
 
 /// The longest that a message can be on its way by retransmission (RFC 2661 section 5.7 asks to

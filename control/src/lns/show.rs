@@ -9,6 +9,7 @@ use crate::admin::{
 use crate::call::Call;
 use crate::l2tp::tunnel::State;
 use crate::l2tp::{SessionId, TunnelId};
+use crate::ppp::Authentication;
 use crate::time::Time;
 
 impl Lns {
@@ -32,7 +33,7 @@ impl Lns {
     fn tunnel_row(&self, now: Time, id: TunnelId, entry: &TunnelEntry) -> TunnelRow {
         let tunnel = &entry.tunnel;
         let status = tunnel.status();
-        let lac = entry.profile.and_then(|index| self.config.lac.get(index));
+        let lac = self.profile(entry.profile);
         TunnelRow {
             tunnel_id: id.0,
             peer_tunnel_id: tunnel.peer_tunnel_id().0,
@@ -41,7 +42,7 @@ impl Lns {
             host_name: tunnel.peer_host_name().to_owned(),
             vendor_name: tunnel.peer_vendor().unwrap_or("").to_owned(),
             state: state_name(tunnel.state()).to_owned(),
-            lac: lac.map(|lac| lac.name.clone()).unwrap_or_default(),
+            lac: lac.map(|lac| lac.config.name.clone()).unwrap_or_default(),
             sessions: entry.calls.len() as u32,
             unacknowledged: status.queued as u32,
             retransmissions: status.retransmissions,
@@ -166,7 +167,10 @@ fn session_row(now: Time, entry: &TunnelEntry, call: &Call) -> SessionRow {
         address: address(call),
         state: call.state_name().to_owned(),
         mru: agreed.map_or(0, |agreed| agreed.peer_mru),
-        authentication: agreed.map_or("", |agreed| agreed.authentication.name()).to_owned(),
+        authentication: agreed
+            .and_then(|agreed| agreed.authentication)
+            .map_or("", Authentication::name)
+            .to_owned(),
         calling_number: call.calling_number.as_deref().unwrap_or("").to_owned(),
         upstream_packets: 0,
         upstream_bytes: 0,

@@ -15,6 +15,8 @@ pub mod code {
     pub const SUCCESS: u8 = 3;
     /// Failure.
     pub const FAILURE: u8 = 4;
+    /// Change-Password, of MS-CHAPv2 alone (RFC 2759 section 7).
+    pub const CHANGE_PASSWORD: u8 = 7;
 }
 
 /// Octets of our Challenge Values: as many as the hash has, so that none is guessed or repeated.
@@ -47,14 +49,19 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Whether `response` is what a peer that knows `secret` answers to `challenge`: the hash of
-/// identifier, secret and challenge (RFC 1994 section 4.1). Takes the same time for every response.
-pub fn verify(identifier: u8, secret: &[u8], challenge: &[u8], response: &[u8]) -> bool {
+/// What a peer that knows `secret` answers to `challenge`: the hash of identifier, secret and
+/// challenge (RFC 1994 section 4.1).
+pub fn respond(identifier: u8, secret: &[u8], challenge: &[u8]) -> [u8; RESPONSE_OCTETS] {
     let mut hash = Md5::new();
     hash.update([identifier]);
     hash.update(secret);
     hash.update(challenge);
-    hash.finalize().as_slice().ct_eq(response).into()
+    hash.finalize().into()
+}
+
+/// Whether `response` is right. Takes the same time for every response.
+pub fn verify(identifier: u8, secret: &[u8], challenge: &[u8], response: &[u8]) -> bool {
+    respond(identifier, secret, challenge).as_slice().ct_eq(response).into()
 }
 
 #[cfg(test)]

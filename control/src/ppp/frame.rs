@@ -14,6 +14,8 @@ pub mod protocol {
     pub const IPV6: u16 = 0x0057;
     /// Internet Protocol Control Protocol.
     pub const IPCP: u16 = 0x8021;
+    /// IPv6 Control Protocol (RFC 5072 section 3).
+    pub const IPV6CP: u16 = 0x8057;
     /// Link Control Protocol.
     pub const LCP: u16 = 0xc021;
     /// Password Authentication Protocol.

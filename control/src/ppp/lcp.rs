@@ -1,15 +1,16 @@
-//! The Link Control Protocol's options as the authenticating side handles them (RFC 1661 section 6).
+//! The Link Control Protocol's options, for both roles (RFC 1661 section 6).
 //!
-//! Asked for: Maximum-Receive-Unit, Authentication-Protocol, Magic-Number. Granted: MRU,
-//! Magic-Number, Protocol- and Address-and-Control-Field-Compression, and the character map, which
-//! has no meaning in L2TP but does no harm. Everything else is rejected.
+//! Asked for: Maximum-Receive-Unit, Magic-Number, and Authentication-Protocol where the peer is to
+//! authenticate. Granted: MRU, Magic-Number, Protocol- and Address-and-Control-Field-Compression,
+//! Authentication-Protocol where there is an account, and the character map, which has no meaning in
+//! L2TP but does no harm. Everything else is rejected.
 
 use rand::RngCore;
 
-use super::frame::protocol;
+use super::frame::{code, protocol};
 use super::option::{OptionList, Options, RawOption, Reply, Value, Verdict, assemble};
 use super::policy::Policy;
-use super::{Agreed, Authentication, Config, DownCause, MRU_DEFAULT};
+use super::{Account, Agreed, Authentication, Config, DownCause, Framing, MRU_DEFAULT};
 
 /// The most entries of [`Config::authentication`] that are tried: the refused ones are a bit each.
 pub const AUTHENTICATIONS_MAX: usize = 8;
@@ -33,18 +34,24 @@ pub mod kind {
 /// CHAP's algorithm number of MD5 (RFC 1994 section 3).
 const CHAP_MD5: u8 = 5;
 
+/// CHAP's algorithm number of MS-CHAPv2 (RFC 2759 section 3).
+const MS_CHAP_V2: u8 = 0x81;
+
 impl Authentication {
     /// The Data field of the Authentication-Protocol option.
     pub fn option_data(self) -> &'static [u8] {
         match self {
             Self::ChapMd5 => &[0xc2, 0x23, CHAP_MD5],
+            Self::MsChapV2 => &[0xc2, 0x23, MS_CHAP_V2],
             Self::Pap => &[0xc0, 0x23],
         }
     }
 
     /// The protocol that an Authentication-Protocol option names, where it is one of ours.
     pub fn from_option_data(data: &[u8]) -> Option<Self> {
-        [Self::ChapMd5, Self::Pap].into_iter().find(|known| known.option_data() == data)
+        [Self::ChapMd5, Self::MsChapV2, Self::Pap]
+            .into_iter()
+            .find(|known| known.option_data() == data)
     }
 }
 
@@ -55,11 +62,14 @@ struct Peer {
     mru: u16,
     pfc: bool,
     acfc: bool,
+    /// How we are to authenticate.
+    authentication: Option<Authentication>,
 }
 
 impl Peer {
     /// Without an option its default holds (RFC 1661 section 6).
-    const DEFAULT: Self = Self { magic: 0, mru: MRU_DEFAULT, pfc: false, acfc: false };
+    const DEFAULT: Self =
+        Self { magic: 0, mru: MRU_DEFAULT, pfc: false, acfc: false, authentication: None };
 
     fn judge(&mut self, config: &Config, option: RawOption<'_>, rng: &mut dyn RngCore) -> Verdict {
         match (option.kind, option.data) {
@@ -92,14 +102,28 @@ impl Peer {
                 self.acfc = true;
                 Verdict::Ack
             }
-            // Options without a value cannot be Nak'ed (section 5.3), and this side does not
-            // authenticate itself to the peer.
+            (kind::AUTHENTICATION, data) => self.judge_authentication(config, data),
+            // Options without a value cannot be Nak'ed (section 5.3).
             _ => Verdict::Reject,
+        }
+    }
+
+    /// Who has no account cannot authenticate; who has one says what it is ready for.
+    fn judge_authentication(&mut self, config: &Config, data: &[u8]) -> Verdict {
+        let methods: &[_] = config.account.as_ref().map_or(&[], |Account { methods, .. }| methods);
+        let named = Authentication::from_option_data(data);
+        match (named.filter(|named| methods.contains(named)), methods.first()) {
+            (_, None) => Verdict::Reject,
+            (None, Some(best)) => Verdict::Nak(Value::from_slice(best.option_data())),
+            (named @ Some(_), Some(_)) => {
+                self.authentication = named;
+                Verdict::Ack
+            }
         }
     }
 }
 
-/// The LCP of the side that asks the peer to authenticate.
+/// One end's LCP.
 #[derive(Debug)]
 pub struct Lcp {
     magic: u32,
@@ -112,6 +136,8 @@ pub struct Lcp {
     refused: u8,
     /// Requests in a row that carried our own magic number.
     loops: u32,
+    /// Codes from [`code::PROTOCOL_REJECT`] on that the peer does not know, a bit each.
+    unknown_codes: u8,
     peer: Peer,
 }
 
@@ -125,8 +151,63 @@ impl Lcp {
             authentication: 0,
             refused: 0,
             loops: 0,
+            unknown_codes: 0,
             peer: Peer::DEFAULT,
         }
+    }
+
+    /// What two Configure-Requests that both ends have acknowledged amount to, `sent` by somebody in
+    /// our place and `received` from the peer. That somebody may have granted what is not granted
+    /// here, and asked for less or more.
+    ///
+    /// # Errors
+    /// What is not acceptable.
+    pub fn agreed_by_proxy(
+        config: &Config,
+        sent: &Options<'_>,
+        received: &Options<'_>,
+        rng: &mut dyn RngCore,
+    ) -> Result<Self, &'static str> {
+        let mut lcp = Self { mru: None, ask_magic: false, ..Self::new(config, rng) };
+        let mut peer = Peer::DEFAULT;
+        let judge = |option: RawOption<'_>| peer.judge(config, option, &mut *rng);
+        if assemble(received, &[], false, judge) != Reply::Ack {
+            return Err("the options granted to the subscriber");
+        }
+        lcp.peer = peer;
+        let mut authenticates = false;
+        for option in sent.iter() {
+            match (option.kind, option.data) {
+                (kind::MRU, &[high, low]) => lcp.mru = Some(u16::from_be_bytes([high, low])),
+                (kind::AUTHENTICATION, data) => {
+                    let named = Authentication::from_option_data(data);
+                    let place =
+                        config.authentication.iter().position(|known| Some(*known) == named);
+                    let place = place.and_then(|place| u8::try_from(place).ok());
+                    lcp.authentication = place.ok_or("the authentication protocol")?;
+                    authenticates = true;
+                }
+                (kind::MAGIC, &[a, b, c, d]) => {
+                    lcp.magic = u32::from_be_bytes([a, b, c, d]);
+                    lcp.ask_magic = true;
+                }
+                (kind::ACCM, &[_, _, _, _]) | (kind::PFC | kind::ACFC, &[]) => {}
+                _ => return Err("the options asked for"),
+            }
+        }
+        if lcp.mru.unwrap_or(MRU_DEFAULT) > config.mru {
+            return Err("the MRU asked for");
+        }
+        if authenticates == config.authentication.is_empty() {
+            return Err("the authentication protocol");
+        }
+        Ok(lcp)
+    }
+
+    /// An Echo-Request had our own magic number. Whether the link has to be taken for looped.
+    pub fn is_looped_by_echo(&mut self, config: &Config) -> bool {
+        self.loops = self.loops.saturating_add(1);
+        self.loops >= config.max_failure
     }
 
     /// What was agreed; before LCP is open, what would hold if the peer agreed to everything.
@@ -134,11 +215,12 @@ impl Lcp {
         Agreed {
             peer_mru: self.peer.mru.min(config.mru),
             local_mru: self.mru.unwrap_or(MRU_DEFAULT),
-            send_acfc: self.peer.acfc,
+            send_acfc: self.peer.acfc && config.framing == Framing::Negotiated,
             send_pfc: self.peer.pfc,
             magic: self.magic(),
             peer_magic: self.peer.magic,
-            authentication: self.wanted(config).unwrap_or(Authentication::ChapMd5),
+            authentication: self.wanted(config),
+            our_authentication: self.peer.authentication,
         }
     }
 
@@ -178,6 +260,7 @@ impl Policy for Lcp {
         self.authentication = 0;
         self.refused = 0;
         self.loops = 0;
+        self.unknown_codes = 0;
     }
 
     fn request(&self, config: &Config) -> OptionList {
@@ -260,6 +343,14 @@ impl Policy for Lcp {
             _ => {}
         }
         Ok(())
+    }
+
+    fn on_code_reject(&mut self, code: u8) {
+        self.unknown_codes |= bit(code.wrapping_sub(code::PROTOCOL_REJECT));
+    }
+
+    fn may_send(&self, code: u8) -> bool {
+        self.unknown_codes & bit(code.wrapping_sub(code::PROTOCOL_REJECT)) == 0
     }
 
     /// Zero where the peer refused the option (section 5.8).

@@ -58,6 +58,8 @@ pub struct Machine<P> {
     restart_count: u32,
     /// Configure-Naks sent without a Configure-Ack, for Max-Failure.
     naks_sent: u32,
+    /// Configure-Naks and -Rejects sent without a Configure-Ack.
+    refusals_sent: u32,
     /// Configure-Naks and -Rejects received without a Configure-Ack.
     refusals: u32,
     state: State,
@@ -69,6 +71,10 @@ pub struct Machine<P> {
     unanswered: bool,
     /// The last Configure-Request was sent once more at the sight of the peer's.
     repeated: bool,
+    /// The last negotiation came to nothing, by silence or by a catastrophic reject.
+    failed: bool,
+    /// The peer has negotiated since the negotiation began here.
+    heard: bool,
 }
 
 impl<P: Policy> Machine<P> {
@@ -79,18 +85,49 @@ impl<P: Policy> Machine<P> {
             restart_at: None,
             restart_count: 0,
             naks_sent: 0,
+            refusals_sent: 0,
             refusals: 0,
             state: State::Initial,
             identifier: 0,
             request_identifier: 0,
             unanswered: false,
             repeated: false,
+            failed: false,
+            heard: false,
         }
     }
 
     /// The automaton's state.
     pub fn state(&self) -> State {
         self.state
+    }
+
+    /// Whether there is somebody above that wants this protocol up, and a layer below that is.
+    pub fn is_running(&self) -> bool {
+        !matches!(self.state, State::Initial | State::Starting)
+    }
+
+    /// Whether it is open, or can become so without our doing: it negotiates, or the peer, which has
+    /// ended it, may begin again.
+    pub fn is_hopeful(&self) -> bool {
+        match self.state {
+            State::ReqSent | State::AckRcvd | State::AckSent | State::Opened => true,
+            State::Stopping | State::Stopped => !self.failed,
+            State::Initial | State::Starting | State::Closed | State::Closing => false,
+        }
+    }
+
+    /// Whether the negotiation ran out of tries although the peer does take part: too much was lost,
+    /// and the peer may even believe that it is open.
+    pub fn is_worth_another_try(&self) -> bool {
+        self.state == State::Stopped && self.failed && self.heard
+    }
+
+    /// Takes over what somebody else has negotiated with the peer: open from the beginning.
+    pub fn adopt(&mut self, config: &Config, policy: P) {
+        self.policy = policy;
+        self.state = State::Opened;
+        self.restart_count = config.max_configure;
     }
 
     /// When [`Machine::handle_timeout`] wants to be called.
@@ -144,9 +181,20 @@ impl<P: Policy> Machine<P> {
         packet: &Packet<'_>,
         rng: &mut dyn RngCore,
     ) -> Result<Option<Signal>, Stop> {
-        if matches!(self.state, State::Initial | State::Starting) {
+        if !self.is_running() {
             return Err(Stop::Discard(Discard::Phase));
         }
+        let result = self.on_packet(context, packet, rng);
+        self.heard |= packet.code <= code::CONFIGURE_REJECT;
+        result
+    }
+
+    fn on_packet(
+        &mut self,
+        context: &mut Context<'_>,
+        packet: &Packet<'_>,
+        rng: &mut dyn RngCore,
+    ) -> Result<Option<Signal>, Stop> {
         let event = match packet.code {
             code::CONFIGURE_REQUEST => return self.on_configure_request(context, packet, rng),
             code::CONFIGURE_ACK => self.on_configure_ack(context.config, packet)?,
@@ -159,7 +207,10 @@ impl<P: Policy> Machine<P> {
                 let rejected = packet.data.first().ok_or(Stop::Discard(Discard::Content))?;
                 match *rejected {
                     code::CONFIGURE_REQUEST..=code::CODE_REJECT => Event::RxjMinus,
-                    _ => Event::RxjPlus,
+                    rejected => {
+                        self.policy.on_code_reject(rejected);
+                        Event::RxjPlus
+                    }
                 }
             }
             _ => Event::Ruc,
@@ -180,6 +231,9 @@ impl<P: Policy> Machine<P> {
         }
         let naks_exhausted = self.naks_sent >= context.config.max_failure;
         let reply = self.policy.judge(context.config, &options, naks_exhausted, rng)?;
+        if reply != Reply::Ack {
+            self.count_refusal_sent(context.config)?;
+        }
         self.repeat_request(context);
         let event = if reply == Reply::Ack { Event::RcrPlus } else { Event::RcrMinus };
         Ok(self.apply(context, event, Received { packet: Some(packet), reply: Some(&reply) }))
@@ -190,11 +244,11 @@ impl<P: Policy> Machine<P> {
     /// again at once.
     ///
     /// Two things keep this from doing harm where the request was not lost but has crossed the
-    /// peer's. The repetition goes out before the answer to the peer, which therefore cannot be in
-    /// Opened yet, where a Configure-Request would tear the link down again. And each request is
-    /// repeated once, so that two ends which both do this do not keep each other going.
+    /// peer's. It is done only while no request of the peer was acknowledged, and before one is: the
+    /// peer cannot be in Opened yet, where a Configure-Request would tear the link down again, and
+    /// two ends that both do this would never come to rest. And each request is repeated once.
     fn repeat_request(&mut self, context: &mut Context<'_>) {
-        if self.state.is_negotiating() && self.unanswered && !self.repeated {
+        if self.state == State::ReqSent && self.unanswered && !self.repeated {
             self.repeated = true;
             self.send_configure_request(context);
         }
@@ -217,6 +271,9 @@ impl<P: Policy> Machine<P> {
         if self.is_answer(packet)? {
             if packet.data != self.policy.request(config).octets() {
                 return Err(Stop::Discard(Discard::Content));
+            }
+            if !self.policy.is_complete() {
+                return Err(Stop::Fail(DownCause::NegotiationFailed("our options")));
             }
             self.unanswered = false;
             self.refusals = 0;
@@ -265,6 +322,17 @@ impl<P: Policy> Machine<P> {
         self.refusals += 1;
         if self.refusals > config.max_configure {
             return Err(Stop::Fail(DownCause::NegotiationFailed("our options")));
+        }
+        Ok(())
+    }
+
+    /// A peer that insists would go on for ever: each Configure-Ack of it restarts our counter.
+    /// Lost replies look like that too, so it is left as many tries as requests without an answer,
+    /// beyond the Naks that it is granted.
+    fn count_refusal_sent(&mut self, config: &Config) -> Result<(), Stop> {
+        self.refusals_sent = self.refusals_sent.saturating_add(1);
+        if self.refusals_sent > config.max_failure.saturating_add(config.max_configure) {
+            return Err(Stop::Fail(DownCause::NegotiationFailed("the peer's options")));
         }
         Ok(())
     }
@@ -320,6 +388,8 @@ impl<P: Policy> Machine<P> {
         if !next.is_negotiating() {
             self.unanswered = false;
         }
+        let silent = event == Event::TimeoutMinus && before.is_negotiating();
+        self.failed = !next.is_negotiating() && (self.failed || silent || event == Event::RxjMinus);
         signal
     }
 
@@ -329,7 +399,9 @@ impl<P: Policy> Machine<P> {
         if !before.is_negotiating() {
             self.policy.reset(config);
             self.naks_sent = 0;
+            self.refusals_sent = 0;
             self.refusals = 0;
+            self.heard = false;
         }
         if !self.unanswered {
             self.request_identifier = self.next_identifier();
@@ -355,6 +427,7 @@ impl<P: Policy> Machine<P> {
         match (action, received.reply) {
             (Action::Sca, _) => {
                 self.naks_sent = 0;
+                self.refusals_sent = 0;
                 transmit.push(P::PROTOCOL, code::CONFIGURE_ACK, identifier, &[packet.data]);
             }
             (Action::Scn, Some(Reply::Nak(options))) => {
@@ -373,7 +446,9 @@ impl<P: Policy> Machine<P> {
                 let identifier = self.next_identifier();
                 transmit.push(P::PROTOCOL, code::CODE_REJECT, identifier, &[rejected]);
             }
-            (Action::Ser, _) if packet.code == code::ECHO_REQUEST => {
+            (Action::Ser, _)
+                if packet.code == code::ECHO_REQUEST && self.policy.may_send(code::ECHO_REPLY) =>
+            {
                 let data = truncate(packet.data.get(4..).unwrap_or(&[]), limit.saturating_sub(4));
                 let magic = self.policy.magic().to_be_bytes();
                 transmit.push(P::PROTOCOL, code::ECHO_REPLY, identifier, &[&magic, data]);

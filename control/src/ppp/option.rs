@@ -120,7 +120,8 @@ impl Value {
         self.octets.get(..usize::from(self.length)).unwrap_or(&self.octets)
     }
 
-    fn from_slice(slice: &[u8]) -> Self {
+    /// The first octets of a slice, as many as there is room for.
+    pub fn from_slice(slice: &[u8]) -> Self {
         let mut octets = [0; VALUE_OCTETS_MAX];
         let mut length = 0;
         for (target, source) in octets.iter_mut().zip(slice) {
@@ -139,6 +140,12 @@ impl From<u16> for Value {
 
 impl From<u32> for Value {
     fn from(value: u32) -> Self {
+        Self::from_slice(&value.to_be_bytes())
+    }
+}
+
+impl From<u64> for Value {
+    fn from(value: u64) -> Self {
         Self::from_slice(&value.to_be_bytes())
     }
 }

@@ -33,6 +33,12 @@ impl<'a> Request<'a> {
     }
 }
 
+/// The Message of an Ack or a Nak; empty where there is none, or where its length is wrong: the text
+/// changes nothing (RFC 1334 section 2.2.2, docs/peers.md row 39).
+pub fn message(data: &[u8]) -> &[u8] {
+    split_counted(data).map_or(&[], |(message, _)| message)
+}
+
 /// Splits off a field that a length octet precedes.
 fn split_counted(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = data.split_first()?;
@@ -57,6 +63,14 @@ mod tests {
     fn lengths_past_the_end_are_refused() {
         for data in [&b""[..], b"\x03bo", b"\x03bob", b"\x03bob\x07secret", b"\xff"] {
             assert!(Request::parse(data) == Err(Discard::Content), "{data:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_may_be_missing_or_malformed() {
+        assert_eq!(message(b"\x02ok"), b"ok");
+        for data in [&b""[..], b"\x00", b"\x03ok"] {
+            assert_eq!(message(data), b"", "{data:?}");
         }
     }
 

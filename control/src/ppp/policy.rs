@@ -48,6 +48,19 @@ pub trait Policy {
     /// When the option is one that cannot be done without.
     fn on_reject(&mut self, option: RawOption<'_>) -> Result<(), DownCause>;
 
+    /// Whether what the peer has now acknowledged is enough to go on with.
+    fn is_complete(&self) -> bool {
+        true
+    }
+
+    /// The peer does not know a code that can be done without.
+    fn on_code_reject(&mut self, _code: u8) {}
+
+    /// Whether the peer knows a code that can be done without.
+    fn may_send(&self, _code: u8) -> bool {
+        true
+    }
+
     /// The magic number in our Echo-Replies.
     fn magic(&self) -> u32 {
         0

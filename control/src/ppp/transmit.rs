@@ -21,6 +21,12 @@ impl Transmit {
         self.frames.push_back(frame::emit(protocol, address_control, code, identifier, parts));
     }
 
+    /// Queues a packet of a network protocol.
+    pub fn push_packet(&mut self, protocol: u16, packet: &[u8]) {
+        let address_control = if self.acfc { &[][..] } else { &frame::ADDRESS_CONTROL };
+        self.frames.push_back([address_control, &protocol.to_be_bytes(), packet].concat());
+    }
+
     /// Takes the next frame out. An empty queue gives its memory back: links are idle for hours.
     pub fn pop(&mut self) -> Option<Vec<u8>> {
         let frame = self.frames.pop_front();

@@ -187,7 +187,7 @@ fn classified(tables: &Tables, frame: &Frame) -> Result<Work, DropReason> {
     let Some((header, payload)) = udp::parse(ip_payload) else {
         return Ok(route(Some(DropReason::UdpMalformed)));
     };
-    if header.destination.get() != limits.l2tp_port {
+    if header.destination.get().wrapping_sub(limits.l2tp_port) >= limits.l2tp_port_count {
         return Ok(route(None));
     }
     let payload_start = start + udp::HEADER_BYTES;

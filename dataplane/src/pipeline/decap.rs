@@ -61,6 +61,7 @@ fn is_outer_right(session: &Decap, data: &Data, octets: &[u8]) -> bool {
         }
         _ => false,
     };
-    // The destination port is the L2TP port, by classification.
+    // The destination port is one of L2TP, by classification: who sends to another one of them than
+    // that it is answered from proves nothing by it.
     addresses && session.peer_port.get() == data.source_port
 }

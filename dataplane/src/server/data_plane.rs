@@ -218,6 +218,7 @@ mod tests {
             routes_max: 4,
             workers: 1,
             l2tp_port: 1701,
+            l2tp_port_count: 1,
             ports: vec![port(PortKind::Ethernet), port(PortKind::Host)],
         };
         tables::new(&limits).unwrap().1

@@ -128,6 +128,7 @@ mod tests {
             tun_mtu: 1500,
             busy_poll: false,
             l2tp_port: 1701,
+            l2tp_port_count: 1,
             control_rates: ControlRates {
                 setup_packets_per_second: 1,
                 tunnel_packets_per_second: 1,

@@ -92,6 +92,7 @@ fn load_steer(configuration: &Configuration, interfaces: &[Interface]) -> Result
     });
     let config = SteerConfig {
         l2tp_port: configuration.l2tp_port,
+        l2tp_port_count: configuration.l2tp_port_count,
         ports: ports.collect(),
         rates: Rates {
             setup_packets_per_second: rates.setup_packets_per_second,
@@ -239,6 +240,7 @@ fn limits(configuration: &Configuration, interfaces: &[Interface], workers: usiz
         routes_max: configuration.routes_max,
         workers,
         l2tp_port: configuration.l2tp_port,
+        l2tp_port_count: configuration.l2tp_port_count,
         ports: interfaces.iter().map(ethernet).chain([host]).collect(),
     }
 }

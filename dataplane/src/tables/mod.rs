@@ -73,6 +73,8 @@ pub struct Limits {
     pub workers: usize,
     /// UDP port of L2TP.
     pub l2tp_port: u16,
+    /// UDP ports that tunnels end at, from `l2tp_port` on.
+    pub l2tp_port_count: u16,
     /// The ports in the order of the configuration; the host port last, and only there.
     pub ports: Vec<PortInfo>,
 }

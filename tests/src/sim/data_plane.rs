@@ -68,7 +68,7 @@ impl DataPlane {
 
     /// The connection ends, and is back at `back_at`. What was under way is lost; where `forgets`,
     /// the process has died and its sessions with it.
-    pub fn leave(&mut self, lns: &mut Lns, back_at: Time, forgets: bool) {
+    pub fn leave(&mut self, now: Time, lns: &mut Lns, back_at: Time, forgets: bool) {
         (self.connected, self.back_at, self.page) = (false, Some(back_at), None);
         self.resynchronising = false;
         self.commands.clear();
@@ -76,7 +76,7 @@ impl DataPlane {
         if forgets {
             self.sessions.clear();
         }
-        lns.handle_dataplane_away();
+        lns.handle_dataplane_away(now);
     }
 
     /// Takes the LNS's commands.
@@ -124,8 +124,8 @@ impl DataPlane {
         while let Some(notice) = due(&mut self.notices, now) {
             match notice {
                 Notice::Refused(command, error) => lns.handle_refused(now, &command, &error),
-                Notice::Ended(key) => lns.handle_session_ended(key, TRAFFIC),
-                Notice::Synchronised => lns.handle_synchronised(),
+                Notice::Ended(key) => lns.handle_session_ended(now, key, TRAFFIC),
+                Notice::Synchronised => lns.handle_synchronised(now),
             }
         }
         self.take_commands(now, lns);

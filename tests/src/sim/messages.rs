@@ -21,6 +21,7 @@ pub fn sccrq(id: TunnelId, window: u16, challenge: Option<Vec<u8>>) -> Message {
         receive_window: Some(window),
         challenge,
         tie_breaker: None,
+        ..Sccrq::default()
     }))
 }
 
@@ -34,6 +35,7 @@ pub fn icrq(id: SessionId, call_serial_number: u32) -> Message {
         calling_number: Some(b"030".to_vec()),
         called_number: None,
         sub_address: None,
+        ..Icrq::default()
     }))
 }
 

@@ -104,8 +104,11 @@ fn configuration(rng: &mut StdRng, secret: Option<&str>) -> String {
         format!("[[lac]]\nname = \"all\"\nsecret = \"{secret}\"\n")
     });
     let user = |(index, (name, password)): (usize, &(&str, &str))| {
-        let address =
-            if index < 3 { String::new() } else { format!("address = \"10.0.0.{}\"\n", 2 + index) };
+        let address = match index {
+            0 | 2 => String::new(),
+            1 => String::from("sessions_max = 1\n"),
+            _ => format!("address = \"10.0.0.{}\"\n", 2 + index),
+        };
         format!("[[user]]\nname = \"{name}\"\npassword = \"{password}\"\n{address}")
     };
     let users: String = USERS.iter().enumerate().map(user).collect();

@@ -301,7 +301,7 @@ impl World {
                 }
             }
             Operation::DataPlaneLeaves(pause, forgets) => {
-                self.data_plane.leave(&mut self.lns, now + pause, forgets);
+                self.data_plane.leave(now, &mut self.lns, now + pause, forgets);
             }
             Operation::Stray(lac) => self.stray(lac),
             Operation::Weather => {

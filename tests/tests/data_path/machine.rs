@@ -159,6 +159,7 @@ impl Machine {
             routes_max: 64,
             workers: 1,
             l2tp_port: 1701,
+            l2tp_port_count: 1,
             ports: vec![
                 ethernet(0xa0),
                 ethernet(0xc0),

@@ -60,6 +60,8 @@ enum Command {
 enum Show {
     /// Tunnels: peer, state, sessions.
     Tunnels,
+    /// LAC profiles: what each has and may have, and what it has refused.
+    Lacs,
     /// Sessions: user, address, state, traffic. UP is what the subscriber sends.
     Sessions {
         /// Only those of this tunnel.

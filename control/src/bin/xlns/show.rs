@@ -4,8 +4,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use xlns_control::admin::{
-    Client, CounterRow, PortRow, Request, Response, Rows, SessionFilter, SessionRow, TunnelRow,
-    WorkerRow,
+    Client, CounterRow, LacRow, PortRow, Request, Response, Rows, SessionFilter, SessionRow,
+    TunnelRow, WorkerRow,
 };
 
 use crate::Show;
@@ -33,6 +33,22 @@ const TUNNELS: Layout = Layout {
         number("AGE"),
     ],
     empty: "no tunnels",
+};
+
+const LACS: Layout = Layout {
+    columns: &[
+        text("LAC"),
+        number("TUNNELS"),
+        number("MAX"),
+        number("SESSIONS"),
+        number("MAX"),
+        number("PER-TUNNEL"),
+        number("OPENED"),
+        number("REFUSED"),
+        number("CALLS"),
+        number("REFUSED"),
+    ],
+    empty: "no LAC profiles",
 };
 
 const SESSIONS: Layout = Layout {
@@ -98,6 +114,7 @@ const COUNTERS: Layout = Layout {
 pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
     let (request, layout) = match topic {
         Show::Tunnels => (Request::ShowTunnels, TUNNELS),
+        Show::Lacs => (Request::ShowLacs, LACS),
         Show::Sessions { tunnel, user, address } => {
             let filter =
                 SessionFilter { tunnel_id: *tunnel, user: user.clone(), address: *address };
@@ -174,6 +191,7 @@ fn print_table(
 fn cells_of(row: &Response) -> Vec<String> {
     match row {
         Response::Tunnel(row) => tunnel_cells(row),
+        Response::Lac(row) => lac_cells(row),
         Response::Session(row) => session_cells(row),
         Response::Port(row) => port_cells(row),
         Response::Worker(row) => worker_cells(row),
@@ -200,6 +218,21 @@ fn tunnel_cells(row: &TunnelRow) -> Vec<String> {
         row.unacknowledged.to_string(),
         table::count(row.retransmissions),
         table::age(row.age_seconds),
+    ]
+}
+
+fn lac_cells(row: &LacRow) -> Vec<String> {
+    vec![
+        row.name.clone(),
+        row.tunnels.to_string(),
+        row.tunnels_max.to_string(),
+        row.sessions.to_string(),
+        row.sessions_max.to_string(),
+        row.sessions_per_tunnel_max.to_string(),
+        table::count(row.tunnels_opened),
+        table::count(row.tunnels_refused),
+        table::count(row.calls_connected),
+        table::count(row.calls_refused),
     ]
 }
 

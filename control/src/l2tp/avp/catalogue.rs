@@ -1,9 +1,12 @@
-//! The attributes that we know (RFC 2661 section 4.4, RFC 3145 section 2): one table.
+//! The attributes that we know: one table (RFC 2661 section 4.4, RFC 3145 section 2, RFC 3308, RFC
+//! 4951, RFC 5515).
 
 use super::VALUE_BYTES_MAX;
 
 /// Vendor ID of the attributes that the IETF defines.
 const IETF: u16 = 0;
+/// Vendor ID of the attributes of access lines (RFC 5515): the DSL Forum's, now Broadband Forum.
+const BROADBAND_FORUM: u16 = 3561;
 const ANY: u16 = VALUE_BYTES_MAX as u16;
 
 /// An attribute that we know; the order is that of [`CATALOGUE`].
@@ -50,6 +53,46 @@ pub enum Attribute {
     RxConnectSpeed,
     SequencingRequired,
     PppDisconnectCause,
+    ControlConnectionDs,
+    SessionDs,
+    FailoverCapability,
+    TunnelRecovery,
+    SuggestedControlSequence,
+    FailoverSessionState,
+    AgentCircuitId,
+    AgentRemoteId,
+    ActualRateUpstream,
+    ActualRateDownstream,
+    MinimumRateUpstream,
+    MinimumRateDownstream,
+    AttainableRateUpstream,
+    AttainableRateDownstream,
+    MaximumRateUpstream,
+    MaximumRateDownstream,
+    MinimumLowPowerRateUpstream,
+    MinimumLowPowerRateDownstream,
+    MaximumDelayUpstream,
+    ActualDelayUpstream,
+    MaximumDelayDownstream,
+    ActualDelayDownstream,
+    AccessLoopEncapsulation,
+    AccessLineType,
+    IwfSession,
+}
+
+impl Attribute {
+    /// Whether it names a subscriber or proves who it is: what RFC 2661 section 4.3 has hiding for.
+    pub fn is_secret(self) -> bool {
+        matches!(
+            self,
+            Self::CallingNumber
+                | Self::CalledNumber
+                | Self::SubAddress
+                | Self::ProxyAuthenName
+                | Self::ProxyAuthenChallenge
+                | Self::ProxyAuthenResponse
+        )
+    }
 }
 
 /// What we know of an attribute.
@@ -85,6 +128,11 @@ const fn entry(
     Entry { attribute, vendor: IETF, number, name, mandatory, hideable, bytes_min, bytes_max }
 }
 
+/// An attribute of an access line: none has the M bit, all may be hidden (RFC 5515 section 5).
+const fn line(attribute: Attribute, number: u16, name: &'static str, sizes: (u16, u16)) -> Entry {
+    Entry { vendor: BROADBAND_FORUM, ..entry(attribute, number, name, (NO, H), sizes) }
+}
+
 const M: bool = true;
 const H: bool = true;
 const NO: bool = false;
@@ -92,7 +140,7 @@ const NO: bool = false;
 /// Every attribute that we know, by vendor and number. Sizes are the RFC's, wider where peers are
 /// known to send more: responses with octets appended, speeds as text (docs/peers.md rows 16, 17).
 #[rustfmt::skip]
-pub const CATALOGUE: [Entry; 40] = [
+pub const CATALOGUE: [Entry; 65] = [
     entry(Attribute::MessageType, 0, "Message Type", (M, NO), (2, 2)),
     entry(Attribute::ResultCode, 1, "Result Code", (M, NO), (2, ANY)),
     entry(Attribute::ProtocolVersion, 2, "Protocol Version", (M, NO), (2, 2)),
@@ -134,12 +182,40 @@ pub const CATALOGUE: [Entry; 40] = [
     entry(Attribute::RxConnectSpeed, 38, "Rx Connect Speed", (NO, H), (1, 10)),
     entry(Attribute::SequencingRequired, 39, "Sequencing Required", (M, NO), (0, 0)),
     entry(Attribute::PppDisconnectCause, 46, "PPP Disconnect Cause Code", (NO, H), (5, ANY)),
+    entry(Attribute::ControlConnectionDs, 47, "Control Connection DS", (NO, H), (2, 2)),
+    entry(Attribute::SessionDs, 48, "Session DS", (NO, H), (2, 2)),
+    entry(Attribute::FailoverCapability, 76, "Failover Capability", (NO, H), (6, 6)),
+    entry(Attribute::TunnelRecovery, 77, "Tunnel Recovery", (M, H), (0, ANY)),
+    entry(Attribute::SuggestedControlSequence, 78, "Suggested Control Sequence",
+        (NO, H), (0, ANY)),
+    entry(Attribute::FailoverSessionState, 79, "Failover Session State", (NO, H), (0, ANY)),
+    line(Attribute::AgentCircuitId, 1, "Agent Circuit ID", (1, ANY)),
+    line(Attribute::AgentRemoteId, 2, "Agent Remote ID", (1, ANY)),
+    line(Attribute::ActualRateUpstream, 129, "Actual Data Rate Upstream", (4, 8)),
+    line(Attribute::ActualRateDownstream, 130, "Actual Data Rate Downstream", (4, 8)),
+    line(Attribute::MinimumRateUpstream, 131, "Minimum Data Rate Upstream", (4, 8)),
+    line(Attribute::MinimumRateDownstream, 132, "Minimum Data Rate Downstream", (4, 8)),
+    line(Attribute::AttainableRateUpstream, 133, "Attainable Data Rate Upstream", (4, 8)),
+    line(Attribute::AttainableRateDownstream, 134, "Attainable Data Rate Downstream", (4, 8)),
+    line(Attribute::MaximumRateUpstream, 135, "Maximum Data Rate Upstream", (4, 8)),
+    line(Attribute::MaximumRateDownstream, 136, "Maximum Data Rate Downstream", (4, 8)),
+    line(Attribute::MinimumLowPowerRateUpstream, 137, "Minimum Data Rate Upstream Low-Power",
+        (4, 8)),
+    line(Attribute::MinimumLowPowerRateDownstream, 138, "Minimum Data Rate Downstream Low-Power",
+        (4, 8)),
+    line(Attribute::MaximumDelayUpstream, 139, "Maximum Interleaving Delay Upstream", (4, 4)),
+    line(Attribute::ActualDelayUpstream, 140, "Actual Interleaving Delay Upstream", (4, 4)),
+    line(Attribute::MaximumDelayDownstream, 141, "Maximum Interleaving Delay Downstream", (4, 4)),
+    line(Attribute::ActualDelayDownstream, 142, "Actual Interleaving Delay Downstream", (4, 4)),
+    line(Attribute::AccessLoopEncapsulation, 144, "Access Loop Encapsulation", (3, 3)),
+    line(Attribute::AccessLineType, 145, "ANCP Access Line Type", (4, 4)),
+    line(Attribute::IwfSession, 254, "IWF Session", (0, ANY)),
 ];
 
 impl Attribute {
     /// Its row in the catalogue.
     pub fn entry(self) -> &'static Entry {
-        const { assert!(Attribute::PppDisconnectCause as usize + 1 == CATALOGUE.len()) };
+        const { assert!(Attribute::IwfSession as usize + 1 == CATALOGUE.len()) };
         #[expect(clippy::indexing_slicing, reason = "the enum is as long as the table")]
         &CATALOGUE[self as usize]
     }
@@ -171,9 +247,10 @@ mod tests {
         for entry in &CATALOGUE {
             let mandatory = if entry.mandatory { "M" } else { "-" };
             let hideable = if entry.hideable { "H" } else { "-" };
-            let Entry { number, name, bytes_min, bytes_max, .. } = entry;
+            let Entry { vendor, number, name, bytes_min, bytes_max, .. } = entry;
             table += &format!(
-                "{number:>2} {mandatory}{hideable} {bytes_min:>2}..{bytes_max:<4} {name}\n"
+                "{vendor:>4} {number:>3} {mandatory}{hideable} {bytes_min:>2}..{bytes_max:<4} \
+                 {name}\n"
             );
         }
         insta::assert_snapshot!(table);

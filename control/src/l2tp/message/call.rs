@@ -1,12 +1,13 @@
 //! Messages of incoming calls and of the end of any call (RFC 2661 sections 6.6 to 6.8, 6.12).
 
+use super::AccessLine;
 use crate::l2tp::SessionId;
 use crate::l2tp::avp::{Attribute, Collected, Encoder, Fault};
 use crate::l2tp::result::{PppDisconnectCause, ResultCode, printable};
 use crate::l2tp::secret::SecretBytes;
 
 /// Incoming-Call-Request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Icrq {
     /// How the sender wants to be addressed.
     pub assigned_session_id: SessionId,
@@ -22,17 +23,23 @@ pub struct Icrq {
     pub called_number: Option<Vec<u8>>,
     /// More digits.
     pub sub_address: Option<Vec<u8>>,
+    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308 section 4).
+    pub session_ds: Option<u16>,
+    /// What an access node says of the subscriber's line (RFC 5515).
+    pub access_line: Option<Box<AccessLine>>,
 }
 
 /// Incoming-Call-Reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Icrp {
     /// How the sender wants to be addressed.
     pub assigned_session_id: SessionId,
+    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308 section 4).
+    pub session_ds: Option<u16>,
 }
 
 /// Incoming-Call-Connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Iccn {
     /// Bits a second from the LAC to the subscriber.
     pub tx_connect_speed: u32,
@@ -129,6 +136,12 @@ pub(super) fn optional_bytes(
     }
 }
 
+pub(super) fn optional_u16(encoder: &mut Encoder<'_>, attribute: Attribute, value: Option<u16>) {
+    if let Some(value) = value {
+        encoder.u16(attribute, value);
+    }
+}
+
 pub(super) fn optional_u32(encoder: &mut Encoder<'_>, attribute: Attribute, value: Option<u32>) {
     if let Some(value) = value {
         encoder.u32(attribute, value);
@@ -151,6 +164,8 @@ impl Icrq {
             calling_number: avps.owned(Attribute::CallingNumber),
             called_number: avps.owned(Attribute::CalledNumber),
             sub_address: avps.owned(Attribute::SubAddress),
+            session_ds: avps.u16(Attribute::SessionDs),
+            access_line: AccessLine::decode(avps).map(Box::new),
         })
     }
 
@@ -162,16 +177,22 @@ impl Icrq {
         optional_bytes(encoder, Attribute::CallingNumber, self.calling_number.as_deref());
         optional_bytes(encoder, Attribute::CalledNumber, self.called_number.as_deref());
         optional_bytes(encoder, Attribute::SubAddress, self.sub_address.as_deref());
+        optional_u16(encoder, Attribute::SessionDs, self.session_ds);
+        if let Some(access_line) = &self.access_line {
+            access_line.encode(encoder);
+        }
     }
 }
 
 impl Icrp {
     pub(super) fn decode(avps: &Collected<'_>) -> Result<Self, Fault> {
-        Ok(Self { assigned_session_id: session_id(avps)? })
+        let session_ds = avps.u16(Attribute::SessionDs);
+        Ok(Self { assigned_session_id: session_id(avps)?, session_ds })
     }
 
     pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
         encoder.u16(Attribute::AssignedSessionId, self.assigned_session_id.0);
+        optional_u16(encoder, Attribute::SessionDs, self.session_ds);
     }
 }
 
@@ -205,15 +226,11 @@ impl Iccn {
         ] {
             optional_bytes(encoder, attribute, value.as_deref());
         }
-        if let Some(proxy_authen_type) = self.proxy_authen_type {
-            encoder.u16(Attribute::ProxyAuthenType, proxy_authen_type);
-        }
+        optional_u16(encoder, Attribute::ProxyAuthenType, self.proxy_authen_type);
         optional_bytes(encoder, Attribute::ProxyAuthenName, self.proxy_authen_name.as_deref());
         let challenge = self.proxy_authen_challenge.as_deref();
         optional_bytes(encoder, Attribute::ProxyAuthenChallenge, challenge);
-        if let Some(proxy_authen_id) = self.proxy_authen_id {
-            encoder.u16(Attribute::ProxyAuthenId, proxy_authen_id);
-        }
+        optional_u16(encoder, Attribute::ProxyAuthenId, self.proxy_authen_id);
         let response = self.proxy_authen_response.as_ref().map(SecretBytes::expose);
         optional_bytes(encoder, Attribute::ProxyAuthenResponse, response);
         optional_bytes(encoder, Attribute::PrivateGroupId, self.private_group_id.as_deref());

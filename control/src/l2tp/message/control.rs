@@ -1,5 +1,6 @@
 //! Messages of the control connection (RFC 2661 sections 6.1 to 6.5).
 
+use super::call::{optional_bytes, optional_u16, optional_u32};
 use crate::l2tp::TunnelId;
 use crate::l2tp::avp::{Attribute, Collected, Encoder, Fault};
 use crate::l2tp::result::{ErrorCode, ResultCode, TunnelResult};
@@ -12,7 +13,7 @@ pub const PROTOCOL_VERSION: u16 = 0x0100;
 pub const FRAMING_ANY: u32 = 3;
 
 /// Start-Control-Connection-Request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Sccrq {
     /// Version in the high octet, revision in the low one.
     pub protocol_version: u16,
@@ -34,10 +35,39 @@ pub struct Sccrq {
     pub challenge: Option<Vec<u8>>,
     /// The lower value wins where both sides ask at once.
     pub tie_breaker: Option<[u8; 8]>,
+    /// Per-hop behaviour that the sender wants for control messages (RFC 3308 section 3).
+    pub control_ds: Option<u16>,
+    /// What the sender can do after it has failed (RFC 4951 section 5.1).
+    pub failover: Option<FailoverCapability>,
+}
+
+/// The Failover Capability AVP (RFC 4951 section 5.1). We do not send it, and so nobody may ask us
+/// to recover a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FailoverCapability {
+    /// Bit 0: of control channels, bit 1: of data channels.
+    pub flags: u16,
+    /// How long the sender may take to come back.
+    pub recovery_time_milliseconds: u32,
+}
+
+impl FailoverCapability {
+    fn decode(avps: &Collected<'_>) -> Option<Self> {
+        let [f0, f1, t0, t1, t2, t3] =
+            *avps.bytes(Attribute::FailoverCapability)?.first_chunk::<6>()?;
+        let recovery_time_milliseconds = u32::from_be_bytes([t0, t1, t2, t3]);
+        Some(Self { flags: u16::from_be_bytes([f0, f1]), recovery_time_milliseconds })
+    }
+
+    fn encode(self, encoder: &mut Encoder<'_>) {
+        let mut value = self.flags.to_be_bytes().to_vec();
+        value.extend_from_slice(&self.recovery_time_milliseconds.to_be_bytes());
+        encoder.bytes(Attribute::FailoverCapability, &value);
+    }
 }
 
 /// Start-Control-Connection-Reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(missing_docs, reason = "the same fields as in `Sccrq`")]
 pub struct Sccrp {
     pub protocol_version: u16,
@@ -52,10 +82,12 @@ pub struct Sccrp {
     pub challenge: Option<Vec<u8>>,
     /// The answer to the SCCRQ's challenge.
     pub challenge_response: Option<[u8; RESPONSE_BYTES]>,
+    pub control_ds: Option<u16>,
+    pub failover: Option<FailoverCapability>,
 }
 
 /// Start-Control-Connection-Connected.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Scccn {
     /// The answer to the SCCRP's challenge.
     pub challenge_response: Option<[u8; RESPONSE_BYTES]>,
@@ -110,6 +142,7 @@ fn challenge_response(avps: &Collected<'_>) -> Option<[u8; RESPONSE_BYTES]> {
 impl Sccrq {
     pub(super) fn decode(avps: &Collected<'_>) -> Result<Self, Fault> {
         let framing = Attribute::FramingCapabilities;
+        refuse_recovery(avps)?;
         Ok(Self {
             protocol_version: protocol_version(avps)?,
             framing_capabilities: avps.required(framing, avps.u32(framing))?,
@@ -121,6 +154,8 @@ impl Sccrq {
             receive_window: receive_window(avps)?,
             challenge: avps.owned(Attribute::Challenge),
             tie_breaker: avps.bytes(Attribute::TieBreaker).and_then(|v| v.first_chunk().copied()),
+            control_ds: avps.u16(Attribute::ControlConnectionDs),
+            failover: FailoverCapability::decode(avps),
         })
     }
 
@@ -142,6 +177,7 @@ impl Sccrq {
         if let Some(tie_breaker) = &self.tie_breaker {
             encoder.bytes(Attribute::TieBreaker, tie_breaker);
         }
+        encode_extensions(encoder, self.control_ds, self.failover);
     }
 }
 
@@ -159,6 +195,8 @@ impl Sccrp {
             receive_window: receive_window(avps)?,
             challenge: avps.owned(Attribute::Challenge),
             challenge_response: challenge_response(avps),
+            control_ds: avps.u16(Attribute::ControlConnectionDs),
+            failover: FailoverCapability::decode(avps),
         })
     }
 
@@ -180,6 +218,31 @@ impl Sccrp {
         if let Some(challenge) = &self.challenge {
             encoder.bytes(Attribute::Challenge, challenge);
         }
+        encode_extensions(encoder, self.control_ds, self.failover);
+    }
+}
+
+/// What later RFCs add to SCCRQ and SCCRP.
+fn encode_extensions(
+    encoder: &mut Encoder<'_>,
+    control_ds: Option<u16>,
+    failover: Option<FailoverCapability>,
+) {
+    optional_u16(encoder, Attribute::ControlConnectionDs, control_ds);
+    if let Some(failover) = failover {
+        failover.encode(encoder);
+    }
+}
+
+/// A tunnel that is to take an earlier one's place (RFC 4951) is refused like anything that must be
+/// understood and is not: we offer no failover.
+fn refuse_recovery(avps: &Collected<'_>) -> Result<(), Fault> {
+    match avps.bytes(Attribute::TunnelRecovery) {
+        Some(_) => {
+            let text = "failover is not supported: Tunnel Recovery AVP (77)";
+            Err(Fault::new(ErrorCode::UnknownAvp, text.into()))
+        }
+        None => Ok(()),
     }
 }
 
@@ -191,18 +254,10 @@ fn encode_optional(
     vendor_name: Option<&[u8]>,
     receive_window: Option<u16>,
 ) {
-    if let Some(bearer_capabilities) = bearer_capabilities {
-        encoder.u32(Attribute::BearerCapabilities, bearer_capabilities);
-    }
-    if let Some(firmware_revision) = firmware_revision {
-        encoder.u16(Attribute::FirmwareRevision, firmware_revision);
-    }
-    if let Some(vendor_name) = vendor_name {
-        encoder.bytes(Attribute::VendorName, vendor_name);
-    }
-    if let Some(receive_window) = receive_window {
-        encoder.u16(Attribute::ReceiveWindowSize, receive_window);
-    }
+    optional_u32(encoder, Attribute::BearerCapabilities, bearer_capabilities);
+    optional_u16(encoder, Attribute::FirmwareRevision, firmware_revision);
+    optional_bytes(encoder, Attribute::VendorName, vendor_name);
+    optional_u16(encoder, Attribute::ReceiveWindowSize, receive_window);
 }
 
 impl Scccn {

@@ -10,13 +10,17 @@ use super::result::{ErrorCode, ResultCode};
 use super::sequence::Sequence;
 use super::{SessionId, TunnelId};
 
+mod access_line;
 mod call;
 mod control;
 mod outgoing;
 mod status;
 
+pub use access_line::{AccessLine, Directions};
 pub use call::{Cdn, Iccn, Icrp, Icrq, Q931Cause};
-pub use control::{FRAMING_ANY, PROTOCOL_VERSION, Scccn, Sccrp, Sccrq, StopCcn};
+pub use control::{
+    FRAMING_ANY, FailoverCapability, PROTOCOL_VERSION, Scccn, Sccrp, Sccrq, StopCcn,
+};
 pub use outgoing::{Occn, Ocrp, Ocrq};
 pub use status::{CallErrors, Sli, Wen};
 
@@ -240,7 +244,7 @@ impl Message {
         emit_control(out, tunnel_id, session_id, ns, nr, 0);
         self.encode(out, hiding);
         let length = out.len() - start;
-        // No message has more than 27 AVPs, each of at most 1023 octets.
+        // No message has more than 40 AVPs, each of at most 1023 octets.
         debug_assert!(length <= MESSAGE_BYTES_MAX);
         if let Some(field) = out.get_mut(start + 2..start + 4) {
             field.copy_from_slice(&(length as u16).to_be_bytes());

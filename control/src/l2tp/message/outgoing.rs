@@ -1,11 +1,13 @@
 //! Messages of outgoing calls (RFC 2661 sections 6.9 to 6.11).
 
-use super::call::{connect_speeds, flag, optional_bytes, optional_u32, required_u32, session_id};
+use super::call::{
+    connect_speeds, flag, optional_bytes, optional_u16, optional_u32, required_u32, session_id,
+};
 use crate::l2tp::SessionId;
 use crate::l2tp::avp::{Attribute, Collected, Encoder, Fault};
 
 /// Outgoing-Call-Request.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Ocrq {
     /// How the sender wants to be addressed.
     pub assigned_session_id: SessionId,
@@ -23,15 +25,19 @@ pub struct Ocrq {
     pub called_number: Vec<u8>,
     /// More digits.
     pub sub_address: Option<Vec<u8>>,
+    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308 section 4).
+    pub session_ds: Option<u16>,
 }
 
 /// Outgoing-Call-Reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ocrp {
     /// How the sender wants to be addressed.
     pub assigned_session_id: SessionId,
     /// For logs.
     pub physical_channel_id: Option<u32>,
+    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308 section 4).
+    pub session_ds: Option<u16>,
 }
 
 /// Outgoing-Call-Connected.
@@ -59,6 +65,7 @@ impl Ocrq {
             framing_type: required_u32(avps, Attribute::FramingType)?,
             called_number: avps.required(called, avps.owned(called))?,
             sub_address: avps.owned(Attribute::SubAddress),
+            session_ds: avps.u16(Attribute::SessionDs),
         })
     }
 
@@ -71,6 +78,7 @@ impl Ocrq {
         encoder.u32(Attribute::FramingType, self.framing_type);
         encoder.bytes(Attribute::CalledNumber, &self.called_number);
         optional_bytes(encoder, Attribute::SubAddress, self.sub_address.as_deref());
+        optional_u16(encoder, Attribute::SessionDs, self.session_ds);
     }
 }
 
@@ -79,12 +87,14 @@ impl Ocrp {
         Ok(Self {
             assigned_session_id: session_id(avps)?,
             physical_channel_id: avps.u32(Attribute::PhysicalChannelId),
+            session_ds: avps.u16(Attribute::SessionDs),
         })
     }
 
     pub(super) fn encode(&self, encoder: &mut Encoder<'_>) {
         encoder.u16(Attribute::AssignedSessionId, self.assigned_session_id.0);
         optional_u32(encoder, Attribute::PhysicalChannelId, self.physical_channel_id);
+        optional_u16(encoder, Attribute::SessionDs, self.session_ds);
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::l2tp::avp::Hide;
 use crate::l2tp::raw_tests::{body, datagram};
 use crate::l2tp::result::{CallResult, PppDisconnectCause, PppDisconnectCode, TunnelResult};
 use crate::l2tp::secret::SecretBytes;
@@ -200,7 +201,7 @@ fn sequencing_required_is_empty() {
 fn exact_octets_of_what_small_parsers_take() {
     // docs/peers.md row 6: flags C802, the datagram's length, Message Type first with M, 8 octets.
     let mut out = Vec::new();
-    let icrp = Message::Icrp(Icrp { assigned_session_id: SessionId(0x0102) });
+    let icrp = Message::Icrp(Icrp { assigned_session_id: SessionId(0x0102), ..Icrp::default() });
     let numbers = (Sequence(3), Sequence(4));
     icrp.emit(&mut out, TunnelId(1), SessionId(2), numbers, None);
     #[rustfmt::skip]
@@ -296,6 +297,7 @@ fn control_message() -> impl Strategy<Value = Message> {
             receive_window: window,
             challenge,
             tie_breaker,
+            ..Sccrq::default()
         }))
     });
     let sccrp = (introduction(), maybe(bytes()), maybe(any::<[u8; 16]>()));
@@ -320,6 +322,7 @@ fn control_message() -> impl Strategy<Value = Message> {
             receive_window: window,
             challenge,
             challenge_response,
+            ..Sccrp::default()
         }))
     });
     let scccn = maybe(any::<[u8; 16]>())
@@ -350,6 +353,7 @@ fn iccn() -> impl Strategy<Value = Message> {
             proxy_authen_response: rest.0.map(SecretBytes::new),
             private_group_id: rest.1,
             sequencing_required: rest.2,
+            ..Iccn::default()
         }))
     })
 }
@@ -388,10 +392,12 @@ fn call_message() -> impl Strategy<Value = Message> {
                 calling_number: numbers.0,
                 called_number: numbers.1,
                 sub_address: numbers.2,
+                ..Icrq::default()
             }))
         });
-    let icrp =
-        session_id().prop_map(|assigned_session_id| Message::Icrp(Icrp { assigned_session_id }));
+    let icrp = session_id().prop_map(|assigned_session_id| {
+        Message::Icrp(Icrp { assigned_session_id, ..Icrp::default() })
+    });
     let ocrq = (session_id(), any::<[u32; 5]>(), bytes(), maybe(bytes())).prop_map(
         |(assigned_session_id, numbers, called_number, sub_address)| {
             Message::Ocrq(Box::new(Ocrq {
@@ -403,12 +409,13 @@ fn call_message() -> impl Strategy<Value = Message> {
                 framing_type: numbers[4],
                 called_number,
                 sub_address,
+                ..Ocrq::default()
             }))
         },
     );
     let ocrp = (session_id(), maybe(any::<u32>())).prop_map(
         |(assigned_session_id, physical_channel_id)| {
-            Message::Ocrp(Ocrp { assigned_session_id, physical_channel_id })
+            Message::Ocrp(Ocrp { assigned_session_id, physical_channel_id, ..Ocrp::default() })
         },
     );
     let occn = (any::<[u32; 2]>(), maybe(any::<u32>()), any::<bool>()).prop_map(
@@ -438,7 +445,7 @@ proptest! {
     fn round_trip(message in message(), hide in any::<bool>(),
         vector in prop::collection::vec(any::<u8>(), 23..=136),
         padding in prop::collection::vec(any::<u8>(), 0..=142)) {
-        let hiding = Hiding { secret: b"secret", random_vector: &vector, padding: &padding };
+        let hiding = Hiding { hide: Hide::All, secret: b"secret", random_vector: &vector, padding: &padding };
         let mut out = vec![0xa5; 3];
         message.emit(
             &mut out, TunnelId(1), SessionId(2), (Sequence(3), Sequence(4)), hide.then_some(hiding),

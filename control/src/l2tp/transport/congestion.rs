@@ -23,6 +23,13 @@ impl Congestion {
         Self { window: 1, threshold: advertised, acknowledgements: 0, advertised }
     }
 
+    /// What the peer offers becomes known: SSTHRESH begins with it, and CWND stays below it.
+    pub(super) fn advertise(&mut self, advertised: u16) {
+        let Self { advertised, .. } = Self::new(advertised);
+        self.window = self.window.min(advertised);
+        (self.threshold, self.advertised) = (advertised, advertised);
+    }
+
     /// An acknowledgement came, for however many messages: one more in slow start, one more for a
     /// window of them after that.
     pub(super) fn on_acknowledgement(&mut self) {

@@ -32,12 +32,12 @@ impl Rig {
 
     fn queue(&mut self, count: usize) {
         for _ in 0..count {
-            self.transport.send(self.now, SessionId(9), &Message::Unknown(99), Origin::Peer);
+            self.transport.send(self.now, SessionId(9), &Message::Unknown(99), Origin::Peer, None);
         }
     }
 
     fn probe(&mut self) {
-        self.transport.send(self.now, SessionId(0), &Message::Hello, Origin::Local);
+        self.transport.send(self.now, SessionId(0), &Message::Hello, Origin::Local, None);
     }
 
     /// Takes what is to be sent: Ns, Nr, and whether it is a message.

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    CALL_SETUP_TIME_MAX, CallCause, Event, SESSIONS_MAX, SessionId, State as TunnelState, Tunnel,
-};
+use super::{CallCause, Event, SessionId, State as TunnelState, Tunnel};
 use crate::l2tp::message::{Cdn, Iccn, Icrp, Icrq, Message, Reject};
 use crate::l2tp::result::{CallResult, ErrorCode, PppDisconnectCause, ResultCode};
-use crate::l2tp::session::{self, Action, Input, Session, State};
+use crate::l2tp::session::{self, Action, Input, Session, State, lns_incoming};
 use crate::l2tp::transport::Origin;
 use crate::time::Time;
 
@@ -15,16 +13,16 @@ use crate::time::Time;
 const SETUPS_SPARE: usize = 1024;
 
 /// What a step through the state table may need to say.
-struct Why {
+pub(super) struct Why {
     /// In a CDN.
-    result: ResultCode,
-    ppp_cause: Option<PppDisconnectCause>,
+    pub(super) result: ResultCode,
+    pub(super) ppp_cause: Option<PppDisconnectCause>,
     /// Who caused the CDN.
-    origin: Origin,
+    pub(super) origin: Origin,
     /// To the owner.
-    cause: CallCause,
-    /// What came, where it was an ICCN.
-    iccn: Option<Box<Iccn>>,
+    pub(super) cause: CallCause,
+    /// What came in an ICCN or OCCN, or is to be said in an OCCN.
+    pub(super) iccn: Option<Box<Iccn>>,
 }
 
 impl Why {
@@ -33,10 +31,15 @@ impl Why {
         Self { result, ppp_cause: None, origin: Origin::Peer, cause, iccn: None }
     }
 
-    fn improper(message: &str) -> Self {
+    pub(super) fn improper(message: &str) -> Self {
         let text = format!("{message} does not fit the call's state");
         let error = Some(ErrorCode::SessionId);
         Self::protocol(ResultCode::call(CallResult::Error, error, &text))
+    }
+
+    /// For steps that end nothing.
+    pub(super) fn none() -> Self {
+        Self::local(ResultCode::call(CallResult::Administrative, None, ""))
     }
 
     fn local(result: ResultCode) -> Self {
@@ -48,7 +51,8 @@ impl Why {
 impl Tunnel {
     /// Takes a call that the owner was told of: sends ICRP.
     pub fn accept_call(&mut self, now: Time, session: SessionId) {
-        if self.sessions.get(&session).is_some_and(|session| session.state == State::Idle) {
+        let idle = State::LnsIncoming(lns_incoming::State::Idle);
+        if self.sessions.get(&session).is_some_and(|session| session.state == idle) {
             let why = Why::improper("ICRQ");
             self.advance_call(now, session, Input::IcrqAcceptable, why);
             self.end_overrun(now);
@@ -98,65 +102,43 @@ impl Tunnel {
 
     pub(super) fn on_call_message(&mut self, now: Time, session_id: SessionId, message: Message) {
         match message {
-            Message::Icrq(icrq) => self.on_icrq(now, icrq),
+            Message::Icrq(icrq) => self.on_icrq(now, session_id, icrq),
+            Message::Icrp(icrp) => self.on_icrp(now, session_id, icrp),
             Message::Iccn(iccn) => {
                 self.transport.acknowledge_by_zlb();
                 let why = Why { iccn: Some(iccn), ..Why::improper("ICCN") };
                 self.advance_call(now, session_id, Input::IccnAcceptable, why);
             }
+            Message::Ocrq(ocrq) => self.on_ocrq(now, session_id, ocrq),
+            Message::Ocrp(ocrp) => self.on_ocrp(now, session_id, ocrp),
+            Message::Occn(occn) => self.on_occn(now, session_id, occn),
             Message::Cdn(cdn) => self.on_cdn(now, session_id, cdn),
-            Message::Icrp(icrp) => {
-                let why = Why::improper("ICRP");
-                if self.sessions.contains_key(&session_id) {
-                    return self.advance_call(now, session_id, Input::Icrp, why);
-                }
-                // Idle, of a call that we never asked for (section 7.4.2).
-                self.send_refusal(now, icrp.assigned_session_id, why.result);
-            }
-            Message::Ocrq(ocrq) => {
-                let text = "outgoing calls are not offered here";
-                let result = ResultCode::call(CallResult::NoFacilitiesPermanent, None, text);
-                self.send_refusal(now, ocrq.assigned_session_id, result);
-            }
-            // Idle, of a call that we never asked for: nothing (section 7.5.2). The rest is no
-            // call's.
-            Message::Ocrp(_)
-            | Message::Occn(_)
-            | Message::Sccrq(_)
+            Message::Wen(_) | Message::Sli(_) => self.on_status(session_id, &message),
+            // No call's.
+            Message::Sccrq(_)
             | Message::Sccrp(_)
             | Message::Scccn(_)
             | Message::StopCcn(_)
             | Message::Hello
-            | Message::Wen(_)
-            | Message::Sli(_)
             | Message::Unknown(_) => {}
         }
     }
 
-    fn on_icrq(&mut self, now: Time, icrq: Box<Icrq>) {
+    fn on_icrq(&mut self, now: Time, session_id: SessionId, icrq: Box<Icrq>) {
+        if self.sessions.contains_key(&session_id) {
+            // A request does not name a call of ours in its header, but where it means that one.
+            let why = Why::improper("ICRQ");
+            return self.advance_call(now, session_id, Input::IcrqNotAcceptable, why);
+        }
         let peer_session_id = icrq.assigned_session_id;
         if let Some(session_id) = self.by_peer_id.get(&peer_session_id).copied() {
             return self.on_icrq_again(now, session_id, &icrq);
         }
-        let sessions_max = self.config.sessions_max.min(SESSIONS_MAX) as usize;
-        let in_use = |identifier| self.sessions.contains_key(&SessionId(identifier));
-        let session_id = match self.sessions.len() < sessions_max && !self.transport.is_busy() {
-            true => self.identifiers.next(in_use).map(SessionId),
-            false => None,
-        };
-        let Some(session_id) = session_id else {
-            let error = Some(ErrorCode::Resources);
-            let result = ResultCode::call(CallResult::Error, error, "no room for another call");
-            return self.send_refusal(now, peer_session_id, result);
-        };
-        let deadline = now + CALL_SETUP_TIME_MAX;
-        let state = State::Idle;
-        let call_serial_number = icrq.call_serial_number;
-        let session = Session { peer_session_id, state, call_serial_number, deadline };
-        self.sessions.insert(session_id, session);
-        self.by_peer_id.insert(peer_session_id, session_id);
-        self.expect_setup(deadline, session_id);
-        self.events.push_back(Event::IncomingCall { session: session_id, icrq });
+        let state = State::LnsIncoming(lns_incoming::State::Idle);
+        let serial = icrq.call_serial_number;
+        if let Some(session) = self.begin_call(now, state, peer_session_id, serial) {
+            self.events.push_back(Event::IncomingCall { session, icrq });
+        }
     }
 
     /// An ICRQ with an identifier that names a call already. The same call again gets the same
@@ -165,14 +147,12 @@ impl Tunnel {
         let Some(session) = self.sessions.get(&session_id).copied() else {
             return;
         };
-        if session.call_serial_number != icrq.call_serial_number {
-            let input = match session.state {
-                State::Idle => Input::IcrqNotAcceptable,
-                State::WaitConnect | State::Established => Input::IcrqAcceptable,
-            };
+        let same = session.call_serial_number == icrq.call_serial_number;
+        if !same || !matches!(session.state, State::LnsIncoming(_)) {
+            let input = Input::IcrqNotAcceptable;
             return self.advance_call(now, session_id, input, Why::improper("ICRQ"));
         }
-        if session.state == State::WaitConnect {
+        if session.state == State::LnsIncoming(lns_incoming::State::WaitConnect) {
             self.send_icrp(now, session_id, session.peer_session_id);
         }
     }
@@ -196,35 +176,59 @@ impl Tunnel {
 
     /// A call's message is not acceptable: the call ends, or does not begin.
     pub(super) fn on_call_reject(&mut self, now: Time, session_id: SessionId, reject: Reject) {
-        if self.state != TunnelState::Established {
-            return;
-        }
         match self.known_session(session_id, reject.assigned_session_id) {
             Some(session_id) => {
+                // The answer to our request, maybe: then the CDN has an addressee.
+                if let Some(assigned) = reject.assigned_session_id {
+                    self.assign(session_id, assigned);
+                }
                 let input = Input::LocalClose;
                 self.advance_call(now, session_id, input, Why::protocol(reject.result));
             }
             None => {
                 let peer_session_id = reject.assigned_session_id.unwrap_or_default();
-                self.send_refusal(now, peer_session_id, reject.result);
+                self.send_refusal(now, session_id, peer_session_id, reject.result);
             }
         }
     }
 
     /// Goes through a call's state table.
-    fn advance_call(&mut self, now: Time, session_id: SessionId, input: Input, why: Why) {
+    pub(super) fn advance_call(
+        &mut self,
+        now: Time,
+        session_id: SessionId,
+        input: Input,
+        why: Why,
+    ) {
         let Some(session) = self.sessions.get_mut(&session_id) else {
             return;
         };
         let (actions, state) = session::transition(session.state, input);
         session.state = state;
+        if state.is_established() && actions.contains(&Action::PrepareForData) {
+            // From here on the time of the next WEN.
+            session.deadline = now;
+        }
         let peer_session_id = session.peer_session_id;
-        let Why { result, ppp_cause, origin, cause, iccn } = why;
+        let Why { result, ppp_cause, origin, cause, mut iccn } = why;
         // No row of the table does the same thing twice.
-        let (mut said, mut cause, mut iccn) = (Some((result, ppp_cause)), Some(cause), iccn);
+        let (mut said, mut cause) = (Some((result, ppp_cause)), Some(cause));
         for action in actions {
             match action {
+                Action::OpenTunnel if self.state == TunnelState::Established => {
+                    self.open_call(now, session_id);
+                }
+                Action::OpenTunnel => {}
+                Action::SendIcrq => self.send_icrq(now, session_id),
                 Action::SendIcrp => self.send_icrp(now, session_id, peer_session_id),
+                Action::SendIccn => iccn = self.send_iccn(now, session_id, peer_session_id),
+                Action::SendOcrq => self.send_ocrq(now, session_id),
+                Action::SendOcrp => self.send_ocrp(now, session_id, peer_session_id),
+                Action::SendOccn => {
+                    if let Some(iccn) = &iccn {
+                        self.send_occn(now, peer_session_id, iccn);
+                    }
+                }
                 Action::SendCdn => {
                     if let Some((result, ppp_cause)) = said.take() {
                         let assigned_session_id = Some(session_id);
@@ -238,36 +242,52 @@ impl Tunnel {
                         self.events.push_back(Event::CallConnected { session, iccn });
                     }
                 }
-                Action::CleanUp => {
-                    self.sessions.remove(&session_id);
-                    self.by_peer_id.remove(&peer_session_id);
-                    if let Some(cause) = cause.take() {
-                        let session = session_id;
-                        self.events.push_back(Event::CallEnded { session, cause });
-                    }
-                }
+                Action::CleanUp => self.forget_call(now, session_id, cause.take()),
             }
         }
         self.forget_setups();
     }
 
+    fn forget_call(&mut self, now: Time, session: SessionId, cause: Option<CallCause>) {
+        let Some(Session { peer_session_id, .. }) = self.sessions.remove(&session) else {
+            return;
+        };
+        if self.by_peer_id.get(&peer_session_id) == Some(&session) {
+            self.by_peer_id.remove(&peer_session_id);
+        }
+        self.pending.remove(&session);
+        self.idle_since = Some(now);
+        if let Some(cause) = cause {
+            self.events.push_back(Event::CallEnded { session, cause });
+        }
+    }
+
     fn send_icrp(&mut self, now: Time, session_id: SessionId, peer_session_id: SessionId) {
-        let icrp = Icrp { assigned_session_id: session_id };
+        let icrp = Icrp { assigned_session_id: session_id, ..Icrp::default() };
         self.send(now, peer_session_id, &Message::Icrp(icrp), Origin::Peer);
     }
 
-    /// A CDN for a call that never was one here. The identifier that it must name as ours is one
-    /// that nobody has.
-    fn send_refusal(&mut self, now: Time, peer_session_id: SessionId, result: ResultCode) {
+    /// A CDN for a call that is none here. It names as ours what the peer has named in its header,
+    /// else an identifier that nobody has.
+    pub(super) fn send_refusal(
+        &mut self,
+        now: Time,
+        named: SessionId,
+        peer_session_id: SessionId,
+        result: ResultCode,
+    ) {
         let in_use = |identifier| self.sessions.contains_key(&SessionId(identifier));
-        let assigned_session_id = self.identifiers.next(in_use).map(SessionId);
+        let assigned_session_id = match named {
+            SessionId::UNASSIGNED => self.identifiers.next(in_use).map(SessionId),
+            named => Some(named),
+        };
         let cdn = Cdn { result, assigned_session_id, q931_cause: None, ppp_cause: None };
         self.send(now, peer_session_id, &Message::Cdn(Box::new(cdn)), Origin::Peer);
     }
 
     /// Queues a call's deadline. Where one call waits long at the front, those that came and went
     /// behind it are cleared out each time that they outnumber the living.
-    fn expect_setup(&mut self, deadline: Time, session_id: SessionId) {
+    pub(super) fn expect_setup(&mut self, deadline: Time, session_id: SessionId) {
         if self.setups.len() > SETUPS_SPARE + 2 * self.sessions.len() {
             let sessions = &self.sessions;
             self.setups.retain(|setup| is_awaited(sessions, setup));
@@ -302,5 +322,5 @@ fn is_awaited(
 ) -> bool {
     sessions
         .get(session_id)
-        .is_some_and(|session| session.deadline == *deadline && session.state != State::Established)
+        .is_some_and(|session| session.deadline == *deadline && !session.state.is_established())
 }

@@ -3,11 +3,12 @@
 use std::fmt;
 
 use crate::l2tp::SessionId;
-use crate::l2tp::message::{Cdn, Iccn, Icrq};
+use crate::l2tp::message::{CallErrors, Cdn, Iccn, Icrq, Ocrq, Sli};
 use crate::l2tp::result::ResultCode;
 
 /// Something that the owner must know. The events of one call come in order, and exactly one
-/// `CallEnded` follows each `IncomingCall`; exactly one `Closed` ends a tunnel.
+/// `CallEnded` follows each `IncomingCall`, each `OutgoingCall` and each call that the owner has
+/// placed; exactly one `Closed` ends a tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// The control connection is up.
@@ -24,13 +25,37 @@ pub enum Event {
         /// What the LAC says of it.
         icrq: Box<Icrq>,
     },
-    /// A call is up. Its data may come at once, and our acknowledgement follows this event: be
-    /// ready for data before the next datagram is sent (docs/peers.md row 36).
+    /// An LNS wants us to call somebody, to be answered by `accept_outgoing_call` or `refuse_call`;
+    /// once the line is up, by `outgoing_call_connected`.
+    OutgoingCall {
+        /// Our name for it.
+        session: SessionId,
+        /// Whom to call, and how.
+        ocrq: Box<Ocrq>,
+    },
+    /// A call is up, whoever asked for it. Its data may come at once, and our acknowledgement or
+    /// ICCN follows this event: be ready for data before the next datagram is sent (docs/peers.md
+    /// row 36).
     CallConnected {
         /// Which call.
         session: SessionId,
-        /// What the LAC says of it.
+        /// What the LAC said of it in ICCN or OCCN, be it the peer or us. An OCCN reads as an ICCN
+        /// without proxied LCP and authentication.
         iccn: Box<Iccn>,
+    },
+    /// What the LNS has agreed on with the subscriber (SLI), for a LAC that converts characters.
+    LinkInfo {
+        /// Of which call.
+        session: SessionId,
+        /// The two maps.
+        sli: Sli,
+    },
+    /// What went wrong on the LAC's line since the call came up (WEN).
+    WanErrors {
+        /// Of which call.
+        session: SessionId,
+        /// The counters.
+        errors: CallErrors,
     },
     /// A call is over, whoever ended it.
     CallEnded {
@@ -59,6 +84,8 @@ pub enum CallCause {
     SetupTimeout,
     /// Its tunnel is over.
     TunnelClosed,
+    /// The peer offers no bearer or framing for the call, that was therefore not asked for.
+    NotOffered,
 }
 
 /// Why a tunnel is over.
@@ -74,6 +101,11 @@ pub enum TunnelCause {
     NotAuthenticated,
     /// The peer did not complete the set-up in time.
     SetupTimeout,
+    /// The peer asked for a tunnel while we did, and its Tie Breaker wins (or is the same, and
+    /// both start over): nothing was said, and the tunnel is finished at once.
+    TieLost,
+    /// There was no call for as long as the configuration allows.
+    Idle,
     /// The peer does not answer any more.
     Dead,
     /// The peer asks without end and acknowledges no answer.
@@ -88,6 +120,7 @@ impl fmt::Display for CallCause {
             Self::Protocol(result) => write!(formatter, "refused: {}", text(result, true)),
             Self::SetupTimeout => formatter.write_str("not connected in time"),
             Self::TunnelClosed => formatter.write_str("tunnel closed"),
+            Self::NotOffered => formatter.write_str("the peer offers no bearer or framing for it"),
         }
     }
 }
@@ -100,6 +133,8 @@ impl fmt::Display for TunnelCause {
             Self::Protocol(result) => write!(formatter, "refused: {}", text(result, false)),
             Self::NotAuthenticated => formatter.write_str("peer does not know the secret"),
             Self::SetupTimeout => formatter.write_str("not set up in time"),
+            Self::TieLost => formatter.write_str("the peer's own request goes first"),
+            Self::Idle => formatter.write_str("no call for too long"),
             Self::Dead => formatter.write_str("peer does not answer"),
             Self::Overrun => formatter.write_str("peer does not acknowledge"),
         }

@@ -1,15 +1,20 @@
 //! A tunnel: one control connection and its calls (RFC 2661 sections 5 and 7).
 //!
-//! [`Tunnel`] is told what happens by `handle_*` and by commands (`accept_call`,
+//! [`Tunnel`] is told what happens by `handle_*` and by commands (`accept_call`, `place_call`,
 //! `disconnect_call`, `close`), and is drained by `poll_*` after each of them: first
 //! [`Tunnel::poll_event`], then [`Tunnel::poll_transmit`], then [`Tunnel::poll_timeout`].
+//!
+//! A tunnel begins by the peer's SCCRQ ([`Tunnel::accept`]) or ours ([`Tunnel::connect`]); who
+//! began it says nothing of who is the LAC of a call in it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rand::RngCore;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 
+use super::avp::{Hide, Hiding};
 use super::header::Header;
 use super::identifiers::Identifiers;
 use super::message::{
@@ -27,12 +32,21 @@ use crate::time::Time;
 mod calls;
 mod config;
 mod event;
+mod originate;
+mod placing;
+mod request;
 pub mod table;
+mod tie;
 
 pub use config::Config;
 pub use event::{CallCause, Event, TunnelCause};
+use placing::Pending;
+pub use request::{
+    Answer, BEARER_ANY, CallRequest, CannotPlace, OutgoingRequest, Proxy, ProxyAuthentication,
+};
 pub use table::State;
 use table::{Action, Input};
+pub use tie::{TIE_BREAKER_BYTES, Tie, break_tie};
 
 /// Sessions in one tunnel, whatever the configuration says: of the 65,535 identifiers some stay
 /// free, so that a new one is found in a few steps and none returns at once.
@@ -40,8 +54,15 @@ pub const SESSIONS_MAX: u32 = 64_000;
 /// Call messages that are kept while the tunnel is not up. A LAC that sends its ICRQ right behind
 /// its SCCCN (docs/peers.md row 4) has its window of 4 to do so.
 pub const EARLY_MESSAGES_MAX: usize = 8;
-/// Time from a call's ICRQ to its ICCN. A LAC may let a telephone ring in between.
+/// Time from a call's ICRQ to its ICCN, and from OCRP to OCCN. A LAC may let a telephone ring in
+/// between.
 pub const CALL_SETUP_TIME_MAX: Duration = Duration::from_secs(60);
+/// Octets that obscure the length of a hidden AVP: at most a block of its digest, so that a message
+/// does not outgrow a datagram.
+const PADDING_BYTES_MAX: usize = 15;
+/// Assigned Tunnel ID of a refusal when none is free: the AVP must be there and not be 0, and the
+/// peer answers with no more than an acknowledgement.
+const TUNNEL_ID_OF_REFUSALS: TunnelId = TunnelId(u16::MAX);
 
 /// A tunnel.
 #[derive(Debug)]
@@ -52,18 +73,32 @@ pub struct Tunnel {
     peer_tunnel_id: TunnelId,
     peer_host_name: String,
     peer_vendor: Option<String>,
-    /// What the peer has to answer in its SCCCN.
+    /// Framing Capabilities of the peer.
+    peer_framing: u32,
+    /// Bearer Capabilities of the peer; 0: it places no calls.
+    peer_bearers: u32,
+    /// What the peer has to answer in its SCCCN or SCCRP.
     challenge: Option<[u8; CHALLENGE_BYTES]>,
+    /// What our SCCRQ carries.
+    tie_breaker: Option<[u8; TIE_BREAKER_BYTES]>,
     transport: Transport,
+    /// For Random Vectors and padding, where something is to be hidden.
+    hiding: Option<Box<StdRng>>,
     sessions: BTreeMap<SessionId, Session>,
+    /// What is still to be said of calls that we have asked for. Apart from the sessions, most of
+    /// which are asked for by the peer.
+    pending: BTreeMap<SessionId, Pending>,
     /// Our identifier of a session by the peer's.
     by_peer_id: BTreeMap<SessionId, SessionId>,
     identifiers: Identifiers,
     /// Calls that are not connected yet, the oldest in front, with some that are long.
     setups: VecDeque<(Time, SessionId)>,
-    early: Vec<(SessionId, Message)>,
+    /// Call messages that came too early, those with a fault included.
+    early: Vec<(SessionId, Result<Message, Reject>)>,
     /// When the set-up must be complete or, once closing, when the peer will not repeat anything.
     deadline: Option<Time>,
+    /// Since when there is no call, where that matters.
+    idle_since: Option<Time>,
     events: VecDeque<Event>,
     finished: bool,
 }
@@ -91,36 +126,55 @@ impl Tunnel {
                 return Err(ResultCode::tunnel(TunnelResult::NotAuthorized, None, text));
             }
         };
-        let challenge = (config.challenge && config.secret.is_some()).then(|| {
-            let mut challenge = [0; CHALLENGE_BYTES];
-            rng.fill_bytes(&mut challenge);
-            challenge
-        });
-        let timing = config.timing();
-        let window = sccrq.receive_window;
         let peer_tunnel_id = sccrq.assigned_tunnel_id;
-        let mut tunnel = Self {
+        let mut tunnel = Self::new(now, local_tunnel_id, peer_tunnel_id, Sequence(1), config, rng);
+        tunnel.transport.set_peer_window(sccrq.receive_window);
+        tunnel.peer_host_name = printable(&sccrq.host_name);
+        tunnel.peer_vendor = sccrq.vendor_name.as_deref().map(printable);
+        tunnel.peer_framing = sccrq.framing_capabilities;
+        tunnel.peer_bearers = sccrq.bearer_capabilities.unwrap_or(0);
+        let (_, state) = table::transition(tunnel.state, Input::SccrqAcceptable);
+        tunnel.state = state;
+        tunnel.send_sccrp(now, response);
+        Ok(tunnel)
+    }
+
+    /// A tunnel of which nothing was said yet; `expected` is the number of the peer's next message.
+    fn new(
+        now: Time,
+        local_tunnel_id: TunnelId,
+        peer_tunnel_id: TunnelId,
+        expected: Sequence,
+        config: Arc<Config>,
+        rng: &mut impl RngCore,
+    ) -> Self {
+        let challenge = (config.challenge && config.secret.is_some()).then(|| random(rng));
+        let timing = config.timing();
+        let hides = config.secret.is_some() && config.hide != Hide::Never;
+        Self {
             state: State::Idle,
             local_tunnel_id,
             peer_tunnel_id,
-            peer_host_name: printable(&sccrq.host_name),
-            peer_vendor: sccrq.vendor_name.as_deref().map(printable),
+            peer_host_name: String::new(),
+            peer_vendor: None,
+            peer_framing: 0,
+            peer_bearers: 0,
             challenge,
-            transport: Transport::new(now, timing, peer_tunnel_id, window, Sequence(1)),
+            tie_breaker: None,
+            transport: Transport::new(now, timing, peer_tunnel_id, None, expected),
+            hiding: hides.then(|| Box::new(StdRng::from_rng(rng))),
             sessions: BTreeMap::new(),
+            pending: BTreeMap::new(),
             by_peer_id: BTreeMap::new(),
             identifiers: Identifiers::new(rng),
             setups: VecDeque::new(),
             early: Vec::new(),
             deadline: Some(now + timing.cycle()),
+            idle_since: None,
             events: VecDeque::new(),
             finished: false,
             config,
-        };
-        let (_, state) = table::transition(tunnel.state, Input::SccrqAcceptable);
-        tunnel.state = state;
-        tunnel.send_sccrp(now, response);
-        Ok(tunnel)
+        }
     }
 
     /// The StopCCN that refuses an SCCRQ without making a tunnel: a peer that gets no answer may
@@ -132,6 +186,10 @@ impl Tunnel {
         local_tunnel_id: TunnelId,
         result: ResultCode,
     ) -> Vec<u8> {
+        let local_tunnel_id = match local_tunnel_id {
+            TunnelId::UNASSIGNED => TUNNEL_ID_OF_REFUSALS,
+            local_tunnel_id => local_tunnel_id,
+        };
         let stop_ccn = StopCcn { assigned_tunnel_id: Some(local_tunnel_id), result };
         let mut out = Vec::new();
         let message = Message::StopCcn(Box::new(stop_ccn));
@@ -144,8 +202,7 @@ impl Tunnel {
         let sccrp = Sccrp {
             protocol_version: PROTOCOL_VERSION,
             framing_capabilities: FRAMING_ANY,
-            // We place no calls (RFC 2661 section 4.4.3).
-            bearer_capabilities: None,
+            bearer_capabilities: self.config.bearer_capabilities,
             host_name: self.config.host_name.as_bytes().to_vec(),
             vendor_name: (!vendor_name.is_empty()).then(|| vendor_name.to_vec()),
             firmware_revision: None,
@@ -153,22 +210,40 @@ impl Tunnel {
             receive_window: Some(self.config.receive_window.max(1)),
             challenge: self.challenge.map(Vec::from),
             challenge_response,
+            ..Sccrp::default()
         };
         self.send(now, SessionId::UNASSIGNED, &Message::Sccrp(Box::new(sccrp)), Origin::Peer);
     }
 
     fn send(&mut self, now: Time, session_id: SessionId, message: &Message, origin: Origin) {
-        self.transport.send(now, session_id, message, origin);
+        let (Some(rng), Some(secret)) = (&mut self.hiding, &self.config.secret) else {
+            return self.transport.send(now, session_id, message, origin, None);
+        };
+        let random_vector: [u8; CHALLENGE_BYTES] = random(rng);
+        let padding: [u8; PADDING_BYTES_MAX] = random(rng);
+        let length = rng.next_u32() as usize % (PADDING_BYTES_MAX + 1);
+        let hiding = Hiding {
+            hide: self.config.hide,
+            secret: secret.expose(),
+            random_vector: &random_vector,
+            padding: padding.get(..length).unwrap_or_default(),
+        };
+        self.transport.send(now, session_id, message, origin, Some(hiding));
     }
 
     /// Takes in a control message, or a ZLB, that belongs to this tunnel: `body` is the header's
     /// payload.
     pub fn handle(&mut self, now: Time, header: &Header, body: &[u8]) {
-        if self.transport.receive(now, header, body) == Receipt::Deliver {
-            self.on_body(now, header.session_id, body);
-            while let Some((session_id, body)) = self.transport.next_held() {
-                self.on_body(now, session_id, &body);
+        match self.transport.receive(now, header, body) {
+            Receipt::Deliver => {
+                self.on_body(now, header.session_id, body);
+                while let Some((session_id, body)) = self.transport.next_held() {
+                    self.on_body(now, session_id, &body);
+                }
             }
+            // An SCCRQ or SCCRP again: who asks does not have our answer (docs/peers.md row 4).
+            Receipt::Duplicate if header.ns == Sequence::ZERO => self.transport.repeat_front(now),
+            Receipt::Duplicate | Receipt::Held | Receipt::Zlb | Receipt::Discarded => {}
         }
         self.end_overrun(now);
     }
@@ -179,7 +254,7 @@ impl Tunnel {
     pub fn handle_stop_ccn(&mut self, now: Time, header: &Header, body: &[u8], said: &StopCcn) {
         let _ = self.transport.receive(now, header, body);
         if self.state != State::Closing {
-            self.on_stop_ccn(now, said.result.clone());
+            self.on_stop_ccn(now, said);
         }
     }
 
@@ -206,33 +281,47 @@ impl Tunnel {
     fn on_reject(&mut self, now: Time, session_id: SessionId, reject: Reject) {
         match reject.scope {
             Scope::Tunnel => {
+                self.adopt_peer_id(reject.assigned_tunnel_id);
                 let cause = TunnelCause::Protocol(reject.result.clone());
                 self.advance(now, Input::LocalClose, reject.result, cause);
             }
-            Scope::Session => self.on_call_reject(now, session_id, reject),
+            Scope::Session if self.state == State::Established => {
+                self.on_call_reject(now, session_id, reject);
+            }
+            Scope::Session => self.keep_early(now, session_id, Err(reject)),
         }
+    }
+
+    /// Keeps a message of a call until the tunnel is up. A peer that sends more than a few ahead of
+    /// its own SCCCN does so against the protocol (RFC 2661 section 5).
+    fn keep_early(&mut self, now: Time, session_id: SessionId, message: Result<Message, Reject>) {
+        if self.early.len() < EARLY_MESSAGES_MAX {
+            return self.early.push((session_id, message));
+        }
+        let text = "too many calls before the tunnel is up";
+        let result = ResultCode::tunnel(TunnelResult::Error, Some(ErrorCode::Resources), text);
+        self.advance(now, Input::LocalClose, result.clone(), TunnelCause::Protocol(result));
     }
 
     fn on_message(&mut self, now: Time, session_id: SessionId, message: Message) {
         match message {
             Message::Sccrq(_) => self.on_improper(now, Input::SccrqAcceptable),
-            Message::Sccrp(_) => self.on_improper(now, Input::SccrpAcceptable),
+            Message::Sccrp(sccrp) => self.on_sccrp(now, &sccrp),
             Message::Scccn(scccn) => self.on_scccn(now, &scccn),
-            Message::StopCcn(stop_ccn) => self.on_stop_ccn(now, stop_ccn.result),
+            Message::StopCcn(stop_ccn) => self.on_stop_ccn(now, &stop_ccn),
             // Their acknowledgement is all that they want.
-            Message::Hello | Message::Wen(_) | Message::Sli(_) | Message::Unknown(_) => {}
+            Message::Hello | Message::Unknown(_) => {}
             Message::Ocrq(_)
             | Message::Ocrp(_)
             | Message::Occn(_)
             | Message::Icrq(_)
             | Message::Icrp(_)
             | Message::Iccn(_)
-            | Message::Cdn(_) => match self.state {
+            | Message::Cdn(_)
+            | Message::Wen(_)
+            | Message::Sli(_) => match self.state {
                 State::Established => self.on_call_message(now, session_id, message),
-                _ if self.early.len() < EARLY_MESSAGES_MAX => {
-                    self.early.push((session_id, message))
-                }
-                _ => {}
+                _ => self.keep_early(now, session_id, Ok(message)),
             },
         }
     }
@@ -262,7 +351,9 @@ impl Tunnel {
         self.advance(now, input, result, TunnelCause::NotAuthenticated);
     }
 
-    fn on_stop_ccn(&mut self, now: Time, result: ResultCode) {
+    fn on_stop_ccn(&mut self, now: Time, said: &StopCcn) {
+        let result = said.result.clone();
+        self.adopt_peer_id(said.assigned_tunnel_id);
         self.transport.forget_all();
         self.transport.acknowledge_by_zlb();
         self.advance(now, Input::StopCcn, result.clone(), TunnelCause::Peer(result));
@@ -282,11 +373,14 @@ impl Tunnel {
                         self.clean_up(now, cause);
                     }
                 }
-                // SCCRP is sent by `accept`; the rest is the originator's.
-                Action::SendSccrp
-                | Action::SendSccrq
-                | Action::SendScccn
-                | Action::RequeueSccrq => {}
+                // SCCRQ and SCCRP are sent by `connect` and `accept`, SCCCN by `on_sccrp`, who know
+                // what to say in them.
+                Action::SendSccrp | Action::SendSccrq | Action::SendScccn => {}
+                // The owner asks again; nothing is left to be said here.
+                Action::RequeueSccrq => {
+                    self.transport.forget_all();
+                    self.finished = true;
+                }
             }
         }
     }
@@ -301,12 +395,17 @@ impl Tunnel {
     fn on_open(&mut self, now: Time) {
         self.deadline = None;
         self.challenge = None;
+        self.idle_since = Some(now);
         self.events.push_back(Event::Established {
             peer_host_name: self.peer_host_name.clone(),
             peer_vendor: self.peer_vendor.clone(),
         });
+        self.open_waiting(now);
         for (session_id, message) in std::mem::take(&mut self.early) {
-            self.on_call_message(now, session_id, message);
+            match message {
+                Ok(message) => self.on_call_message(now, session_id, message),
+                Err(reject) => self.on_call_reject(now, session_id, reject),
+            }
         }
     }
 
@@ -317,6 +416,7 @@ impl Tunnel {
             self.events.push_back(Event::CallEnded { session, cause: CallCause::TunnelClosed });
         }
         self.by_peer_id = BTreeMap::new();
+        self.pending = BTreeMap::new();
         self.setups = VecDeque::new();
         self.early = Vec::new();
         self.deadline = Some(now + self.config.timing().cycle());
@@ -342,6 +442,23 @@ impl Tunnel {
         self.transport.heard(now);
     }
 
+    /// Asks the peer whether it is there, where nothing else is on its way that asks.
+    pub fn probe(&mut self, now: Time) {
+        if self.state == State::Established && self.transport.is_idle() {
+            self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
+        }
+    }
+
+    /// Whether a control message has the numbers that the peer would use now.
+    pub fn is_next(&self, header: &Header) -> bool {
+        self.transport.is_next(header)
+    }
+
+    /// When the peer was last heard.
+    pub fn last_heard(&self) -> Time {
+        self.transport.last_heard()
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         self.transport.handle_timeout(now);
@@ -354,10 +471,18 @@ impl Tunnel {
                 self.finished = true;
                 return;
             }
-            let result = ResultCode::tunnel(TunnelResult::Cleared, None, "no SCCCN came in time");
+            let text = match self.state {
+                State::WaitCtlReply => "no SCCRP came in time",
+                _ => "no SCCCN came in time",
+            };
+            let result = ResultCode::tunnel(TunnelResult::Cleared, None, text);
             self.advance(now, Input::LocalClose, result, TunnelCause::SetupTimeout);
         }
         self.end_late_setups(now);
+        if self.idle_at().is_some_and(|at| at <= now) {
+            let result = ResultCode::tunnel(TunnelResult::Cleared, None, "no call for too long");
+            return self.advance(now, Input::LocalClose, result, TunnelCause::Idle);
+        }
         if self.hello_at().is_some_and(|at| at <= now) {
             self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
         }
@@ -381,13 +506,23 @@ impl Tunnel {
         wanted.then(|| self.transport.last_heard() + self.config.hello_interval)
     }
 
-    /// When [`Tunnel::handle_timeout`] is due; looks at four values, however many calls there are.
+    /// When the tunnel has been without a call for too long (RFC 2661 section 7.6 leaves that to
+    /// us).
+    fn idle_at(&self) -> Option<Time> {
+        let wanted = self.state == State::Established
+            && self.sessions.is_empty()
+            && !self.config.idle_timeout.is_zero();
+        self.idle_since.filter(|_| wanted).map(|since| since + self.config.idle_timeout)
+    }
+
+    /// When [`Tunnel::handle_timeout`] is due; looks at five values, however many calls there are.
     pub fn poll_timeout(&self) -> Option<Time> {
         if self.finished {
             return None;
         }
         let setup = self.setups.front().map(|(deadline, _)| *deadline);
-        let timers = [self.transport.poll_timeout(), self.deadline, setup, self.hello_at()];
+        let (hello, idle) = (self.hello_at(), self.idle_at());
+        let timers = [self.transport.poll_timeout(), self.deadline, setup, hello, idle];
         timers.into_iter().flatten().min()
     }
 
@@ -417,7 +552,13 @@ impl Tunnel {
         self.local_tunnel_id
     }
 
-    /// The identifier in what we send.
+    /// Whether the owner should give [`Tunnel::handle`] what comes from this tunnel's peer, address
+    /// and port alike, with a Tunnel ID of 0 (docs/peers.md row 26).
+    pub fn takes_tunnel_id_zero(&self) -> bool {
+        self.config.tunnel_id_zero
+    }
+
+    /// The identifier in what we send; 0 until the peer has said it.
     pub fn peer_tunnel_id(&self) -> TunnelId {
         self.peer_tunnel_id
     }
@@ -441,6 +582,13 @@ impl Tunnel {
     pub fn status(&self) -> Status {
         self.transport.status()
     }
+}
+
+/// Octets that nobody can foresee.
+fn random<const N: usize>(rng: &mut impl RngCore) -> [u8; N] {
+    let mut octets = [0; N];
+    rng.fill_bytes(&mut octets);
+    octets
 }
 
 #[cfg(test)]

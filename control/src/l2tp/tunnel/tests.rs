@@ -4,10 +4,10 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::l2tp::message::{Unassigned, decode_unassigned};
+use crate::l2tp::header;
+use crate::l2tp::message::{CallErrors, Sli, Unassigned, decode_unassigned};
 use crate::l2tp::raw_tests::{Frame, RawAvp, body, datagram, parsed};
 use crate::l2tp::result::{CallResult, PppDisconnectCause, PppDisconnectCode};
-use crate::l2tp::{header, session};
 
 mod calls;
 mod delivery;
@@ -56,6 +56,7 @@ fn config() -> Config {
         retransmit_tries: 5,
         hello_interval: Duration::from_secs(60),
         sessions_max: 100,
+        ..Config::default()
     }
 }
 

@@ -2,11 +2,12 @@
 
 use rand::RngCore;
 
+use super::network::Ncp;
 use super::{Link, Phase};
-use crate::ppp::authenticator::Outcome;
 use crate::ppp::automaton::{self, State};
 use crate::ppp::frame::{Frame, Packet, code, protocol};
 use crate::ppp::machine::{Signal, Stop};
+use crate::ppp::policy::Policy;
 use crate::ppp::transmit::{Context, truncate};
 use crate::ppp::{Authentication, Discard, DownCause, Event};
 use crate::time::Time;
@@ -37,16 +38,22 @@ impl Link {
             (_, Phase::Dead) => self.on_early_frame(octets, &frame),
             (protocol::LCP, _) => self.on_lcp(now, &frame, rng),
             (_, Phase::Establish | Phase::Terminate) => Err(Discard::Phase),
-            (protocol::PAP, _) if self.allows(Authentication::Pap) => self.on_pap(now, &frame),
-            (protocol::CHAP, _) if self.allows(Authentication::ChapMd5) => {
+            (protocol::PAP, _) if self.speaks(Authentication::PAP) => self.on_pap(now, &frame),
+            (protocol::CHAP, _) if self.speaks(Authentication::CHAP) => {
                 self.on_chap(now, &frame, rng)
             }
             (LINK_LAYER_PROTOCOLS.., Phase::Authenticate) => self.reject_protocol(&frame),
             // Section 3.5: all but link-layer protocols is silently discarded until then.
             (_, Phase::Authenticate) => Err(Discard::Phase),
-            (protocol::IPCP, Phase::Network) => self.on_ipcp(now, &frame, rng),
+            (protocol::IPCP, _) if self.ipcp.is_running() => {
+                self.on_ncp(now, Ncp::Ipv4, &frame, rng)
+            }
+            (protocol::IPV6CP, _) if self.ipv6cp.is_running() => {
+                self.on_ncp(now, Ncp::Ipv6, &frame, rng)
+            }
             // Supported, but not here: forwarding packets is not control's work (section 3.6).
-            (protocol::IPV4 | protocol::IPV6, Phase::Network) => Err(Discard::Phase),
+            (protocol::IPV4, _) if self.ipcp.is_running() => Err(Discard::Phase),
+            (protocol::IPV6, _) if self.ipv6cp.is_running() => self.on_ipv6(&frame),
             (_, Phase::Network) => self.reject_protocol(&frame),
         };
         result.err()
@@ -74,20 +81,7 @@ impl Link {
         let mut context = context!(self, now);
         let signal = match packet.code {
             code::PROTOCOL_REJECT => return self.on_protocol_reject(now, &packet, rng),
-            code::ECHO_REQUEST..=code::TIME_REMAINING => {
-                if packet.data.len() < 4 {
-                    return Err(Discard::Content);
-                }
-                let opened = self.lcp.state() == State::Opened;
-                let event = automaton::Event::Rxr;
-                self.lcp.handle_packet_event(&mut context, event, &packet);
-                if let (code::IDENTIFICATION, Some(message)) = (packet.code, packet.data.get(4..)) {
-                    // It alone may come before LCP is open (RFC 1570 section 1.1).
-                    self.events.push_back(Event::Identification { message: message.into() });
-                    return Ok(());
-                }
-                return if opened { Ok(()) } else { Err(Discard::Phase) };
-            }
+            code::ECHO_REQUEST..=code::TIME_REMAINING => return self.on_magic(now, &packet),
             code::TERMINATE_REQUEST => {
                 self.why.get_or_insert(DownCause::PeerTerminated);
                 let event = automaton::Event::Rtr;
@@ -108,6 +102,38 @@ impl Link {
         if let Some(signal) = signal {
             self.on_lcp_signal(now, signal, rng);
         }
+        Ok(())
+    }
+
+    /// A packet of the codes that begin with a magic number and have no effect on the automaton.
+    fn on_magic(&mut self, now: Time, packet: &Packet<'_>) -> Result<(), Discard> {
+        let Some((magic, message)) = packet.data.split_first_chunk::<4>() else {
+            return Err(Discard::Content);
+        };
+        if packet.code == code::IDENTIFICATION {
+            // It alone may come before LCP is open (RFC 1570 section 1.1).
+            self.events.push_back(Event::Identification { message: message.into() });
+            return Ok(());
+        }
+        if self.lcp.state() != State::Opened {
+            return Err(Discard::Phase);
+        }
+        let ours = self.lcp.policy.magic();
+        match packet.code {
+            code::ECHO_REQUEST if ours != 0 && u32::from_be_bytes(*magic) == ours => {
+                if self.lcp.policy.is_looped_by_echo(&self.config) {
+                    self.close(now, DownCause::Looped);
+                }
+                return Err(Discard::Looped);
+            }
+            // Some send our magic number back instead of their own.
+            code::ECHO_REPLY => {
+                self.echo.handle_reply(packet.identifier);
+            }
+            _ => {}
+        }
+        let mut context = context!(self, now);
+        self.lcp.handle_packet_event(&mut context, automaton::Event::Rxr, packet);
         Ok(())
     }
 
@@ -145,66 +171,17 @@ impl Link {
             protocol::CHAP | protocol::PAP if self.phase == Phase::Authenticate => {
                 self.close(now, DownCause::NegotiationFailed("an authentication protocol"));
             }
-            // Without IPCP there is no network protocol on this link.
-            protocol::IPCP if self.phase == Phase::Network => {
-                self.close(now, DownCause::NetworkProtocolsFailed);
-            }
+            _ if self.phase == Phase::Network => self.on_network_reject(now, rejected),
             _ => {}
-        }
-        Ok(())
-    }
-
-    fn on_chap(
-        &mut self,
-        now: Time,
-        frame: &Frame<'_>,
-        rng: &mut dyn RngCore,
-    ) -> Result<(), Discard> {
-        let packet = Packet::parse(frame.information)?;
-        let mut context = context!(self, now);
-        let outcome = self.authenticator.handle_chap(&mut context, &packet, rng)?;
-        self.on_outcome(now, outcome);
-        Ok(())
-    }
-
-    fn on_pap(&mut self, now: Time, frame: &Frame<'_>) -> Result<(), Discard> {
-        let packet = Packet::parse(frame.information)?;
-        let mut context = context!(self, now);
-        let outcome = self.authenticator.handle_pap(&mut context, &packet)?;
-        self.on_outcome(now, outcome);
-        Ok(())
-    }
-
-    fn on_outcome(&mut self, now: Time, outcome: Outcome) {
-        match outcome {
-            Outcome::Nothing => {}
-            Outcome::Credentials(credentials) => {
-                self.events.push_back(Event::Authenticate(credentials));
-            }
-            Outcome::Refused => self.close(now, DownCause::AuthenticationFailed),
-        }
-    }
-
-    fn on_ipcp(
-        &mut self,
-        now: Time,
-        frame: &Frame<'_>,
-        rng: &mut dyn RngCore,
-    ) -> Result<(), Discard> {
-        let packet = Packet::parse(frame.information)?;
-        let before = self.ipcp.state();
-        let mut context = context!(self, now);
-        match self.ipcp.handle(&mut context, &packet, rng) {
-            Ok(Some(signal)) => self.on_ipcp_signal(now, before, signal),
-            Ok(None) => {}
-            Err(Stop::Discard(discard)) => return Err(discard),
-            Err(Stop::Fail(_)) => self.close(now, DownCause::NetworkProtocolsFailed),
         }
         Ok(())
     }
 
     /// Tells the peer that a protocol is not spoken here (section 5.7).
     fn reject_protocol(&mut self, frame: &Frame<'_>) -> Result<(), Discard> {
+        if !self.lcp.policy.may_send(code::PROTOCOL_REJECT) {
+            return Err(Discard::Phase);
+        }
         let identifier = self.lcp.next_identifier();
         let peer_mru = usize::from(self.lcp.policy.peer_mru(&self.config));
         let limit = peer_mru.saturating_sub(PROTOCOL_REJECT_HEADER_OCTETS);
@@ -212,9 +189,5 @@ impl Link {
         let parts: [&[u8]; 2] = [&frame.protocol.to_be_bytes(), information];
         self.transmit.push(protocol::LCP, code::PROTOCOL_REJECT, identifier, &parts);
         Ok(())
-    }
-
-    fn allows(&self, authentication: Authentication) -> bool {
-        self.config.authentication.contains(&authentication)
     }
 }

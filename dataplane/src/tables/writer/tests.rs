@@ -16,6 +16,7 @@ fn tables(sessions_max: u32) -> (Arc<Tables>, Writer, Reader) {
         routes_max: 16,
         workers: 1,
         l2tp_port: 1701,
+        l2tp_port_count: 1,
         ports: vec![ethernet, ethernet, host],
     };
     let (tables, writer) = super::new(&limits).unwrap();

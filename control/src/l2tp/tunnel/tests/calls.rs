@@ -31,7 +31,7 @@ fn an_incoming_call() {
     assert_eq!((frames.len(), frames[0].message_type(), frames[0].nr), (1, ZLB, 4));
     let state = pair.tunnel.session(session).unwrap();
     assert_eq!(state.peer_session_id(), SessionId(5));
-    assert_eq!((state.state(), state.call_serial_number()), (session::State::Established, 42));
+    assert_eq!((state.state().is_established(), state.call_serial_number()), (true, 42));
 }
 
 #[test]
@@ -267,14 +267,27 @@ fn what_is_not_mandatory_is_skipped() {
 }
 
 #[test]
-fn wen_and_sli_are_acknowledged_and_no_more() {
-    // docs/peers.md row 24 for SLI.
+fn wen_and_sli_are_told() {
+    // docs/peers.md row 24 for SLI, here from a LAC.
     let mut pair = Pair::established();
     let session = pair.connect(5);
-    pair.send(session.0, &[(0x80, 0, &[0, 15]), (0x80, 34, &[0; 26])]);
-    pair.send(session.0, &[(0x80, 0, &[0, 16]), (0x80, 35, &[0; 10])]);
-    assert!(pair.events().is_empty());
+    let mut counters = [0; 26];
+    counters[5] = 7;
+    pair.send(session.0, &[(0x80, 0, &[0, 15]), (0x80, 34, &counters)]);
+    let accm = [0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    pair.send(session.0, &[(0x80, 0, &[0, 16]), (0x80, 35, &accm)]);
+    let errors = CallErrors { crc: 7, ..CallErrors::default() };
+    let sli = Sli { send_accm: 1, receive_accm: 2 };
+    let told = [Event::WanErrors { session, errors }, Event::LinkInfo { session, sli }];
+    assert_eq!(pair.events(), told);
     assert_eq!(pair.schedule(seconds(1)), [(250, ZLB)]);
+    // Of no call, and of one that is not up yet: nothing.
+    let waiting = pair.offer(6);
+    for session in [999, waiting.0] {
+        pair.send(session, &[(0x80, 0, &[0, 15]), (0x80, 34, &counters)]);
+        pair.send(session, &[(0x80, 0, &[0, 16]), (0x80, 35, &accm)]);
+    }
+    assert!(pair.events().is_empty());
 }
 
 #[test]

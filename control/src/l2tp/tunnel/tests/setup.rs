@@ -111,21 +111,37 @@ fn a_malformed_sccrq_is_refused_by_what_it_says() {
 }
 
 #[test]
-fn a_repeated_sccrq_gets_the_same_answer() {
-    // docs/peers.md rows 4 and 21: once a second, our SCCRP is lost each time.
+fn a_repeated_sccrq_gets_the_same_answer_at_once() {
+    // docs/peers.md rows 4 and 21: our SCCRP is lost each time.
     let mut pair = Pair::accept(config(), &sccrq(&[])).unwrap();
     let first = pair.frames();
-    for _ in 0..2 {
-        pair.now = pair.now + milliseconds(400);
-        let request = sccrq(&[]);
+    let request = sccrq(&[]);
+    let mut answers = Vec::new();
+    for _ in 0..9 {
+        pair.now = pair.now + milliseconds(100);
         let (header, body) = parsed(&request);
         pair.tunnel.handle(pair.now, &header, body);
-        let frames = pair.frames();
-        assert_eq!((frames.len(), frames[0].message_type(), frames[0].nr), (1, ZLB, 1));
+        // One datagram for each of theirs, and the large one only every 250 ms.
+        let [frame] = &pair.frames()[..] else { panic!("not one datagram") };
+        if frame.message_type() == SCCRP {
+            assert_eq!(frame, &first[0]);
+        }
+        answers.push(frame.message_type());
     }
-    let again = pair.pass(milliseconds(200));
-    assert_eq!((again[0].0, &again[0].1), (milliseconds(200), &first[0]));
+    let expected = [ZLB, ZLB, SCCRP, ZLB, ZLB, SCCRP, ZLB, ZLB, SCCRP];
+    assert_eq!(answers, expected);
+    // That was none of the retransmissions, which come when they are due.
+    assert_eq!(pair.tunnel.status().retransmissions, 0);
+    let again = pair.pass(milliseconds(100));
+    assert_eq!((again[0].0, &again[0].1), (milliseconds(100), &first[0]));
     assert!(pair.events().is_empty());
+    // Once the SCCRP has arrived, nothing is repeated.
+    pair.send(0, SCCCN_AVPS);
+    pair.frames();
+    pair.now = pair.now + seconds(1);
+    let (header, body) = parsed(&request);
+    pair.tunnel.handle(pair.now, &header, body);
+    assert_eq!(pair.types(), [ZLB]);
 }
 
 #[test]
@@ -163,14 +179,56 @@ fn a_call_right_behind_scccn() {
 #[test]
 fn early_messages_are_bounded() {
     let config = Config { receive_window: 64, ..config() };
-    let mut pair = Pair::accept(config, &sccrq(&[])).unwrap();
-    pair.frames();
-    for call in 1..=20 {
-        pair.send_icrq(call, ICRQ_SERIAL);
+    for (count, opens) in [(EARLY_MESSAGES_MAX, true), (EARLY_MESSAGES_MAX + 1, false)] {
+        let mut pair = Pair::accept(config.clone(), &sccrq(&[])).unwrap();
+        pair.frames();
+        for call in 1..=count {
+            pair.send_icrq(call as u16, ICRQ_SERIAL);
+        }
+        pair.send(0, SCCCN_AVPS);
+        let events = pair.events();
+        if opens {
+            assert_eq!(events.len(), 1 + count);
+            continue;
+        }
+        // Numbered before its SCCCN, that many are no haste but a fault.
+        assert!(matches!(events[..], [Event::Closed { cause: TunnelCause::Protocol(_) }]));
+        pair.acknowledge();
+        let frames = pair.frames();
+        let stop_ccn = frames.last().unwrap();
+        assert_eq!(stop_ccn.message_type(), STOP_CCN);
+        assert_eq!(stop_ccn.avp(1).unwrap()[..4], [0, 2, 0, 4]);
     }
-    assert_eq!(pair.tunnel.early.len(), EARLY_MESSAGES_MAX);
+}
+
+#[test]
+fn a_faulty_call_before_scccn_is_refused_when_the_tunnel_is_up() {
+    let mut pair = Pair::accept(config(), &sccrq(&[])).unwrap();
+    pair.frames();
+    let icrq: [RawAvp<'_>; 4] =
+        [(0x80, 0, &[0, 10]), (0x80, 14, &[0, 5]), (0x80, 15, ICRQ_SERIAL), (0x80, 900, b"")];
+    pair.send(0, &icrq);
+    pair.send(0, &icrq[..2]);
+    assert!(pair.frames().is_empty() && pair.events().is_empty());
     pair.send(0, SCCCN_AVPS);
-    assert_eq!(pair.events().len(), 1 + EARLY_MESSAGES_MAX);
+    assert!(matches!(pair.events()[..], [Event::Established { .. }]));
+    pair.acknowledge();
+    let frames = pair.frames();
+    let refusals: Vec<(u16, u16, &[u8])> = frames
+        .iter()
+        .filter(|frame| frame.message_type() != ZLB)
+        .map(|frame| (frame.message_type(), frame.session_id, &frame.avp(1).unwrap()[..4]))
+        .collect();
+    assert_eq!(refusals, [(CDN, 5, &[0, 2, 0, 8][..]), (CDN, 5, &[0, 2, 0, 3][..])]);
+}
+
+#[test]
+fn a_refusal_never_assigns_tunnel_id_0() {
+    let request = sccrq(&[]);
+    let (header, _) = parsed(&request);
+    let result = ResultCode::tunnel(TunnelResult::Error, Some(ErrorCode::TryAnother), "full");
+    let refusal = Tunnel::refuse(&header, Some(TunnelId(LAC_TUNNEL)), TunnelId(0), result);
+    assert_eq!(Frame::read(&refusal).u16(9), 0xffff);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn a_peers_wishes_are_granted() {
     assert_eq!((agreed.peer_mru, agreed.local_mru), (1400, 1460));
     assert!(agreed.send_acfc && agreed.send_pfc);
     assert_eq!(agreed.peer_magic, 0x1122_3344);
-    assert_eq!(agreed.authentication, Authentication::ChapMd5);
+    assert_eq!(agreed.authentication, Some(Authentication::ChapMd5));
     pair.expect_event(Event::LcpUp { agreed });
     assert_eq!(pair.link.phase(), Phase::Authenticate);
     // CHAP comes without FF 03 now; LCP never does.
@@ -232,7 +232,7 @@ fn a_naked_authentication_falls_back_to_what_the_peer_names() {
     assert_eq!(request[..18], hex("ff03 c021 01 02 0012  01 04 05b4  03 04 c023  05 06")[..]);
     pair.send_octets(&acknowledge(&request));
     pair.send("ff03 c021 01 01 0004");
-    assert_eq!(pair.link.agreed().authentication, Authentication::Pap);
+    assert_eq!(pair.link.agreed().authentication, Some(Authentication::Pap));
 }
 
 #[test]
@@ -456,7 +456,7 @@ fn renegotiation_takes_the_network_down_first() {
     let mut pair = Pair::with_network_up(config());
     let before = pair.link.agreed();
     pair.send("ff03 c021 01 33 0008 01 04 0578");
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
     let request = pair.next();
     assert_eq!(request[4], 1);
     pair.expect("ff03 c021 02 33 0008 01 04 0578");
@@ -477,14 +477,14 @@ fn renegotiation_takes_the_network_down_first() {
     let request = pair.next();
     pair.send_octets(&acknowledge(&request));
     pair.send("ff03 8021 01 09 000a 03 06 64400709");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
 }
 
 #[test]
 fn a_terminate_ack_out_of_the_blue_renegotiates() {
     let mut pair = Pair::with_network_up(config());
     pair.send("ff03 c021 06 33 0004");
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
     assert_eq!(pair.next()[4], 1);
     assert_eq!(pair.link.phase(), Phase::Establish);
 }

@@ -2,10 +2,14 @@
 //! they expect is too, but for our magic number and challenges.
 
 mod authenticate;
+mod client;
 mod establish;
+mod ipv6;
 mod malformed;
 mod network;
+mod pairs;
 mod peers;
+mod takeover;
 mod terminate;
 
 use std::collections::VecDeque;
@@ -14,21 +18,30 @@ use std::time::Duration;
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use zeroize::Zeroizing;
 
 use super::receive::HELD_OCTETS_MAX;
 use super::*;
+use crate::ppp::automaton::State;
 use crate::ppp::frame::{Frame, Packet, protocol};
-use crate::ppp::{Authentication, Proof};
+use crate::ppp::{
+    Account, Authentication, Credentials, Framing, Grant, Ipv4Config, Ipv4Grant, Proof, Refusal,
+    chap, mschap,
+};
 
 const OURS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 1);
 const PEERS: Ipv4Addr = Ipv4Addr::new(100, 64, 7, 9);
+const IPV4_UP: Event = Event::Ipv4Up { local: OURS, peer: PEERS, dns: Vec::new() };
 
 fn config() -> Config {
-    Config {
-        server_name: "lns".into(),
-        local_address: OURS,
+    Config { server_name: "lns".into(), ipv4: Some(ipv4()), ..Config::default() }
+}
+
+fn ipv4() -> Ipv4Config {
+    Ipv4Config {
+        local_address: Some(OURS),
         dns: vec![Ipv4Addr::new(9, 9, 9, 9), Ipv4Addr::new(9, 9, 9, 10)],
-        ..Config::default()
+        ..Ipv4Config::default()
     }
 }
 
@@ -81,7 +94,7 @@ impl Pair {
     /// A pair whose peer authenticated by PAP and IPCP has begun; our request is the next frame.
     fn with_network(config: Config) -> Self {
         let mut pair = Self::with_lcp_up(config);
-        if pair.link.agreed().authentication == Authentication::ChapMd5 {
+        if pair.link.agreed().authentication == Some(Authentication::ChapMd5) {
             pair.next();
         }
         pair.send("ff03 c023 01 01 0010 03 626f62 07 73656372657421");
@@ -98,7 +111,7 @@ impl Pair {
         pair.send_octets(&acknowledge(&request));
         pair.send("ff03 8021 01 01 000a 03 06 64400709");
         pair.expect("ff03 8021 02 01 000a 03 06 64400709");
-        assert_eq!(pair.events.pop_front(), Some(Event::NetworkUp { address: PEERS }));
+        assert_eq!(pair.events.pop_front(), Some(IPV4_UP));
         pair.expect_silence();
         pair
     }
@@ -119,7 +132,7 @@ impl Pair {
     }
 
     fn accept(&mut self) {
-        self.link.authenticated(self.now, Ok(Grant { address: PEERS, dns: Vec::new() }));
+        self.link.authenticated(self.now, Ok(Grant::ipv4(PEERS)));
         self.drain();
     }
 
@@ -212,12 +225,50 @@ fn respond(challenge: &[u8]) -> Vec<u8> {
     response
 }
 
+/// What an owner says of a proof of "bob" with the password "secret", as it speaks both protocols.
+fn verdict(credentials: &Credentials) -> Result<Grant, Refusal> {
+    let grant = Grant { ipv6: true, ..Grant::ipv4(PEERS) };
+    let refusal = Refusal { message: String::new() };
+    let right = credentials.name == b"bob";
+    match &credentials.proof {
+        Proof::Pap { password } if right && ***password == *b"secret" => Ok(grant),
+        Proof::ChapMd5 { identifier, challenge, response }
+            if right && chap::verify(*identifier, b"secret", challenge, response) =>
+        {
+            Ok(grant)
+        }
+        Proof::MsChapV2 { authenticator_challenge, peer_challenge, nt_response, .. } if right => {
+            let name = &credentials.name;
+            let exchange = mschap::Exchange { authenticator_challenge, peer_challenge, name };
+            let proven = exchange.verify("secret", nt_response).ok_or(refusal)?;
+            Ok(Grant { mschap_success: Some(proven), ..grant })
+        }
+        _ => Err(refusal),
+    }
+}
+
+/// A subscriber: asks nobody to authenticate, wants an address, name servers and IPv6.
+fn client(methods: &[Authentication]) -> Config {
+    let account = Account {
+        name: "bob".into(),
+        password: Zeroizing::new("secret".into()),
+        methods: methods.to_vec(),
+    };
+    Config {
+        authentication: Vec::new(),
+        account: Some(account),
+        ipv4: Some(Ipv4Config { ask_dns: true, ..Ipv4Config::default() }),
+        ipv6: true,
+        ..Config::default()
+    }
+}
+
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A million of them have to fit (what hangs off an idle link is freed: see below).
 #[test]
 fn a_link_is_small() {
-    assert!(size_of::<Link>() <= 600, "{}", size_of::<Link>());
+    assert!(size_of::<Link>() <= 700, "{}", size_of::<Link>());
 }
 
 #[test]

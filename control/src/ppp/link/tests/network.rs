@@ -14,13 +14,13 @@ fn an_address_is_assigned() {
         assert!(pair.events.is_empty());
         pair.send("ff03 8021 01 02 000a 03 06 64400709");
         pair.expect("ff03 8021 02 02 000a 03 06 64400709");
-        pair.expect_event(Event::NetworkUp { address: PEERS });
+        pair.expect_event(IPV4_UP);
         pair.expect_silence();
     }
 }
 
 #[test]
-fn a_peer_without_an_address_option_is_told_and_then_let_be() {
+fn a_peer_without_an_address_option_is_told_and_then_given_up() {
     let mut pair = Pair::with_network(config());
     let request = pair.next();
     pair.send_octets(&acknowledge(&request));
@@ -29,8 +29,10 @@ fn a_peer_without_an_address_option_is_told_and_then_let_be() {
         pair.expect("ff03 8021 03 01 000a 03 06 64400709");
     }
     pair.send("ff03 8021 01 02 0004");
-    pair.expect("ff03 8021 02 02 0004");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect("ff03 8021 05 02 0004");
+    pair.expect("ff03 c021 05 02 0004");
+    pair.advance(6 * SECOND);
+    pair.expect_down(DownCause::NetworkProtocolsFailed);
 }
 
 #[test]
@@ -44,7 +46,26 @@ fn a_stubborn_peer_is_refused_the_option_in_the_end() {
     }
     pair.send("ff03 8021 01 01 000a 03 06 0a000001");
     pair.expect("ff03 8021 04 01 000a 03 06 0a000001");
-    assert!(pair.events.is_empty());
+    // Without the option it would have an address that is not the one that it was given.
+    pair.send("ff03 8021 01 02 0004");
+    pair.expect("ff03 8021 05 02 0004");
+    pair.expect("ff03 c021 05 02 0004");
+    pair.advance(6 * SECOND);
+    pair.expect_down(DownCause::NetworkProtocolsFailed);
+}
+
+#[test]
+fn a_peer_that_insists_is_given_up_in_the_end() {
+    let mut pair = Pair::with_network(config());
+    let request = pair.next();
+    pair.send_octets(&acknowledge(&request));
+    for round in 0..15 {
+        pair.send("ff03 8021 01 01 000a 03 06 0a000001");
+        assert_eq!(pair.next()[4], if round < 5 { 3 } else { 4 });
+    }
+    pair.send("ff03 8021 01 01 000a 03 06 0a000001");
+    pair.expect("ff03 8021 05 02 0004");
+    pair.expect("ff03 c021 05 02 0004");
 }
 
 #[test]
@@ -56,7 +77,7 @@ fn name_servers_are_given() {
     pair.expect("ff03 8021 03 01 0010 81 06 09090909 83 06 0909090a");
     pair.send("ff03 8021 01 02 0016 03 06 64400709 81 06 09090909 83 06 0909090a");
     pair.expect("ff03 8021 02 02 0016 03 06 64400709 81 06 09090909 83 06 0909090a");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
 }
 
 #[test]
@@ -64,7 +85,13 @@ fn a_grants_name_servers_come_before_the_configured() {
     let mut pair = Pair::with_lcp_up(pap_only());
     pair.send("ff03 c023 01 01 000c 03 626f62 03 626164");
     let dns = vec![Ipv4Addr::new(8, 8, 8, 8)];
-    pair.link.authenticated(pair.now, Ok(Grant { address: PEERS, dns }));
+    pair.link.authenticated(
+        pair.now,
+        Ok(Grant {
+            ipv4: Some(Ipv4Grant { address: PEERS, dns, ..Ipv4Grant::default() }),
+            ..Grant::default()
+        }),
+    );
     pair.drain();
     pair.next();
     let request = pair.next();
@@ -86,7 +113,8 @@ fn netbios_name_servers_are_rejected_unless_there_are_any() {
     pair.expect("ff03 8021 04 01 0010 82 06 00000000 84 06 00000000");
 
     let nbns = vec![Ipv4Addr::new(10, 0, 0, 5), Ipv4Addr::new(10, 0, 0, 6)];
-    let mut pair = Pair::with_network(Config { nbns, ..config() });
+    let mut pair =
+        Pair::with_network(Config { ipv4: Some(Ipv4Config { nbns, ..ipv4() }), ..config() });
     pair.next();
     pair.send(request);
     pair.next();
@@ -113,7 +141,7 @@ fn a_peer_may_refuse_to_know_our_address() {
     pair.send_octets(&acknowledge(&request));
     pair.send("ff03 8021 01 01 000a 03 06 64400709");
     pair.expect("ff03 8021 02 01 000a 03 06 64400709");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
 }
 
 #[test]
@@ -167,9 +195,30 @@ fn before_authentication_other_protocols_are_silently_discarded() {
 #[test]
 fn packets_for_the_data_plane_are_ignored() {
     let mut pair = Pair::with_network_up(config());
-    for frame in ["0021 4500", "21 4500", "ff03 0057 6000", "57 6000"] {
+    for frame in ["0021 4500", "21 4500"] {
         assert_eq!(pair.send(frame), Some(Discard::Phase), "{frame}");
     }
+    pair.expect_silence();
+}
+
+#[test]
+fn packets_of_protocols_that_are_not_spoken_are_rejected() {
+    let mut pair = Pair::with_network_up(config());
+    assert_eq!(pair.send("ff03 0057 6000"), None);
+    pair.expect("ff03 c021 08 02 0008 0057 6000");
+    assert_eq!(pair.send("57 6000"), None);
+    pair.expect("ff03 c021 08 03 0008 0057 6000");
+    assert!(pair.events.is_empty());
+}
+
+#[test]
+fn a_peer_that_does_not_know_protocol_reject_is_sent_none() {
+    let mut pair = Pair::with_network_up(config());
+    pair.send("ff03 c021 07 01 000a 08 02 0006 8057");
+    assert_eq!(pair.send("ff03 0057 6000"), Some(Discard::Phase));
+    // Nor one that does not know Echo-Reply.
+    pair.send("ff03 c021 07 01 000c 0a 02 0008 00000000");
+    assert_eq!(pair.send("ff03 c021 09 01 0008 00000000"), None);
     pair.expect_silence();
 }
 
@@ -189,7 +238,7 @@ fn ipcp_that_the_peer_ends_may_come_back() {
     let mut pair = Pair::with_network_up(config());
     pair.send("ff03 8021 05 09 0004");
     pair.expect("ff03 8021 06 09 0004");
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
     pair.advance(10 * SECOND);
     assert!(pair.events.is_empty());
     assert_eq!(pair.link.phase(), Phase::Network);
@@ -197,7 +246,7 @@ fn ipcp_that_the_peer_ends_may_come_back() {
     let request = pair.next();
     pair.expect("ff03 8021 02 0a 000a 03 06 64400709");
     pair.send_octets(&acknowledge(&request));
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn windows() {
     pair.expect("ff03 c021 08 04 000a 80fd 05 0a 0004");
     pair.send("8021 01 09 0016 03 06 64400709  81 06 09090909  83 06 0909090a");
     pair.expect("8021 02 09 0016 03 06 64400709  81 06 09090909  83 06 0909090a");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
     pair.expect_silence();
 }
 
@@ -84,10 +84,10 @@ fn pppd() {
     pair.expect("8021 03 02 000a 03 06 64400709");
     pair.send("8021 01 03 000a 03 06 64400709");
     pair.expect("8021 02 03 000a 03 06 64400709");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
     pair.send("ff03 c021 05 02 0010 55736572 20726571 75657374");
     pair.expect("ff03 c021 06 02 0004");
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
 }
 
 /// Row 34: ACSP after IPCP, again and again.
@@ -123,10 +123,10 @@ fn lwip() {
     pair.send_octets(&acknowledge(&request)[2..]);
     pair.send("8021 01 01 000a 03 06 64400709");
     pair.expect("ff03 8021 02 01 000a 03 06 64400709");
-    pair.expect_event(Event::NetworkUp { address: PEERS });
+    pair.expect_event(IPV4_UP);
     // It ignores what comes after; the link still ends.
     pair.close();
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
     pair.advance(6 * SECOND);
     pair.expect_down(DownCause::Closed);
 }

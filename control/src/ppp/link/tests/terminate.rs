@@ -7,7 +7,7 @@ fn the_peer_ends_the_link() {
     let mut pair = Pair::with_network_up(config());
     pair.send("ff03 c021 05 44 000b 62796521 000000");
     pair.expect("ff03 c021 06 44 0004");
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
     assert_eq!(pair.link.phase(), Phase::Terminate);
     // Not before a restart time has passed, so that the Ack can be asked for again (section 3.7).
     pair.advance(2 * SECOND);
@@ -23,7 +23,7 @@ fn the_peer_ends_the_link() {
 fn we_end_the_link() {
     let mut pair = Pair::with_network_up(config());
     pair.close();
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
     pair.expect("ff03 c021 05 02 0004");
     pair.expect_silence();
     pair.send("ff03 c021 06 02 0004");
@@ -35,7 +35,7 @@ fn we_end_the_link() {
 fn we_end_the_link_with_a_peer_that_is_gone() {
     let mut pair = Pair::with_network_up(config());
     pair.close();
-    pair.expect_event(Event::NetworkDown);
+    pair.expect_event(Event::Ipv4Down);
     pair.advance(6 * SECOND - Duration::from_millis(1));
     pair.expect("ff03 c021 05 02 0004");
     pair.expect("ff03 c021 05 02 0004");

@@ -1,0 +1,207 @@
+//! Who comes in: proofs, addresses, and how many sessions a user has at a time.
+//!
+//! Where a user with a limit comes once more, the oldest of its sessions ends and the newest wins.
+//! What holds the place is mostly a session that its subscriber lost and that nobody has missed yet;
+//! a refusal would keep the subscriber out until somebody does. An address is handed on only when the
+//! data plane has counted the last packet of the session that had it; the newcomer waits meanwhile,
+//! and its authentication timer runs.
+
+use std::collections::BTreeMap;
+
+use super::{Lns, LnsCounter};
+use crate::call::Phase;
+use crate::l2tp::result::{CallResult, printable};
+use crate::ppp::mschap::AUTHENTICATOR_RESPONSE_OCTETS;
+use crate::ppp::{self, Credentials, DownCause, Grant, Ipv4Grant, Refusal};
+use crate::time::Time;
+
+/// Told to a subscriber whose name or proof is wrong.
+const NOT_AUTHENTICATED: &str = "authentication failed";
+
+/// Told to a subscriber, and to its LAC, when the pool is exhausted or the fixed address in use.
+pub(super) const NO_ADDRESS: &str = "no address is free";
+
+/// Told to the LAC of a session that makes room.
+const REPLACED: &str = "replaced by a newer session of the same user";
+
+/// The sessions of users with a limit.
+#[derive(Default)]
+pub(super) struct Sessions {
+    /// Indices of their calls, oldest first; none is empty.
+    of_user: BTreeMap<Box<str>, Vec<usize>>,
+    /// The call of a user that waits until the address of an older one is free, at most one for each
+    /// user: another one ends it.
+    waiting: BTreeMap<Box<str>, Waiting>,
+}
+
+/// A call whose proof was right.
+#[derive(Clone, Copy)]
+struct Waiting {
+    call: usize,
+    mschap_success: Option<[u8; AUTHENTICATOR_RESPONSE_OCTETS]>,
+}
+
+impl Sessions {
+    /// The oldest call of a user, other than `call`, if there are `limit` of them.
+    fn one_too_many(&self, user: &str, call: usize, limit: u32) -> Option<usize> {
+        let calls = self.of_user.get(user)?;
+        let mut others = calls.iter().copied().filter(|other| *other != call);
+        let oldest = others.next()?;
+        (others.count() + 1 >= limit as usize).then_some(oldest)
+    }
+
+    fn enter(&mut self, user: &str, call: usize) {
+        let calls = self.of_user.entry(user.into()).or_default();
+        if !calls.contains(&call) {
+            calls.push(call);
+        }
+    }
+
+    /// Every user with a limit, and its calls; every user whose call waits, and that call.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&str, usize)> {
+        let entered = self
+            .of_user
+            .iter()
+            .flat_map(|(user, calls)| calls.iter().map(|call| (user.as_ref(), *call)));
+        entered.chain(self.waiting.iter().map(|(user, waiting)| (user.as_ref(), waiting.call)))
+    }
+
+    /// A call of this user is over.
+    pub(super) fn leave(&mut self, user: &str, call: usize) {
+        if let Some(calls) = self.of_user.get_mut(user) {
+            calls.retain(|other| *other != call);
+            if calls.is_empty() {
+                self.of_user.remove(user);
+            }
+        }
+        if self.waiting.get(user).is_some_and(|waiting| waiting.call == call) {
+            self.waiting.remove(user);
+        }
+    }
+}
+
+impl Lns {
+    /// Answers the subscriber's proof: with an address, or with a refusal. An address that the call
+    /// has from an earlier negotiation is kept.
+    pub(super) fn authenticate(&mut self, now: Time, index: usize, credentials: &Credentials) {
+        let Some(call) = self.calls.get_mut(index) else { return };
+        let right = self.users.authenticate(credentials);
+        // Who proves himself again in between is still the same.
+        let right = right.filter(|right| {
+            let in_between = call.link().is_some_and(|link| link.phase() == ppp::Phase::Network);
+            !in_between || call.user.as_deref() == Some(right.name)
+        });
+        let Some(right) = right else {
+            self.counters.add(LnsCounter::AuthenticationRefused);
+            call.user.get_or_insert_with(|| printable(&credentials.name).into());
+            return self.send_away(now, index, NOT_AUTHENTICATED);
+        };
+        let success = right.mschap_success;
+        let before = call.user.replace(right.name.into());
+        if before.as_deref() == Some(right.name) && call.lease.is_some() {
+            return self.let_in(now, index, success);
+        }
+        let limit = right.account.sessions_max;
+        let user: Box<str> = right.name.into();
+        if let Some(old) = call.lease.take() {
+            self.addresses.release(old);
+        }
+        if let Some(before) = before {
+            self.sessions.leave(&before, index);
+        }
+        let mut made_room = false;
+        if let Some(limit) = limit {
+            while let Some(oldest) = self.sessions.one_too_many(&user, index, limit) {
+                made_room = true;
+                self.replace_call(now, oldest);
+                self.sessions.leave(&user, oldest);
+            }
+            self.sessions.enter(&user, index);
+        }
+        self.find_address(now, index, &user, success, made_room);
+    }
+
+    /// Finds an address for a call whose proof was right. `made_room`: one will be free once the data
+    /// plane has let it go.
+    fn find_address(
+        &mut self,
+        now: Time,
+        index: usize,
+        user: &str,
+        mschap_success: Option<[u8; AUTHENTICATOR_RESPONSE_OCTETS]>,
+        made_room: bool,
+    ) {
+        let Some(account) = self.users.account(user) else { return };
+        let Some(call) = self.calls.get_mut(index) else { return };
+        if let Some(lease) = self.addresses.lease(account) {
+            call.lease = Some(lease);
+            return self.let_in(now, index, mschap_success);
+        }
+        // A fixed address is nobody else's: what has it is an older session on its way out.
+        if made_room || account.address.is_some() {
+            let (tunnel, session) = (call.tunnel.0, call.session.0);
+            tracing::debug!(tunnel, session, user, "waits for an address to be let go");
+            self.sessions.waiting.insert(user.into(), Waiting { call: index, mschap_success });
+            return;
+        }
+        call.without_address = true;
+        self.counters.add(LnsCounter::PoolExhausted);
+        self.send_away(now, index, NO_ADDRESS);
+    }
+
+    /// An ended session of this user has let its address go: whoever waits for it gets it.
+    pub(super) fn admit_waiting(&mut self, now: Time, user: &str) {
+        let Some(Waiting { call, mschap_success }) = self.sessions.waiting.remove(user) else {
+            return;
+        };
+        self.find_address(now, call, user, mschap_success, false);
+        self.drive_call(now, call);
+    }
+
+    /// Answers a proof that was right.
+    fn let_in(
+        &mut self,
+        now: Time,
+        index: usize,
+        mschap_success: Option<[u8; AUTHENTICATOR_RESPONSE_OCTETS]>,
+    ) {
+        self.counters.add(LnsCounter::AuthenticationAccepted);
+        let Some(call) = self.calls.get_mut(index) else { return };
+        let address = call.lease.as_ref().map(super::Lease::address);
+        let dns = &self.config.ppp.dns;
+        let ipv4 =
+            address.map(|address| Ipv4Grant { address, dns: dns.clone(), ..Ipv4Grant::default() });
+        let grant = Grant { ipv4, mschap_success, ..Grant::default() };
+        if let Some(link) = call.link_mut() {
+            link.authenticated(now, Ok(grant));
+        }
+    }
+
+    fn send_away(&mut self, now: Time, index: usize, reason: &str) {
+        self.log_call_refused(now, index, reason);
+        let Some(call) = self.calls.get_mut(index) else { return };
+        if let Some(link) = call.link_mut() {
+            link.authenticated(now, Err(Refusal { message: reason.into() }));
+        }
+    }
+
+    /// Ends a call for a newer one of the same user. Nobody may be there to acknowledge a
+    /// Terminate-Request any more, so its answer is not waited for.
+    fn replace_call(&mut self, now: Time, index: usize) {
+        let Some(call) = self.calls.get_mut(index) else { return };
+        let (tunnel, session) = (call.tunnel, call.session);
+        if let Phase::Link(link) = &mut call.phase {
+            link.close(now, DownCause::Closed);
+        }
+        self.transmit_frames(index);
+        self.counters.add(LnsCounter::CallsReplaced);
+        if let Some(entry) = self.tunnels.get_mut(&tunnel) {
+            let result = CallResult::Administrative;
+            entry.tunnel.disconnect_call(now, session, result, None, REPLACED, None);
+        }
+        self.end_call(now, tunnel, session, REPLACED);
+        // Not driven: what else happened in that tunnel must not come in between.
+        self.transmit_control(now, tunnel);
+        self.reschedule_tunnel(tunnel);
+    }
+}

@@ -1,0 +1,62 @@
+//! Whether the peer is still there: LCP Echo-Requests at an interval (RFC 1661 section 5.8). For links
+//! over which nothing else watches.
+
+use super::frame::{code, protocol};
+use super::transmit::Context;
+use crate::time::Time;
+
+/// What is remembered of the Echo-Requests of one link.
+#[derive(Debug, Default)]
+pub struct Echo {
+    /// When the next is due.
+    at: Option<Time>,
+    /// Sent since the last reply.
+    unanswered: u32,
+    /// Of the one sent last; each has one of its own.
+    identifier: u8,
+}
+
+impl Echo {
+    /// LCP is open.
+    pub fn start(&mut self, context: &Context<'_>) {
+        self.unanswered = 0;
+        self.at = context.config.echo_interval.map(|interval| context.now + interval);
+    }
+
+    /// LCP is open no more.
+    pub fn stop(&mut self) {
+        self.at = None;
+    }
+
+    /// When [`Echo::handle_timeout`] wants to be called.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.at
+    }
+
+    /// Sends a request when one is due. Whether the peer is to be given up instead.
+    pub fn handle_timeout(&mut self, context: &mut Context<'_>, magic: u32) -> bool {
+        let Some(interval) = context.config.echo_interval else { return false };
+        if self.at.is_none_or(|at| at > context.now) {
+            return false;
+        }
+        if self.unanswered >= context.config.echo_failures.max(1) {
+            return true;
+        }
+        self.unanswered += 1;
+        self.identifier = self.identifier.wrapping_add(1);
+        self.at = Some(context.now + interval);
+        let parts: [&[u8]; 1] = [&magic.to_be_bytes()];
+        context.transmit.push(protocol::LCP, code::ECHO_REQUEST, self.identifier, &parts);
+        false
+    }
+
+    /// A reply came; one to an earlier request is as good as one to the last.
+    pub fn handle_reply(&mut self, identifier: u8) -> bool {
+        let age = self.identifier.wrapping_sub(identifier);
+        let asked = u32::from(age) < self.unanswered;
+        if asked {
+            self.unanswered = 0;
+        }
+        asked
+    }
+}
