@@ -19,8 +19,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 use xlns_control::admin::{
-    ClientRow, CounterRow, Cursor, Query, Request, Response, RouteRow, Server, SessionFilter,
-    SessionRow, SessionSelector, TunnelRow, TunnelSelector,
+    ClientRow, CounterRow, Cursor, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow, Query,
+    Request, Response, RouteRow, Server, SessionFilter, SessionRow, SessionSelector, TunnelRow,
+    TunnelSelector,
 };
 
 /// A program may not be started while a thread beside still has it open for writing, or has just
@@ -188,6 +189,12 @@ fn tunnel() -> TunnelRow {
         state: "established".into(),
         lac: String::new(),
         sessions: 2,
+        is_port_translated: false,
+        authentication: "challenge".into(),
+        ns: 4,
+        nr: 5,
+        peer_window: 16,
+        congestion_window: 3,
         unacknowledged: 0,
         retransmissions: 1,
         age_seconds: 3700,
@@ -209,6 +216,14 @@ fn session(index: u64) -> SessionRow {
         mru: 1460,
         authentication: "chap-md5".into(),
         calling_number: String::new(),
+        lac: String::new(),
+        line: Box::new(LineRow {
+            circuit_id: "eth 1/7".into(),
+            errors: Some(ErrorsRow { crc: 77, ..ErrorsRow::default() }),
+            send_accm: Some(0xa0000),
+            ..LineRow::default()
+        }),
+        address_control: false,
         upstream_packets: 12,
         upstream_bytes: 1_500_000,
         downstream_packets: 0,
@@ -223,8 +238,10 @@ fn tables_are_aligned_and_harmless() {
     let output = fake.xlns(&["show", "tunnels"]);
     assert!(output.status.success(), "{}", err(&output));
     let expected = "\
-TUNNEL  PEER-ID  PEER               HOST-NAME     STATE        LAC  SESSIONS  UNACKED  RESENT    AGE
-  4711        9  198.51.100.7:1701  lac\\u{1b}[2J  established  -           2        0       1  1h01m
+TUNNEL  PEER-ID  PEER               HOST-NAME     STATE        LAC  AUTH       SESSIONS  WINDOW  \
+UNACKED  RESENT    AGE
+  4711        9  198.51.100.7:1701  lac\\u{1b}[2J  established  -    challenge         2    3/16  \
+\x20     0       1  1h01m
 ";
     assert_eq!(out(&output), expected);
 }
@@ -279,6 +296,7 @@ fn nothing_is_said_to_be_nothing() {
     let fake = Fake::start(|_| Ok((Vec::new(), None)));
     for (topic, empty) in [
         ("tunnels", "no tunnels\n"),
+        ("lacs", "no LAC profiles\n"),
         ("sessions", "no sessions\n"),
         ("clients", "no clients: the configuration has no [[client]]\n"),
         ("ports", "no ports: the data plane is not up\n"),
@@ -321,6 +339,64 @@ fn the_socket_is_found_by_the_configuration() {
     fs::write(&config, format!("{GOOD}[admin]\nsocket = {socket:?}\n")).unwrap();
     let output = xlns(&["show", "tunnels", "--config", config.to_str().unwrap()]);
     assert_eq!(out(&output), "no tunnels\n", "{}", err(&output));
+}
+
+#[test]
+fn a_profile_shows_what_it_has_and_may_have() {
+    let fake = Fake::start(|_| {
+        let row = LacRow {
+            name: "wholesale".into(),
+            tunnels: 2,
+            tunnels_max: 8192,
+            sessions: 3,
+            sessions_max: 1_048_576,
+            sessions_per_tunnel_max: 60_000,
+            tunnels_opened: 20_000,
+            tunnels_refused: 1,
+            calls_connected: 4,
+            calls_refused: 0,
+        };
+        Ok((vec![Response::Lac(row)], None))
+    });
+    let expected = "\
+LAC        TUNNELS   MAX  SESSIONS      MAX  PER-TUNNEL  OPENED  REFUSED  CALLS  REFUSED
+wholesale        2  8192         3  1048576       60000   20.0k        1      4        0
+";
+    assert_eq!(out(&fake.xlns(&["show", "lacs"])), expected);
+}
+
+#[test]
+fn what_lacs_count_on_lines_is_a_table_of_its_own() {
+    let fake = Fake::start(|_| Ok((vec![Response::Session(session(1))], None)));
+    let output = fake.xlns(&["show", "sessions", "--errors"]);
+    let lines: Vec<&str> = out(&output).lines().collect();
+    assert!(lines[0].contains("CRC") && !lines[0].contains("UP-PKTS"), "{}", lines[0]);
+    assert!(lines[1].contains("eth 1/7") && lines[1].contains("77"), "{}", lines[1]);
+    assert!(lines[1].contains("000a0000"), "{}", lines[1]);
+}
+
+#[test]
+fn a_call_is_placed_and_its_outcome_told() {
+    let fake = Fake::start(|query| match &query.request {
+        Request::PlaceCall { call } if call.called_number == "0301234" => {
+            Ok((vec![Response::Placed(PlacedRow { tunnel_id: 7, session_id: 9 })], None))
+        }
+        _ => Err("busy".into()),
+    });
+    let output = fake.xlns(&["call", "--peer", "192.0.2.9", "--called", "0301234", "--user", "a"]);
+    assert_eq!(out(&output), "0301234 answers: tunnel 7, session 9\n", "{}", err(&output));
+    let output = fake.xlns(&["call", "--tunnel", "7", "--called", "0301234", "--json"]);
+    assert_eq!(out(&output), "{\"session_id\":9,\"tunnel_id\":7}\n");
+    let output = fake.xlns(&["call", "--tunnel", "7", "--called", "110"]);
+    assert_eq!((output.status.code(), err(&output)), (Some(1), "xlns: busy\n"));
+    assert!(!fake.xlns(&["call", "--called", "0301234"]).status.success(), "by which tunnel?");
+    let call = PlaceCall {
+        peer: Some("192.0.2.9".parse().unwrap()),
+        called_number: "0301234".into(),
+        user: Some("a".into()),
+        ..PlaceCall::default()
+    };
+    assert_eq!(fake.asked()[0], Request::PlaceCall { call });
 }
 
 #[test]

@@ -95,7 +95,21 @@ impl<'a> Xlns<'a> {
         name: &str,
         settings: &Settings,
     ) -> Result<Self> {
-        Self::start_in(lab, namespace, name, lab.scratch(), &settings.config(lab.scratch()))
+        Self::start_with(lab, namespace, name, &settings.config(lab.scratch()))
+    }
+
+    /// Like [`Xlns::start`], with a configuration of the caller's, whose sockets are `admin.sock` and
+    /// `dataplane.sock` in the scratch folder.
+    ///
+    /// # Errors
+    /// Where it does not get there; names the log.
+    pub fn start_with(
+        lab: &'a Lab,
+        namespace: &'a Netns,
+        name: &str,
+        configuration: &str,
+    ) -> Result<Self> {
+        Self::start_in(lab, namespace, name, lab.scratch(), configuration)
     }
 
     /// Starts one with this configuration, whose sockets are in `folder`, and waits until its ports
@@ -239,6 +253,11 @@ impl<'a> Xlns<'a> {
     /// Ends it in order.
     pub fn end(mut self) {
         self.supervisor.end();
+    }
+
+    /// Process IDs of control and of the data plane.
+    pub fn process_ids(&self) -> [u32; 2] {
+        [self.control, self.dataplane]
     }
 
     /// Resident memory of control and of the data plane, KiB.

@@ -17,15 +17,18 @@ mod inform;
 mod ipv6;
 mod journal;
 mod life;
+mod line;
+mod outgoing;
 mod profiles;
 mod setup;
 mod show;
+mod strangers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -49,6 +52,8 @@ use crate::users::Users;
 pub use addresses::{AddressesError, Lease};
 pub use audit::Census;
 pub use counters::LnsCounter;
+pub use line::Line;
+pub use outgoing::Outcome;
 pub use setup::TUNNELS_MAX;
 
 use addresses::Addresses;
@@ -72,7 +77,7 @@ const TIMEOUTS_PER_TURN_MAX: usize = 4096;
 /// A peer that a tunnel needs, or needs no more: its neighbour is kept alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerChange {
-    /// The first tunnel to it is there.
+    /// The first tunnel to it is established.
     Used(IpAddr),
     /// The last one is gone.
     Unused(IpAddr),
@@ -173,7 +178,10 @@ pub struct Lns {
     /// after: the last part, our Tunnel ID, tells them apart.
     tunnels_by_peer: BTreeSet<(SocketAddr, TunnelId, u64, TunnelId)>,
     tunnels_per_address: HashMap<IpAddr, u32>,
-    tunnels_half_open: u32,
+    half_open: strangers::HalfOpen,
+    peers: strangers::Peers,
+    /// Addresses whose neighbours are kept alive: those of tunnels that are or were established.
+    peers_used: HashSet<IpAddr>,
     calls: Slab<Call>,
     ending: BTreeMap<SessionKey, Ending>,
     clients: Vec<Client>,
@@ -193,6 +201,10 @@ pub struct Lns {
     dataplane_ready: bool,
     /// Since when the data plane has not been ready.
     dataplane_away_since: Time,
+    /// Of the last outgoing call.
+    call_serial_number: u32,
+    /// How outgoing calls went, and nobody was told yet.
+    outcomes: VecDeque<Outcome>,
     /// Silent tunnels whose data is to be looked at.
     life_due: BTreeSet<TunnelId>,
     /// No tunnel is opened any more.
@@ -231,7 +243,9 @@ impl Lns {
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
             tunnels_per_address: HashMap::new(),
-            tunnels_half_open: 0,
+            half_open: strangers::HalfOpen::default(),
+            peers: strangers::Peers::new(&config),
+            peers_used: HashSet::new(),
             calls: Slab::new(),
             ending: BTreeMap::new(),
             clients: Client::all(&config),
@@ -247,6 +261,8 @@ impl Lns {
             dataplane_ready: false,
             dataplane_away_since: Time::ZERO,
             life_due: BTreeSet::new(),
+            call_serial_number: 0,
+            outcomes: VecDeque::new(),
             shutting_down: false,
             counters: counters::LnsCounters::default(),
             refusal_log: Bucket::default(),
@@ -351,6 +367,7 @@ impl Lns {
     pub fn handle_dataplane_ready(&mut self) {
         self.dataplane_ready = true;
         self.commands.clear();
+        self.name_peers();
         for ending in self.ending.values_mut() {
             ending.before_resync = true;
         }

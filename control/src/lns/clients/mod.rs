@@ -303,9 +303,8 @@ impl Lns {
             life: Life::default(),
         };
         self.tunnels.insert(id, entry);
-        let of_peer = self.tunnels_per_address.entry(peer.ip()).or_insert(0);
-        *of_peer += 1;
-        if *of_peer == 1 {
+        *self.tunnels_per_address.entry(peer.ip()).or_insert(0) += 1;
+        if self.peers_used.insert(peer.ip()) {
             self.peer_changes.push_back(PeerChange::Used(peer.ip()));
         }
         self.drive_tunnel(now, id);

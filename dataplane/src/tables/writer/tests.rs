@@ -226,6 +226,7 @@ fn bad_commands_are_refused() {
         Command::NeighborSet { port: 9, address: ip("192.0.2.9"), mac: [2; 6] },
         Command::HostAddressSet { address: ip("0.0.0.0"), tunnel_endpoint: true },
         Command::SubscriberPrefixSet { prefix: net("10.1.0.0/8") },
+        Command::PeerSet { address: ip("224.0.0.1") },
         Command::ResyncEnd,
     ];
     let (_, mut writer, _reader) = tables(4);
@@ -238,6 +239,7 @@ fn bad_commands_are_refused() {
         Command::NeighborRemove { port: 0, address: ip("192.0.2.9") },
         Command::HostAddressRemove { address: ip("192.0.2.9") },
         Command::SubscriberPrefixRemove { prefix: net("10.0.0.0/8") },
+        Command::PeerRemove { address: ip("192.0.2.9") },
     ] {
         assert_eq!(writer.apply(&command), Err(CommandError::NoSuchEntry));
     }
@@ -316,6 +318,23 @@ fn steering_learns_changes_only() {
         [host(Some(false)), host(Some(true)), subscriber(true), host(None), subscriber(false)];
     assert_eq!(writer.take_steer_changes(), expected);
     assert_eq!(writer.take_steer_changes(), []);
+}
+
+#[test]
+fn steering_learns_of_peers_and_forgets_those_not_named_again() {
+    let (_, mut writer, _reader) = tables(4);
+    let [stays, goes] = ["192.0.2.2", "2001:db8::2"].map(ip);
+    for address in [stays, goes, stays] {
+        writer.apply(&Command::PeerSet { address }).unwrap();
+    }
+    let peer = |address, present| SteerChange::Peer { address, present };
+    assert_eq!(writer.take_steer_changes(), [peer(stays, true), peer(goes, true)]);
+    writer.apply(&Command::ResyncBegin).unwrap();
+    writer.apply(&Command::PeerSet { address: stays }).unwrap();
+    writer.apply(&Command::ResyncEnd).unwrap();
+    assert_eq!(writer.take_steer_changes(), [peer(goes, false)]);
+    writer.apply(&Command::PeerRemove { address: stays }).unwrap();
+    assert_eq!(writer.take_steer_changes(), [peer(stays, false)]);
 }
 
 #[test]
