@@ -15,7 +15,7 @@ mod server;
 
 pub use client::{Client, ClientError, Rows};
 pub use protocol::{
-    CounterRow, LacRow, PortRow, Request, Response, RouteRow, SessionFilter, SessionRow,
+    ClientRow, CounterRow, LacRow, PortRow, Request, Response, RouteRow, SessionFilter, SessionRow,
     SessionSelector, TunnelRow, TunnelSelector, WorkerRow,
 };
 pub use server::{ConnectionId, Cursor, PAGE_BYTES_MAX, PAGE_ROWS, Query, Server, TOKENS};

@@ -45,6 +45,12 @@ lns_counters! {
     AuthenticationAccepted, "authentication_accepted", "Subscribers whose name and proof were right.";
     AuthenticationRefused, "authentication_refused", "Subscribers whose name or proof was wrong.";
     PoolExhausted, "pool_exhausted", "Subscribers refused because no address was free.";
+    PrefixesExhausted, "prefixes_exhausted", "Subscribers let in without IPv6 because no /64 was free.";
+    PrefixesDelegated, "prefixes_delegated", "Prefixes delegated by DHCPv6, renewals not counted.";
+    DelegationExhausted, "delegation_exhausted", "Subscribers that asked for a prefix when none was free.";
+    Ipv6WithoutEffect, "ipv6_without_effect", "IPv6 packets to the LNS itself that were malformed, too many, or not for it.";
+    InformAnswered, "inform_answered", "DHCPINFORMs of subscribers answered with routes, name servers and domain.";
+    InformIgnored, "inform_ignored", "DHCP messages that were no DHCPINFORM of a session's own address, or too many.";
     ForwardingRefused, "forwarding_refused", "Sessions that the data plane refused to carry.";
     CommandsRefused, "commands_refused", "Routes, neighbours and addresses that the data plane refused.";
     DataNoSuchTunnel, "data_no_such_tunnel", "Data messages on the control socket for an unknown tunnel.";

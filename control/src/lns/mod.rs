@@ -9,9 +9,12 @@ mod addresses;
 mod admission;
 mod audit;
 mod calls;
+mod clients;
 mod control_plane;
 mod counters;
 mod follow;
+mod inform;
+mod ipv6;
 mod journal;
 mod life;
 mod profiles;
@@ -23,6 +26,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
@@ -30,12 +34,13 @@ use xlns_dataplane::api::{self, Command, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
 use crate::call::Call;
-use crate::config::Config;
+use crate::config::{CLIENTS_MAX, Config};
 use crate::hash::KeyedHasher;
 use crate::l2tp::header::{self, Header};
 use crate::l2tp::tunnel::Tunnel;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::limits::{Bucket, SetupLimiter};
+use crate::routing::Uplinks;
 use crate::time::Time;
 use crate::timers::{self, Timers};
 use crate::udp::Transmit;
@@ -47,6 +52,7 @@ pub use counters::LnsCounter;
 pub use setup::TUNNELS_MAX;
 
 use addresses::Addresses;
+use clients::Client;
 use follow::PortWatch;
 use journal::Journal;
 use life::Life;
@@ -79,6 +85,8 @@ struct TunnelEntry {
     peer: SocketAddr,
     /// Index of the LAC profile; `None` where it is no LAC's.
     profile: Option<usize>,
+    /// Index of the client that dialled it; `None` where the peer did.
+    client: Option<usize>,
     policy: Policy,
     /// Keyed hash of the SCCRQ: tells a retransmission from a peer that started anew.
     sccrq_hash: u64,
@@ -111,15 +119,18 @@ struct Ending {
 enum TimerKey {
     Tunnel(TunnelId),
     Call(usize),
+    Client(usize),
     Journal,
 }
 
 impl TimerKey {
-    /// The timer's token: Tunnel IDs first, of which 0 is no tunnel's; calls behind them.
+    /// The timer's token: Tunnel IDs first, of which 0 is no tunnel's; clients, then calls behind
+    /// them.
     fn token(self) -> u32 {
         match self {
             Self::Tunnel(id) => id.0.into(),
-            Self::Call(index) => (TUNNEL_TOKENS + index) as u32,
+            Self::Client(index) => (TUNNEL_TOKENS + index) as u32,
+            Self::Call(index) => (TUNNEL_TOKENS + CLIENTS_MAX + index) as u32,
             Self::Journal => 0,
         }
     }
@@ -128,7 +139,10 @@ impl TimerKey {
         match u16::try_from(token) {
             Ok(0) => Self::Journal,
             Ok(id) => Self::Tunnel(TunnelId(id)),
-            Err(_) => Self::Call(token as usize - TUNNEL_TOKENS),
+            Err(_) => match (token as usize - TUNNEL_TOKENS).checked_sub(CLIENTS_MAX) {
+                Some(index) => Self::Call(index),
+                None => Self::Client(token as usize - TUNNEL_TOKENS),
+            },
         }
     }
 }
@@ -137,7 +151,7 @@ impl TimerKey {
 const TUNNEL_TOKENS: usize = 1 << 16;
 
 /// Calls that timer tokens leave room for.
-pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS;
+pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS - CLIENTS_MAX;
 
 /// The L2TP network server.
 pub struct Lns {
@@ -148,6 +162,9 @@ pub struct Lns {
     limiter: SetupLimiter<KeyedHasher>,
     users: Users,
     addresses: Addresses,
+    router_config: Arc<crate::ipv6::Config>,
+    responder: Option<crate::dhcp::Responder>,
+    inform_limit: Bucket,
     sessions: admission::Sessions,
     tunnels: BTreeMap<TunnelId, TunnelEntry>,
     /// Tunnels by the peer's address, its Tunnel ID and the hash of its SCCRQ: finds what a
@@ -159,6 +176,15 @@ pub struct Lns {
     tunnels_half_open: u32,
     calls: Slab<Call>,
     ending: BTreeMap<SessionKey, Ending>,
+    clients: Vec<Client>,
+    /// What clients have not heard yet.
+    client_events: VecDeque<clients::Noted>,
+    /// Data plane and kernel are to be told of the clients' networks.
+    networks_changed: bool,
+    /// For the kernel; `None`: as before.
+    uplinks: Option<Uplinks>,
+    /// Where our own subscribers' addresses lie.
+    subscriber_prefixes: Vec<IpNet>,
     timers: Timers,
     transmissions: VecDeque<Transmit>,
     commands: VecDeque<Command>,
@@ -191,13 +217,16 @@ impl Lns {
             config.l2tp.sccrq_per_second_per_source_max,
             hasher.clone(),
         );
-        Ok(Self {
+        let mut lns = Self {
             profiles: profiles::profiles(&config),
             rng,
             limiter,
             hasher,
             users: Users::new(&config.user),
             addresses: Addresses::new(&config)?,
+            router_config: ipv6::router_config(&config),
+            responder: inform::responder(&config),
+            inform_limit: Bucket::default(),
             sessions: admission::Sessions::default(),
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
@@ -205,6 +234,11 @@ impl Lns {
             tunnels_half_open: 0,
             calls: Slab::new(),
             ending: BTreeMap::new(),
+            clients: Client::all(&config),
+            client_events: VecDeque::new(),
+            networks_changed: false,
+            uplinks: None,
+            subscriber_prefixes: config.subscriber_prefixes(),
             timers: Timers::new(),
             transmissions: VecDeque::new(),
             commands: VecDeque::new(),
@@ -219,7 +253,12 @@ impl Lns {
             journal: Journal::default(),
             ended_totals: SessionCounters::default(),
             config,
-        })
+        };
+        for index in 0..lns.clients.len() {
+            let at = lns.clients.get(index).and_then(Client::poll_timeout);
+            lns.reschedule(TimerKey::Client(index), at);
+        }
+        Ok(lns)
     }
 
     /// Takes a datagram that came to `local` from `peer`.
@@ -242,6 +281,7 @@ impl Lns {
         } else {
             self.handle_data(now, peer, &header, header.payload(octets));
         }
+        self.drive_clients(now);
     }
 
     /// Lets happen what the time has come for, or as much of it as one turn should take: what is left
@@ -251,6 +291,7 @@ impl Lns {
             let Some(token) = self.timers.poll_expired(now) else { break };
             match TimerKey::of_token(token) {
                 TimerKey::Journal => self.journal.summarise(),
+                TimerKey::Client(index) => self.handle_client_timeout(now, index),
                 TimerKey::Tunnel(id) => {
                     if let Some(entry) = self.tunnels.get_mut(&id) {
                         entry.tunnel.handle_timeout(now);
@@ -262,10 +303,12 @@ impl Lns {
                     let rng = &mut self.rng;
                     if let Some(link) = self.calls.get_mut(index).and_then(Call::link_mut) {
                         link.handle_timeout(now, rng);
+                        self.handle_router_timeout(now, index);
                         self.drive_call(now, index);
                     }
                 }
             }
+            self.drive_clients(now);
         }
     }
 
@@ -393,6 +436,7 @@ impl Lns {
                 }
             }
         }
+        self.drive_clients(now);
     }
 
     fn handle_data(&mut self, now: Time, peer: SocketAddr, header: &Header, frame: &[u8]) {

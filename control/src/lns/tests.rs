@@ -4,6 +4,7 @@
 mod admission;
 mod calls;
 mod dataplane;
+mod ipv6;
 mod life;
 mod ports;
 mod profiles;

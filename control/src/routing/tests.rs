@@ -29,7 +29,7 @@ fn link(index: u32, name: &str) -> Link {
 
 fn address(link: u32, text: &str) -> Address {
     let network = net(text);
-    Address { link, address: network.addr(), prefix_length: network.prefix_len() }
+    Address { link, address: network.addr(), prefix_length: network.prefix_len(), protocol: 0 }
 }
 
 fn route(prefix: &str, metric: u32, hops: &[(u32, Option<&str>)]) -> Route {
@@ -55,6 +55,7 @@ fn config() -> RoutingConfig {
         tunnel_endpoints: vec![ip("192.0.2.1")],
         subscriber_prefixes: vec![net("100.64.0.0/16")],
         gateway: Some(ip("100.64.0.1")),
+        dial: DialRouting::default(),
     }
 }
 

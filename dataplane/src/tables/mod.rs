@@ -26,8 +26,8 @@ pub use adjacency::Adjacency;
 pub use fib::Entry;
 pub(crate) use session::ipv6_front;
 pub use session::{
-    Decap, Encap, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC,
-    FLAG_SPECIAL, Sender,
+    Decap, Encap, FLAG_ANY_SOURCE, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6, FLAG_SEND_ACFC,
+    FLAG_SEND_PFC, FLAG_SPECIAL, Sender,
 };
 pub use writer::Writer;
 

@@ -267,11 +267,17 @@ impl Tunnel {
     }
 
     fn on_body(&mut self, now: Time, session_id: SessionId, body: &[u8]) {
+        let secret = self.config.secret.as_ref().map(SecretBytes::expose);
         if self.state == State::Closing {
-            // Nothing matters any more, but the peer should not have to repeat it.
+            // Nothing matters any more, but the peer should not have to repeat it, nor miss the end
+            // of a request that we gave up while it was answered.
+            if self.peer_tunnel_id == TunnelId::UNASSIGNED
+                && let Ok(Message::Sccrp(sccrp)) = Message::decode(body, secret)
+            {
+                self.adopt_peer_id(Some(sccrp.assigned_tunnel_id));
+            }
             return self.transport.acknowledge_at_once();
         }
-        let secret = self.config.secret.as_ref().map(SecretBytes::expose);
         match Message::decode(body, secret) {
             Ok(message) => self.on_message(now, session_id, message),
             Err(reject) => self.on_reject(now, session_id, reject),
