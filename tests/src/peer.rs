@@ -108,8 +108,7 @@ pub struct Dialer<'a> {
 }
 
 impl<'a> Dialer<'a> {
-    /// Starts xl2tpd with one `lac` section per login. Calls on a tunnel that exists have no
-    /// section; they are made with the last login.
+    /// Starts xl2tpd with one `lac` section per login.
     ///
     /// # Errors
     /// Where it does not start.
@@ -128,8 +127,6 @@ impl<'a> Dialer<'a> {
         }
         let config = guest.write("xl2tpd.conf", &config)?;
         let secrets = guest.write("secrets", &secrets)?;
-        let last = logins.last().map(pppd_options).unwrap_or_default();
-        let last = guest.write("options.last", &last)?;
         let tunnel_secrets = tunnel.secret.as_ref().map(|secret| format!("* * {secret}\n"));
         let tunnel_secrets = guest.write("l2tp-secrets", &tunnel_secrets.unwrap_or_default())?;
         guest.check(
@@ -137,7 +134,7 @@ impl<'a> Dialer<'a> {
                 "install -m 600 {secrets} /etc/ppp/chap-secrets &&
                  install -m 600 {secrets} /etc/ppp/pap-secrets &&
                  install -m 600 {tunnel_secrets} /run/l2tp-secrets &&
-                 install -m 600 {last} /etc/ppp/options &&
+                 : > /etc/ppp/options &&
                  rm -f /run/pppd-*.log {CONTROL}"
             ),
             COMMAND_WAIT,
@@ -177,13 +174,27 @@ impl<'a> Dialer<'a> {
         Ok((session, addresses))
     }
 
-    /// Opens a session in a tunnel that exists, with the last login.
+    /// Opens a session in a tunnel that exists.
     ///
     /// # Errors
     /// Where the session does not come up.
     pub fn dial_in_tunnel(&self, tunnel_id: u16, login: &Login) -> Result<Session<'a>> {
+        self.start_call_in_tunnel(tunnel_id, login)?.wait_up(DIAL_WAIT)
+    }
+
+    /// Gives the command for a call in a tunnel that exists, without waiting for success. Such a
+    /// call has no section; pppd finds its options where all look first, and keeps to them.
+    ///
+    /// # Errors
+    /// Where the guest is gone.
+    pub fn start_call_in_tunnel(&self, tunnel_id: u16, login: &Login) -> Result<Session<'a>> {
+        let options = self.guest.write("options.call", &pppd_options(login))?;
+        let install = format!("install -m 600 {options} /etc/ppp/options");
+        self.guest.check(&install, COMMAND_WAIT)?;
         let session = self.start_call(login, &tunnel_id.to_string())?;
-        session.wait_up(DIAL_WAIT)
+        let started = session.wait_line(0, DIAL_WAIT, "sent [LCP ConfReq");
+        self.guest.check(": > /etc/ppp/options", COMMAND_WAIT)?;
+        started.map(|_| session)
     }
 
     /// Gives the command and follows pppd's log, without waiting for success.

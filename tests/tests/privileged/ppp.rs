@@ -62,9 +62,14 @@ fn the_peer_takes_the_proof_that_it_likes() {
     settings.ppp = "rechallenge_seconds = 30".to_owned();
     let mut xlns = stage.xlns("proofs", &settings).unwrap();
     let dialer = stage.dialer(&logins).unwrap();
+    // In one tunnel: Linux does not tell several between the same two ports apart.
     let mut sessions = Vec::new();
     for (login, agreed) in logins.iter().zip(agreed) {
-        let session = dialer.dial(login).unwrap();
+        let session = match sessions.len() {
+            0 => dialer.dial(login),
+            _ => dialer.dial_in_tunnel(dialer.tunnel_id().unwrap(), login),
+        };
+        let session = session.unwrap();
         assert_eq!(authentication(&xlns, &login.name), agreed, "{}", login.name);
         sessions.push(session);
     }
@@ -84,22 +89,20 @@ fn the_peer_takes_the_proof_that_it_likes() {
 }
 
 #[test]
-fn the_order_of_the_configuration_is_kept() {
+fn the_order_of_the_configuration_is_where_it_begins() {
     use Protocol::{Chap, MsChapV2, Pap};
-    let logins = [
-        login("all", &[Chap, MsChapV2, Pap]),
-        login("mschap", &[MsChapV2]),
-        login("chap", &[Chap]),
-    ];
+    let logins = [login("pap", &[Pap]), login("second", &[MsChapV2, Pap]), login("chap", &[Chap])];
     let stage = stage();
     let mut xlns = stage.xlns("order", &settings(&["pap", "ms-chap-v2"], &logins)).unwrap();
     let dialer = stage.dialer(&logins).unwrap();
     let first = dialer.dial(&logins[0]).unwrap();
-    let second = dialer.dial(&logins[1]).unwrap();
-    assert_eq!(authentication(&xlns, "all"), "pap");
-    assert_eq!(authentication(&xlns, "mschap"), "ms-chap-v2");
+    let tunnel = dialer.tunnel_id().unwrap();
+    let second = dialer.dial_in_tunnel(tunnel, &logins[1]).unwrap();
+    // pppd likes MS-CHAPv2 better than PAP, and says so.
+    assert_eq!(authentication(&xlns, "pap"), "pap");
+    assert_eq!(authentication(&xlns, "second"), "ms-chap-v2");
     // Nothing that both would take: no way to the network without a proof.
-    let third = dialer.start_call(&logins[2], "chap").unwrap();
+    let third = dialer.start_call_in_tunnel(tunnel, &logins[2]).unwrap();
     let log = third.wait_down(PATIENCE).unwrap();
     assert!(!log.contains("local  IP address"), "{log}");
     wait_open(&xlns, 2);
@@ -125,7 +128,8 @@ fn compression_is_refused_and_the_link_goes_on() {
     session.wait_line(0, PATIENCE, "rcvd [LCP ProtRej").unwrap();
     assert_reaches(&session, CORE_ADDRESS);
     // Who will not go without encryption hangs up himself.
-    let refused = dialer.start_call(&insists, "mppe").unwrap();
+    let tunnel = dialer.tunnel_id().unwrap();
+    let refused = dialer.start_call_in_tunnel(tunnel, &insists).unwrap();
     let log = refused.wait_down(PATIENCE).unwrap();
     assert!(log.contains("MPPE required but peer negotiation failed"), "{log}");
     assert_eq!(wait_open(&xlns, 1)[0]["user"], "bob");
@@ -143,9 +147,8 @@ fn packets_of_the_agreed_size_arrive() {
     let dialer = stage.dialer(&logins).unwrap();
     for (login, mru, mtu) in [(&logins[0], 1400, 1400), (&logins[1], 1492, 1460)] {
         let session = dialer.dial(login).unwrap();
-        let rows = xlns.show("sessions").unwrap();
-        let row = rows.iter().find(|row| row["user"] == login.name.as_str()).unwrap();
-        assert_eq!(row["mru"], mru, "{row}");
+        let row = &wait_open(&xlns, 1)[0];
+        assert_eq!(row["mru"], mru, "{row}\n{}", session.log().text());
         let interface = session.interface();
         let link = stage.guest.check(&format!("ip link show dev {interface}"), PATIENCE).unwrap();
         assert!(link.contains(&format!(" mtu {mtu} ")), "{link}");
@@ -155,6 +158,9 @@ fn packets_of_the_agreed_size_arrive() {
         assert_eq!(session.ping_with(&up).unwrap(), (3, 3), "{}", login.name);
         let down = format!("ping -n -c 3 -i 0.05 -W 2 -M do -s {payload} {}", session.address);
         assert!(stage.topology.core.run(&down).unwrap().contains(" 3 received"), "{}", login.name);
+        drop(session);
+        dialer.command(&format!("d {}", login.name)).unwrap();
+        wait_none(&xlns, "sessions", PATIENCE);
     }
     assert_sound(&mut xlns);
 }
