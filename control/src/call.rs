@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipnet::IpNet;
 use xlns_dataplane::api;
 
+use crate::ipv6::Router;
 use crate::l2tp::{SessionId, TunnelId};
-use crate::lns::Lease;
+use crate::lns::{Lease, Line};
 use crate::ppp::{self, Agreed, Link};
 use crate::time::Time;
 
@@ -36,7 +37,7 @@ pub enum Forwarding {
     Absent,
     /// Echo alone: LCP is up.
     Echo,
-    /// Packets as well: the subscriber's address is routed here.
+    /// Packets as well: the subscriber's addresses of the families that are up are routed here.
     Packets,
 }
 
@@ -54,12 +55,24 @@ pub struct Call {
     pub user: Option<Box<str>>,
     /// Name and proof were right, but no address was free.
     pub without_address: bool,
-    /// The address, from authentication until the call's last packet was counted.
+    /// IPv4 packets may flow.
+    pub ipv4_up: bool,
+    /// What serves the link while IPv6 packets may flow.
+    pub router: Option<Box<Router>>,
+    /// The addresses, from authentication until the call's last packet was counted.
     pub lease: Option<Lease>,
     /// Calling Number AVP, where the LAC sent one.
     pub calling_number: Option<Box<str>>,
+    /// What the LAC says of its line.
+    pub line: Option<Box<Line>>,
+    /// The only user that is let in, where we have asked for the call.
+    pub user_wanted: Option<Box<str>>,
+    /// We have asked for it, and whoever did so waits for the outcome.
+    pub is_placed: bool,
     /// When the LAC asked for it.
     pub started: Time,
+    /// Index of the client whose call it is, where we dialled: then we are the subscriber.
+    pub client: Option<usize>,
 }
 
 impl Call {
@@ -77,9 +90,15 @@ impl Call {
             forwarding: Forwarding::Absent,
             user: None,
             without_address: false,
+            ipv4_up: false,
+            router: None,
             lease: None,
             calling_number,
+            line: None,
+            user_wanted: None,
+            is_placed: false,
             started: now,
+            client: None,
         }
     }
 
@@ -137,15 +156,41 @@ impl Call {
         }
     }
 
+    /// When the link or its router wants to be called.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let link = self.link().and_then(Link::poll_timeout);
+        let router = self.router.as_ref().map(|router| router.poll_timeout());
+        link.into_iter().chain(router).min()
+    }
+
+    /// Where packets of the families that are up may go to and come from. A prefix is delegated, and
+    /// only then routed here, once the subscriber has asked for it.
+    fn prefixes(&self) -> Vec<IpNet> {
+        let Some(lease) = &self.lease else { return Vec::new() };
+        let mut prefixes = Vec::with_capacity(3 + lease.framed_routes().len());
+        if self.ipv4_up {
+            prefixes.extend(lease.address().map(|address| IpNet::from(IpAddr::V4(address))));
+        }
+        if let Some(router) = &self.router {
+            prefixes.extend(lease.link_prefix().map(IpNet::V6));
+            let delegated = lease.delegated_prefix().filter(|_| router.has_delegated());
+            prefixes.extend(delegated.map(IpNet::V6));
+        }
+        let is_up = |route: &&IpNet| match route {
+            IpNet::V4(_) => self.ipv4_up,
+            IpNet::V6(_) => self.router.is_some(),
+        };
+        prefixes.extend(lease.framed_routes().iter().filter(is_up));
+        prefixes
+    }
+
     /// The entry that the data plane is to have; `None` while nothing is to be forwarded.
     pub fn entry(&self, ends: &TunnelEnds, gateway: Ipv4Addr) -> Option<api::Session> {
         let link = self.link()?;
         let prefixes = match self.forwarding {
             Forwarding::Absent => return None,
             Forwarding::Echo => Vec::new(),
-            Forwarding::Packets => {
-                self.lease.iter().map(|lease| IpNet::from(IpAddr::V4(lease.address()))).collect()
-            }
+            Forwarding::Packets => self.prefixes(),
         };
         let agreed = link.agreed();
         Some(api::Session {
@@ -159,6 +204,7 @@ impl Call {
             magic: agreed.magic,
             peer_mru: agreed.peer_mru,
             prefixes,
+            source_check: true,
             gateway: Some(gateway),
         })
     }

@@ -4,6 +4,7 @@
 //! a subscriber who is told "up" is forwarded. A socket that has more to read than one turn takes is
 //! read again in the next turn, without waiting.
 
+mod dhcp;
 mod parent;
 mod queries;
 mod shows;
@@ -35,6 +36,7 @@ const TOKEN_SIGNALS: Token = Token(0);
 const TOKEN_DATAPLANE: Token = Token(1);
 const TOKEN_NETLINK: Token = Token(2);
 const TOKEN_PARENT: Token = Token(3);
+const TOKEN_DHCP: Token = Token(4);
 const TOKEN_UDP: usize = 16;
 const TOKEN_ADMIN: usize = 1 << 16;
 
@@ -72,6 +74,7 @@ pub struct EventLoop {
     routing: Routing,
     netlink: Netlink,
     dataplane: Client,
+    dhcp: dhcp::DhcpSocket,
     admin: admin::Server,
     shows: Shows,
     ports: Vec<PortStatus>,
@@ -102,7 +105,10 @@ impl EventLoop {
         let listen = &config.lns.listen;
         let first = config.lns.port;
         let ports = first..=first.saturating_add(config.l2tp_port_count() - 1);
-        let sockets = Sockets::bind(listen, ports, registry, TOKEN_UDP)?;
+        let mut sockets = Sockets::bind(listen, ports, registry, TOKEN_UDP)?;
+        if !config.client.is_empty() {
+            sockets.mark(config.dial.mark)?;
+        }
         let mut netlink = Netlink::new()?;
         netlink.register(registry, TOKEN_NETLINK)?;
         let configuration: Configuration = config.dataplane_configuration();
@@ -122,6 +128,7 @@ impl EventLoop {
             lns,
             netlink,
             dataplane,
+            dhcp: dhcp::DhcpSocket::default(),
             admin,
             shows: Shows::default(),
             ports: Vec::new(),
@@ -150,6 +157,7 @@ impl EventLoop {
             }
             self.read_datagrams(now)?;
             self.read_netlink(now)?;
+            self.read_dhcp(now);
             if self.dataplane.has_more() {
                 self.dataplane.handle_ready(now, self.poll.registry());
             }
@@ -175,6 +183,7 @@ impl EventLoop {
     fn wait(&self) -> Option<Duration> {
         let backlog = self.netlink.has_more()
             || self.dataplane.has_more()
+            || self.dhcp.has_more()
             || self.unread.contains(&true)
             || self.admin.has_query();
         if backlog {
@@ -203,6 +212,7 @@ impl EventLoop {
             }
             TOKEN_PARENT => self.read_parent(now),
             TOKEN_DATAPLANE => self.dataplane.wake(),
+            TOKEN_DHCP => self.dhcp.wake(),
             // Read every turn while it has more.
             TOKEN_NETLINK => {}
             token if self.admin.owns(token) => {
@@ -269,6 +279,9 @@ impl EventLoop {
                 PeerChange::Unused(address) => self.routing.unuse_peer(address),
             }
         }
+        if let Some(uplinks) = self.lns.take_uplinks() {
+            self.routing.set_uplinks(uplinks);
+        }
         while let Some(request) = self.routing.poll_kernel() {
             self.netlink.request(&request)?;
         }
@@ -277,6 +290,7 @@ impl EventLoop {
         }
         self.feed_dataplane(now);
         self.ask_for_life();
+        self.tell_outcomes();
         while let Some(transmit) = self.lns.poll_transmit() {
             self.sockets.queue(transmit);
         }
@@ -341,6 +355,7 @@ impl EventLoop {
                 }
                 tracing::info!(workers, "data plane connected");
                 self.ports = ports;
+                self.open_dhcp();
             }
             Event::Resynchronise => {
                 self.resync_cursor = Some(0);
@@ -368,6 +383,7 @@ impl EventLoop {
                 self.resync_cursor = None;
                 self.resync_under_way = false;
                 self.ports.clear();
+                self.dhcp.close(self.poll.registry());
                 self.lns.handle_dataplane_away(now);
                 self.answer_without_dataplane();
             }
@@ -406,12 +422,20 @@ impl EventLoop {
     }
 }
 
+/// Whether this is no LNS: it dials, and has no addresses for subscribers.
+fn is_dialler(config: &Config) -> bool {
+    !config.client.is_empty() && config.subscriber_prefixes().is_empty()
+}
+
 fn routing_config(config: &Config) -> RoutingConfig {
     RoutingConfig {
         ports: config.port.iter().map(|port| port.interface.clone()).collect(),
         tun_name: config.dataplane.tun_name.clone(),
         tunnel_endpoints: config.lns.listen.clone(),
         subscriber_prefixes: config.subscriber_prefixes(),
-        gateway: Some(config.lns.gateway.into()),
+        // Where nobody dials in, nobody has it for a gateway; and among the addresses of the device it
+        // would come first where the kernel chooses one, for masquerading say.
+        gateway: (!is_dialler(config)).then_some(config.lns.gateway.into()),
+        dial: config.dial.routing(),
     }
 }

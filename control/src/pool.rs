@@ -7,8 +7,12 @@
 //! A pool hands out every address of a prefix but the first and the last one: subscribers' systems
 //! take these for the network and for a broadcast address. A /31 and a /32 have neither.
 //!
+//! [`prefixes`] has pools of IPv6 prefixes, which are too many for that.
+//!
 //! Not here: who may have which address, and blocks that nodes of a cluster own; a block will be
 //! one more prefix.
+
+pub mod prefixes;
 
 use std::net::Ipv4Addr;
 
@@ -166,6 +170,12 @@ impl Pool {
         self.range_of(address).is_some()
     }
 
+    /// Whether the address is handed out or reserved.
+    pub fn is_in_use(&self, address: Ipv4Addr) -> bool {
+        let link = self.index(address).and_then(|index| self.links.get(index as usize));
+        link.is_some_and(|link| link.next == IN_USE)
+    }
+
     /// Number of addresses that it can hand out, those in use included.
     pub fn capacity(&self) -> u32 {
         u32::try_from(self.links.len()).unwrap_or(NONE)
@@ -296,6 +306,10 @@ mod tests {
     fn a_reserved_address_is_not_handed_out_until_it_is_given_back() {
         let mut pool = pool(&["10.0.0.0/29"]).unwrap();
         let gateway = pool.reserve(Ipv4Addr::new(10, 0, 0, 1)).unwrap();
+        assert!(pool.is_in_use(gateway.address()));
+        assert!(!pool.is_in_use(Ipv4Addr::new(10, 0, 0, 2)));
+        assert!(!pool.is_in_use(Ipv4Addr::new(10, 0, 0, 0)), "never handed out");
+        assert!(!pool.is_in_use(Ipv4Addr::new(10, 0, 1, 1)));
         assert_eq!(pool.reserve(gateway.address()), Err(ReserveError::InUse));
         assert_eq!(pool.reserve(Ipv4Addr::new(10, 0, 1, 1)), Err(ReserveError::NotInPool));
         let last = pool.reserve(Ipv4Addr::new(10, 0, 0, 6)).unwrap();

@@ -2,8 +2,10 @@
 //! that RADIUS answers later; knows the proofs of PPP authentication, not its packets.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use hashbrown::HashMap;
+use ipnet::{IpNet, Ipv6Net};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -20,6 +22,22 @@ pub struct Account {
     pub pool: Option<String>,
     /// Sessions at a time, at least one; `None`: any number.
     pub sessions_max: Option<u32>,
+    /// A fixed /64 for the link.
+    pub ipv6_prefix: Option<Ipv6Net>,
+    /// A fixed prefix to delegate.
+    pub delegated_prefix: Option<Ipv6Net>,
+    /// More destinations behind the subscriber; `None`: none.
+    pub framed_routes: Option<Arc<[IpNet]>>,
+}
+
+impl Account {
+    /// Whether something is only this user's, so that two sessions cannot have it at once.
+    pub fn has_fixed(&self) -> bool {
+        self.address.is_some()
+            || self.ipv6_prefix.is_some()
+            || self.delegated_prefix.is_some()
+            || self.framed_routes.is_some()
+    }
 }
 
 struct User {
@@ -51,7 +69,11 @@ impl Users {
             let account = Account {
                 address: user.address,
                 pool: user.pool.clone(),
-                sessions_max: user.sessions_max.or(user.address.map(|_| 1)),
+                sessions_max: user.sessions_max.or(user.fixed().next().map(|_| 1)),
+                ipv6_prefix: user.ipv6_prefix,
+                delegated_prefix: user.delegated_prefix,
+                framed_routes: (!user.framed_routes.is_empty())
+                    .then(|| user.framed_routes.as_slice().into()),
             };
             let name = user.name.as_str().into();
             let password = Zeroizing::new(user.password.expose().to_owned());
@@ -110,6 +132,9 @@ mod tests {
             address: None,
             pool: None,
             sessions_max: None,
+            ipv6_prefix: None,
+            delegated_prefix: None,
+            framed_routes: Vec::new(),
         }
     }
 

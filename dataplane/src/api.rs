@@ -388,6 +388,9 @@ pub struct Session {
     /// Destinations that lead here and sources that may come from here; host bits are zero. At most
     /// [`SESSION_PREFIXES_MAX`]; empty while no network protocol is up (echo is answered then, too).
     pub prefixes: Vec<IpNet>,
+    /// Whether sources are held to `prefixes`. False for a session that we dialled: the network is at
+    /// its other end, so anybody's packets come out of it, and it may take the default route.
+    pub source_check: bool,
     /// Our address on the PPP link, the source of ICMP errors towards the subscriber.
     pub gateway: Option<Ipv4Addr>,
 }
@@ -506,6 +509,7 @@ mod tests {
             magic: u32::MAX,
             peer_mru: u16::MAX,
             prefixes: vec![IpNet::new(end.ip(), 128).unwrap(); SESSION_PREFIXES_MAX],
+            source_check: true,
             gateway: Some(Ipv4Addr::BROADCAST),
         };
         let commands = vec![Command::SessionSet(Box::new(session)); BATCH_COMMANDS_MAX];

@@ -1,8 +1,10 @@
 //! Whether the values of a configuration fit one another.
 
 mod addresses;
+mod clients;
 mod dataplane;
 mod lacs;
+mod prefixes;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +35,9 @@ pub fn check(config: &Config) -> Vec<Problem> {
     check_l2tp(config, &mut problems);
     check_ppp(config, &mut problems);
     lacs::check(config, &mut problems);
+    clients::check(config, &mut problems);
     addresses::check(config, &mut problems);
+    prefixes::check_ppp(config, &mut problems);
     check_users(config, &mut problems);
     dataplane::check(config, &mut problems);
     problems
@@ -169,12 +173,12 @@ fn check_users(config: &Config, problems: &mut Vec<Problem>) {
                 let message = format!("no pool is named `{pool}`");
                 problems.push(Problem::new(&path.key("pool"), message).with_help(help));
             }
-            Some(_) if user.address.is_some() => {
+            Some(pool) if user.address.is_some() && !has_ipv6(config, pool) => {
                 let message = "a user with a fixed address takes none of a pool";
-                let help = "remove `pool` or `address`";
+                let help = "remove `pool` or `address`, or name a pool with IPv6 prefixes";
                 problems.push(Problem::new(&path.key("pool"), message).with_help(help));
             }
-            None if user.address.is_none() && config.pool.is_empty() => {
+            None if !user.has_fixed() && config.pool.is_empty() => {
                 let message = "there is no address for this user: it has none, and no pool exists";
                 let help = "add a [[pool]], or `address` to the user";
                 problems.push(Problem::new(&path.key("name"), message).with_help(help));
@@ -182,6 +186,11 @@ fn check_users(config: &Config, problems: &mut Vec<Problem>) {
             _ => {}
         }
     }
+}
+
+fn has_ipv6(config: &Config, name: &str) -> bool {
+    let pool = config.pool.iter().find(|pool| pool.name == name);
+    pool.is_some_and(|pool| !pool.ipv6_prefixes.is_empty() || !pool.delegated_prefixes.is_empty())
 }
 
 fn check_name(path: &KeyPath, name: &str, problems: &mut Vec<Problem>) {

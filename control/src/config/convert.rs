@@ -2,10 +2,34 @@
 
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use xlns_dataplane::api::{Configuration, ControlRates, PortConfiguration};
 
-use super::Config;
+use super::{Config, PoolConfig, UserConfig};
+
+impl PoolConfig {
+    /// What it hands out, of both families and kinds.
+    fn all_prefixes(&self) -> impl Iterator<Item = IpNet> {
+        let links = self.ipv6_prefixes.iter().copied().map(IpNet::V6);
+        let delegated = self.delegated_prefixes.iter().copied().map(IpNet::V6);
+        self.prefixes.iter().copied().chain(links).chain(delegated)
+    }
+}
+
+impl UserConfig {
+    /// What this user has of its own: address, prefixes, routes.
+    pub fn fixed(&self) -> impl Iterator<Item = IpNet> {
+        let address = self.address.map(|address| IpNet::from(IpAddr::V4(address)));
+        let prefixes = [self.ipv6_prefix, self.delegated_prefix].into_iter().flatten();
+        let routes = self.framed_routes.iter().copied();
+        address.into_iter().chain(prefixes.map(IpNet::V6)).chain(routes)
+    }
+
+    /// Whether it has an address or a prefix of its own, and needs no pool.
+    pub fn has_fixed(&self) -> bool {
+        self.address.is_some() || self.ipv6_prefix.is_some() || self.delegated_prefix.is_some()
+    }
+}
 
 impl Config {
     /// What the data plane is told at its start.
@@ -38,18 +62,18 @@ impl Config {
         }
     }
 
-    /// Where subscribers' addresses lie: the prefixes of the pools, and each fixed address outside
-    /// of them on its own.
+    /// Where subscribers' addresses lie: the prefixes of the pools, and what users have of their own
+    /// outside of them.
     pub fn subscriber_prefixes(&self) -> Vec<IpNet> {
-        let pools: Vec<IpNet> =
-            self.pool.iter().flat_map(|pool| pool.prefixes.iter().copied()).collect();
-        let outside = self
-            .user
-            .iter()
-            .filter_map(|user| user.address)
-            .filter(|address| !pools.iter().any(|pool| pool.contains(&IpAddr::V4(*address))))
-            .map(|address| IpNet::V4(Ipv4Net::from(address)));
-        let mut prefixes: Vec<IpNet> = pools.iter().copied().chain(outside).collect();
+        let mut prefixes: Vec<IpNet> =
+            self.pool.iter().flat_map(PoolConfig::all_prefixes).collect();
+        let pools = prefixes.len();
+        for prefix in self.user.iter().flat_map(UserConfig::fixed) {
+            let of_pools = prefixes.get(..pools).unwrap_or_default();
+            if !of_pools.iter().any(|pool| pool.contains(&prefix)) {
+                prefixes.push(prefix);
+            }
+        }
         prefixes.sort_unstable();
         prefixes
     }
@@ -57,7 +81,8 @@ impl Config {
     /// What is allowed but probably not meant; a line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.user.is_empty() {
+        let is_dialler = !self.client.is_empty() && self.subscriber_prefixes().is_empty();
+        if self.user.is_empty() && !is_dialler {
             warnings.push("no [[user]]: every subscriber will be refused".to_owned());
         }
         if self.lac.iter().all(|lac| lac.secret.is_none()) {
@@ -113,6 +138,8 @@ mod tests {
         [[pool]]
         name = "home"
         prefixes = ["10.0.0.0/24"]
+        ipv6_prefixes = ["2001:db8::/48"]
+        delegated_prefixes = ["2001:db8:4000::/36"]
         [[user]]
         name = "inside"
         password = "hunter2"
@@ -121,6 +148,8 @@ mod tests {
         name = "outside"
         password = "hunter2"
         address = "172.16.0.7"
+        ipv6_prefix = "2001:db8:8::/64"
+        framed_routes = ["172.17.0.0/24"]
     "#;
 
     #[test]
@@ -140,10 +169,17 @@ mod tests {
     }
 
     #[test]
-    fn fixed_addresses_outside_of_pools_are_subscriber_prefixes() {
+    fn pools_and_what_is_fixed_outside_of_them_are_subscriber_prefixes() {
+        const EXPECTED: [&str; 6] = [
+            "10.0.0.0/24",
+            "172.16.0.7/32",
+            "172.17.0.0/24",
+            "2001:db8::/48",
+            "2001:db8:8::/64",
+            "2001:db8:4000::/36",
+        ];
         let config = Config::parse("x.toml", TEXT).unwrap();
-        let expected: Vec<IpNet> =
-            ["10.0.0.0/24", "172.16.0.7/32"].iter().map(|text| text.parse().unwrap()).collect();
+        let expected: Vec<IpNet> = EXPECTED.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(config.subscriber_prefixes(), expected);
     }
 

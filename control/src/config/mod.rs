@@ -7,6 +7,7 @@
 //! neither.
 
 mod check;
+mod client;
 mod convert;
 mod error;
 mod key_path;
@@ -15,14 +16,15 @@ mod load;
 mod schema;
 mod secret;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use xlns_dataplane::api::AttachMode;
 
 pub use check::GatewayConflict;
+pub use client::{CLIENTS_MAX, ClientConfig, DialConfig, RouteConfig, ServerConfig};
 pub use error::{ConfigError, Problem};
 pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig};
 pub use secret::Secret;
@@ -53,6 +55,12 @@ pub struct Config {
     /// `[[lac]]`: profiles, the first that matches a peer applies. None: any peer, no secret.
     #[serde(default)]
     pub lac: Vec<LacConfig>,
+    /// `[[client]]`: the LNSs that we dial ourselves.
+    #[serde(default)]
+    pub client: Vec<ClientConfig>,
+    /// `[dial]`
+    #[serde(default)]
+    pub dial: DialConfig,
     /// `[[pool]]`
     #[serde(default)]
     pub pool: Vec<PoolConfig>,
@@ -136,6 +144,21 @@ pub struct PppConfig {
     pub mru_min: u16,
     /// DNS servers told to subscribers: primary, secondary.
     pub dns: Vec<Ipv4Addr>,
+    /// Whether subscribers with an IPv6 prefix may use it.
+    pub ipv6: bool,
+    /// DNS servers told by router advertisement and DHCPv6.
+    pub ipv6_dns: Vec<Ipv6Addr>,
+    /// Whether DHCPv6 assigns addresses as well (the M flag, RFC 4861 section 4.2).
+    pub ipv6_managed: bool,
+    /// Whether hosts are told to ask DHCPv6 for the rest (the O flag).
+    pub ipv6_other: bool,
+    /// How long prefixes are valid unless told again, seconds; preferred for half of it.
+    pub ipv6_lifetime_seconds: u32,
+    /// The domain that DHCPv6 and answers to DHCPINFORM tell; empty: none.
+    pub domain: String,
+    /// Routes through us that answers to DHCPINFORM tell (RFC 3442); with one, or with a domain,
+    /// DHCPINFORM is answered.
+    pub routes: Vec<Ipv4Net>,
     /// Restart timer of every automaton (RFC 1661 section 4.6), milliseconds.
     pub restart_timer_ms: u64,
     /// Configure-Requests without an answer before the link is given up.
@@ -155,8 +178,18 @@ pub struct PppConfig {
 pub struct PoolConfig {
     /// Users name it.
     pub name: String,
-    /// Ranges in CIDR form.
+    /// Ranges of IPv4 addresses in CIDR form.
+    #[serde(default)]
     pub prefixes: Vec<IpNet>,
+    /// What each subscriber's link gets a /64 of.
+    #[serde(default)]
+    pub ipv6_prefixes: Vec<Ipv6Net>,
+    /// What prefixes are delegated out of (RFC 3633).
+    #[serde(default)]
+    pub delegated_prefixes: Vec<Ipv6Net>,
+    /// How long these are, bits.
+    #[serde(default = "delegated_length_default")]
+    pub delegated_length: u8,
 }
 
 /// A local user.
@@ -172,9 +205,19 @@ pub struct UserConfig {
     /// Name of the pool; default: the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<String>,
-    /// Sessions at a time; one more ends the oldest. Default: one with `address`, else any number.
+    /// Sessions at a time; one more ends the oldest. Default: one with anything fixed, else any
+    /// number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sessions_max: Option<u32>,
+    /// A fixed /64 for the link, else one of `pool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_prefix: Option<Ipv6Net>,
+    /// A fixed prefix to delegate, else one of `pool`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delegated_prefix: Option<Ipv6Net>,
+    /// More destinations behind the subscriber, of both families.
+    #[serde(default)]
+    pub framed_routes: Vec<IpNet>,
 }
 
 /// The forwarding process.
@@ -242,6 +285,10 @@ fn l2tp_port_default() -> u16 {
     1701
 }
 
+fn delegated_length_default() -> u8 {
+    56
+}
+
 fn best_mode() -> AttachMode {
     AttachMode::NativeZeroCopy
 }
@@ -276,6 +323,13 @@ impl Default for PppConfig {
             mru: 1460,
             mru_min: 576,
             dns: Vec::new(),
+            ipv6: true,
+            ipv6_dns: Vec::new(),
+            ipv6_managed: false,
+            ipv6_other: true,
+            ipv6_lifetime_seconds: 5400,
+            domain: String::new(),
+            routes: Vec::new(),
             restart_timer_ms: 3000,
             max_configure: 10,
             max_terminate: 2,

@@ -8,8 +8,10 @@
 
 use std::collections::BTreeMap;
 
+use super::addresses::NoLease;
 use super::{Lns, LnsCounter};
 use crate::call::Phase;
+use crate::ipv6::MTU_MIN;
 use crate::l2tp::result::{CallResult, printable};
 use crate::ppp::mschap::AUTHENTICATOR_RESPONSE_OCTETS;
 use crate::ppp::{self, Credentials, DownCause, Grant, Ipv4Grant, Refusal};
@@ -89,7 +91,9 @@ impl Lns {
         // Who proves himself again in between is still the same.
         let right = right.filter(|right| {
             let in_between = call.link().is_some_and(|link| link.phase() == ppp::Phase::Network);
-            !in_between || call.user.as_deref() == Some(right.name)
+            let is_wanted = |wanted: &str| wanted == right.name;
+            call.user_wanted.as_deref().is_none_or(is_wanted)
+                && (!in_between || call.user.as_deref() == Some(right.name))
         });
         let Some(right) = right else {
             self.counters.add(LnsCounter::AuthenticationRefused);
@@ -133,12 +137,18 @@ impl Lns {
     ) {
         let Some(account) = self.users.account(user) else { return };
         let Some(call) = self.calls.get_mut(index) else { return };
-        if let Some(lease) = self.addresses.lease(account) {
-            call.lease = Some(lease);
-            return self.let_in(now, index, mschap_success);
-        }
-        // A fixed address is nobody else's: what has it is an older session on its way out.
-        if made_room || account.address.is_some() {
+        let refusal = match self.addresses.lease(account) {
+            Ok(lease) => {
+                if self.addresses.offers_ipv6(account) && !lease.has_ipv6() {
+                    self.counters.add(LnsCounter::PrefixesExhausted);
+                }
+                call.lease = Some(lease);
+                return self.let_in(now, index, mschap_success);
+            }
+            Err(refusal) => refusal,
+        };
+        // What is fixed is nobody else's: what has it is an older session on its way out.
+        if made_room || refusal == NoLease::InUse {
             let (tunnel, session) = (call.tunnel.0, call.session.0);
             tracing::debug!(tunnel, session, user, "waits for an address to be let go");
             self.sessions.waiting.insert(user.into(), Waiting { call: index, mschap_success });
@@ -167,11 +177,14 @@ impl Lns {
     ) {
         self.counters.add(LnsCounter::AuthenticationAccepted);
         let Some(call) = self.calls.get_mut(index) else { return };
-        let address = call.lease.as_ref().map(super::Lease::address);
+        let address = call.lease.as_ref().and_then(super::Lease::address);
+        // RFC 8200 section 5: a link that takes less does not carry IPv6.
+        let fits = call.agreed().is_some_and(|agreed| agreed.peer_mru >= MTU_MIN);
+        let ipv6 = fits && call.lease.as_ref().is_some_and(super::Lease::has_ipv6);
         let dns = &self.config.ppp.dns;
         let ipv4 =
             address.map(|address| Ipv4Grant { address, dns: dns.clone(), ..Ipv4Grant::default() });
-        let grant = Grant { ipv4, mschap_success, ..Grant::default() };
+        let grant = Grant { ipv4, ipv6, mschap_success };
         if let Some(link) = call.link_mut() {
             link.authenticated(now, Ok(grant));
         }

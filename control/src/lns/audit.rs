@@ -2,11 +2,12 @@
 //! that has just found something odd. Reads everything, changes nothing.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use hashbrown::HashMap;
+use ipnet::IpNet;
 
-use super::{Lns, TimerKey, TunnelEntry};
+use super::{Lease, Lns, TimerKey, TunnelEntry};
 use crate::call::{Call, Forwarding};
 use crate::l2tp::TunnelId;
 use crate::l2tp::tunnel::State;
@@ -23,7 +24,7 @@ pub struct Census {
     pub ending: usize,
     /// Timers that are set.
     pub timers: usize,
-    /// Addresses that a call has, or that wait for its last packet.
+    /// Addresses and prefixes that a call has, or that wait for its last packet.
     pub addresses: usize,
     /// Datagrams, commands and changes of peers that were not taken.
     pub queued: usize,
@@ -52,6 +53,7 @@ impl Lns {
         self.audit_peers()?;
         self.audit_profiles()?;
         timers += usize::from(self.journal.deadline().is_some());
+        timers += self.audit_clients()?;
         for (index, call) in &self.calls {
             timers += self.audit_call(index, call)?;
         }
@@ -94,9 +96,24 @@ impl Lns {
         Ok(1)
     }
 
+    /// Clients against their tunnels, calls and timers; how many timers there are.
+    fn audit_clients(&self) -> Result<usize, String> {
+        hold!(self.client_events.is_empty(), "{} events of clients", self.client_events.len());
+        let mut timers = 0;
+        for (index, client) in self.clients.iter().enumerate() {
+            let wanted = client.poll_timeout().is_some();
+            let is_set = self.timers.is_set(TimerKey::Client(index).token());
+            hold!(wanted == is_set, "client {index}: timer wanted {wanted}, set {is_set}");
+            timers += usize::from(is_set);
+            client.audit(self).map_err(|text| format!("client {index}: {text}"))?;
+        }
+        Ok(timers)
+    }
+
     /// What is counted and found by peer.
     fn audit_peers(&self) -> Result<(), String> {
-        let half_open = self.tunnels.values().filter(|entry| !entry.established).count();
+        let is_half_open = |entry: &&TunnelEntry| !entry.established && entry.client.is_none();
+        let half_open = self.tunnels.values().filter(is_half_open).count();
         hold!(
             self.half_open.len() == half_open,
             "{half_open} tunnels half open, {} counted",
@@ -105,12 +122,16 @@ impl Lns {
         let mut of_peers: HashMap<IpAddr, u32> = HashMap::new();
         for (id, entry) in &self.tunnels {
             *of_peers.entry(entry.peer.ip()).or_default() += 1;
+            if entry.client.is_some() {
+                continue;
+            }
             let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash, *id);
             hold!(self.tunnels_by_peer.contains(&key), "tunnel {id} is not found by its SCCRQ");
         }
         hold!(of_peers == self.tunnels_per_address, "tunnels of a peer are counted wrong");
         let found = self.tunnels_by_peer.len();
-        hold!(found == self.tunnels.len(), "{found} tunnels are found by their SCCRQ");
+        let of_peers = self.tunnels.values().filter(|entry| entry.client.is_none()).count();
+        hold!(found == of_peers, "{found} tunnels are found by their SCCRQ");
         Ok(())
     }
 
@@ -138,10 +159,20 @@ impl Lns {
         let forwards = call.forwarding != Forwarding::Absent;
         hold!(!forwards || call.link().is_some(), "call {id}/{session} forwards without a link");
         let packets = call.forwarding == Forwarding::Packets;
-        hold!(!packets || call.lease.is_some(), "call {id}/{session} forwards without an address");
-        let is_up = call.link().is_some_and(Link::is_ipv4_up);
-        hold!(packets == is_up, "call {id}/{session} forwards {packets}, network up {is_up}");
-        let wanted = call.link().and_then(Link::poll_timeout).is_some();
+        let has_address = call.lease.is_some() || call.client.is_some();
+        hold!(!packets || has_address, "call {id}/{session} forwards without an address");
+        let up = |is_up: fn(&Link) -> bool| call.link().is_some_and(is_up);
+        let (ipv4, ipv6) = (up(Link::is_ipv4_up), up(Link::is_ipv6_up));
+        let known = match call.client.and_then(|index| self.clients.get(index)) {
+            Some(client) => client.protocols_up(),
+            None => (call.ipv4_up, call.router.is_some()),
+        };
+        hold!(
+            known == (ipv4, ipv6),
+            "call {id}/{session} differs from its link: IPv4 {ipv4}, IPv6 {ipv6}"
+        );
+        hold!(packets == (ipv4 || ipv6), "call {id}/{session} forwards {packets}");
+        let wanted = call.poll_timeout().is_some();
         let is_set = self.timers.is_set(TimerKey::Call(index).token());
         hold!(wanted == is_set, "call {id}/{session}: timer wanted {wanted}, set {is_set}");
         Ok(usize::from(is_set))
@@ -160,9 +191,9 @@ impl Lns {
     fn audit_addresses(&self) -> Result<usize, String> {
         let calls = self.calls.iter().filter_map(|(_, call)| call.lease.as_ref());
         let leases = calls.chain(self.ending.values().filter_map(|ending| ending.lease.as_ref()));
-        let mut seen: BTreeSet<Ipv4Addr> = BTreeSet::new();
-        for lease in leases {
-            hold!(seen.insert(lease.address()), "{} has two owners", lease.address());
+        let mut seen: BTreeSet<IpNet> = BTreeSet::new();
+        for prefix in leases.flat_map(Lease::all) {
+            hold!(seen.insert(prefix), "{prefix} has two owners");
         }
         let in_use = self.addresses.in_use();
         hold!(in_use == seen.len(), "{in_use} addresses are in use, {} have an owner", seen.len());

@@ -1,14 +1,15 @@
 //! Calls: from the LAC's request through PPP to packets, and down again.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use xlns_dataplane::api::{Command, Session, SessionKey};
 
 use super::admission::NO_ADDRESS;
-use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey};
+use super::{CALLS_MAX, Ending, Lease, Line, Lns, LnsCounter, TimerKey, line};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
-use crate::l2tp::message::Icrq;
+use crate::l2tp::message::{Iccn, Icrq};
 use crate::l2tp::result::{
     CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
 };
@@ -41,8 +42,13 @@ impl Lns {
         icrq: &Icrq,
     ) {
         self.counters.add(LnsCounter::CallsOffered);
-        let Some(profile) = self.tunnels.get(&tunnel).map(|entry| entry.profile) else { return };
-        let refusal = self.call_refusal(now, profile);
+        let Some(entry) = self.tunnels.get(&tunnel) else { return };
+        let profile = entry.profile;
+        let refusal = match entry.client {
+            // The server is no LAC of ours.
+            Some(_) => Some("no calls are taken in this tunnel"),
+            None => self.call_refusal(now, profile),
+        };
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         if let Some(text) = refusal {
             let error = Some(ErrorCode::TryAnother);
@@ -53,7 +59,9 @@ impl Lns {
         let calling: Option<Box<str>> = calling;
         tracing::debug!(tunnel = tunnel.0, session = session.0, ?calling, "call");
         entry.tunnel.accept_call(now, session);
-        let index = self.calls.insert(Call::new(tunnel, session, calling, now));
+        let mut call = Call::new(tunnel, session, calling, now);
+        call.line = Some(Box::new(Line::of_icrq(icrq)));
+        let index = self.calls.insert(call);
         entry.calls.insert(session, index);
         if let Some(profile) = self.profile_mut(profile) {
             profile.sessions += 1;
@@ -61,7 +69,7 @@ impl Lns {
     }
 
     /// Why one more call is refused, if it is.
-    fn call_refusal(&self, now: Time, profile: Option<usize>) -> Option<&'static str> {
+    pub(super) fn call_refusal(&self, now: Time, profile: Option<usize>) -> Option<&'static str> {
         let most = (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
         let away_max = Duration::from_secs(self.config.dataplane.away_seconds_max);
         if self.calls.len() >= most {
@@ -78,16 +86,28 @@ impl Lns {
         now: Time,
         tunnel: TunnelId,
         session: SessionId,
+        iccn: &Iccn,
     ) {
         let Some(index) = self.call_index(tunnel, session) else { return };
+        if let Some(client) = self.calls.get(index).and_then(|call| call.client) {
+            return self.open_client_link(now, index, client);
+        }
+        self.tell_outcome(index, Ok(()));
         let profile = self.tunnels.get(&tunnel).and_then(|entry| entry.profile);
         let Some(profile) = self.profile_mut(profile) else { return };
         profile.calls_connected += 1;
         let config = Arc::clone(&profile.ppp);
         let Some(call) = self.calls.get_mut(index) else { return };
         self.counters.add(LnsCounter::CallsConnected);
+        call.line.get_or_insert_default().connected(iccn);
         let mut link = Box::new(Link::new(config, &mut self.rng));
-        link.open(now, &mut self.rng);
+        match line::proxy(iccn) {
+            Some(proxy) => {
+                let takeover = link.open_with_proxy(now, &proxy, &mut self.rng);
+                tracing::debug!(tunnel = tunnel.0, session = session.0, ?takeover, "proxied LCP");
+            }
+            None => link.open(now, &mut self.rng),
+        }
         if let Phase::Connecting { early } = &mut call.phase {
             for frame in std::mem::take(early) {
                 link.handle_frame(now, &frame, &mut self.rng);
@@ -110,13 +130,21 @@ impl Lns {
         }
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
-        let at = call.link().and_then(Link::poll_timeout);
+        let at = call.poll_timeout();
         self.reschedule(TimerKey::Call(index), at);
     }
 
     fn handle_link_event(&mut self, now: Time, index: usize, event: ppp::Event) {
+        if let Some(client) = self.calls.get(index).and_then(|call| call.client) {
+            return self.handle_client_link_event(now, index, client, event);
+        }
         match event {
-            ppp::Event::LcpUp { .. } => self.set_forwarding(index, Forwarding::Echo),
+            ppp::Event::LcpUp { .. } => {
+                if let Some(call) = self.calls.get_mut(index) {
+                    (call.ipv4_up, call.router) = (false, None);
+                }
+                self.set_forwarding(index, Forwarding::Echo);
+            }
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
             ppp::Event::Identification { message } => {
                 if let Some(call) = self.calls.get(index) {
@@ -125,19 +153,35 @@ impl Lns {
                     tracing::debug!(tunnel, session, message, "subscriber identifies itself");
                 }
             }
-            ppp::Event::Ipv4Up { peer: address, .. } => {
-                self.set_forwarding(index, Forwarding::Packets);
-                self.counters.add(LnsCounter::CallsUp);
-                self.log_call_up(now, index, address);
+            ppp::Event::Ipv4Up { peer, .. } => {
+                let was_down = self.calls.get_mut(index).is_some_and(|call| {
+                    call.ipv4_up = true;
+                    call.router.is_none()
+                });
+                self.network_changed(index);
+                self.log_network_up(now, index, was_down, IpAddr::V4(peer).into());
             }
-            ppp::Event::Ipv4Down => self.set_forwarding(index, Forwarding::Echo),
-            ppp::Event::Ipv6Up { .. } | ppp::Event::Ipv6Down | ppp::Event::Ipv6Packet(_) => {}
+            ppp::Event::Ipv4Down => {
+                if let Some(call) = self.calls.get_mut(index) {
+                    call.ipv4_up = false;
+                }
+                self.network_changed(index);
+            }
+            ppp::Event::Ipv6Up { local, peer } => self.handle_ipv6_up(now, index, (local, peer)),
+            ppp::Event::Ipv6Down => self.handle_ipv6_down(index),
+            ppp::Event::Ipv6Packet(packet) => self.handle_ipv6_packet(now, index, &packet),
             ppp::Event::Down { cause } => self.handle_link_down(now, index, &cause),
         }
     }
 
+    /// A network protocol came up or went down: what is forwarded follows.
+    pub(super) fn network_changed(&mut self, index: usize) {
+        let up = self.calls.get(index).is_some_and(|call| call.ipv4_up || call.router.is_some());
+        self.set_forwarding(index, if up { Forwarding::Packets } else { Forwarding::Echo });
+    }
+
     /// Tells the data plane what it is to do for a call from now on.
-    fn set_forwarding(&mut self, index: usize, forwarding: Forwarding) {
+    pub(super) fn set_forwarding(&mut self, index: usize, forwarding: Forwarding) {
         let Some(call) = self.calls.get_mut(index) else { return };
         let before = std::mem::replace(&mut call.forwarding, forwarding);
         let key = call.key();
@@ -161,7 +205,11 @@ impl Lns {
             peer_tunnel_id: entry.tunnel.peer_tunnel_id(),
             peer_session_id,
         };
-        call.entry(&ends, self.config.lns.gateway)
+        let mut entry = call.entry(&ends, self.config.lns.gateway)?;
+        if let Some(client) = call.client {
+            self.complete_client_entry(client, &mut entry);
+        }
+        Some(entry)
     }
 
     /// Sends the control messages and acknowledgements that are due.
@@ -196,7 +244,7 @@ impl Lns {
     }
 
     /// PPP is over: the last frames leave, then CDN ends the call.
-    fn handle_link_down(&mut self, now: Time, index: usize, cause: &DownCause) {
+    pub(super) fn handle_link_down(&mut self, now: Time, index: usize, cause: &DownCause) {
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
         let (tunnel, session) = (call.tunnel, call.session);
@@ -264,8 +312,10 @@ impl Lns {
 
     /// Forgets a call: forwarding stops, the address is kept until the last packet was counted.
     pub(super) fn end_call(&mut self, now: Time, tunnel: TunnelId, session: SessionId, why: &str) {
+        let Some(index) = self.call_index(tunnel, session) else { return };
+        self.tell_outcome(index, Err(why.to_owned()));
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
-        let Some(index) = entry.calls.remove(&session) else { return };
+        entry.calls.remove(&session);
         let profile = entry.profile;
         self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };
@@ -277,6 +327,7 @@ impl Lns {
             self.sessions.leave(user, index);
         }
         self.log_call_end(now, &call, why);
+        self.note_call_over(&call, why);
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
             return self.let_go(now, lease, call.user.as_deref());

@@ -1,10 +1,11 @@
 //! What the log says of calls: each one at level debug; at level info a few a second, and how many
 //! more there were.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{Lns, TimerKey};
+use ipnet::IpNet;
+
+use super::{Lns, LnsCounter, TimerKey};
 use crate::call::Call;
 use crate::limits::Bucket;
 use crate::time::Time;
@@ -76,15 +77,19 @@ impl Lns {
         is_told
     }
 
-    pub(super) fn log_call_up(&mut self, now: Time, index: usize, address: Ipv4Addr) {
-        let is_told = self.is_told(now, Entry::Up);
+    /// Counts a session whose first network protocol came up, and tells of each.
+    pub(super) fn log_network_up(&mut self, now: Time, index: usize, first: bool, prefix: IpNet) {
+        if first {
+            self.counters.add(LnsCounter::CallsUp);
+        }
+        let is_told = first && self.is_told(now, Entry::Up);
         let Some(call) = self.calls.get(index) else { return };
         let (tunnel, session) = (call.tunnel.0, call.session.0);
         let user = call.user.as_deref().unwrap_or("");
         if is_told {
-            tracing::info!(tunnel, session, user, %address, "session up");
+            tracing::info!(tunnel, session, user, %prefix, "session up");
         } else {
-            tracing::debug!(tunnel, session, user, %address, "session up");
+            tracing::debug!(tunnel, session, user, %prefix, "session up");
         }
     }
 

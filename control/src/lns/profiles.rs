@@ -164,6 +164,7 @@ fn ppp_config(config: &Config, lac: &LacConfig) -> ppp::Config {
             dns: ppp.dns.clone(),
             ..Ipv4Config::default()
         }),
+        ipv6: ppp.ipv6,
         ..ppp::Config::default()
     }
 }

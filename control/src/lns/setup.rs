@@ -125,7 +125,7 @@ impl Lns {
     }
 
     /// An ID that no tunnel has, nor a session whose last packets are still being counted.
-    fn free_tunnel_id(&mut self) -> Option<TunnelId> {
+    pub(super) fn free_tunnel_id(&mut self) -> Option<TunnelId> {
         let key =
             |id: TunnelId, local_session_id| SessionKey { local_tunnel_id: id.0, local_session_id };
         (0..TUNNEL_ID_TRIES).map(|_| TunnelId(self.rng.next_u32() as u16)).find(|id| {
@@ -155,6 +155,7 @@ impl Lns {
             local,
             peer,
             profile: Some(profile),
+            client: None,
             policy,
             sccrq_hash,
             started: now,

@@ -4,7 +4,9 @@
 mod admission;
 mod calls;
 mod dataplane;
+mod ipv6;
 mod life;
+mod lines;
 mod ports;
 mod profiles;
 mod setup;

@@ -31,6 +31,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
         routes_max: 16,
         workers: 2,
         l2tp_port: L2TP_PORT,
+        l2tp_port_count: 1,
         ports: vec![ethernet(1, 120), ethernet(2, 90), host],
     };
     let (tables, mut writer) = tables::new(&limits).unwrap();
@@ -69,6 +70,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
             magic: 0,
             peer_mru: 80,
             prefixes,
+            source_check: true,
             gateway: None,
         })));
     }

@@ -20,6 +20,9 @@ pub struct Header {
     pub checksum: U16,
 }
 
+/// The port of a DHCP server (RFC 2131 section 4.1).
+pub const DHCP_SERVER_PORT: u16 = 67;
+
 /// Octets of the header.
 pub const HEADER_BYTES: usize = size_of::<Header>();
 

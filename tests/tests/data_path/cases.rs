@@ -34,12 +34,14 @@ pub fn cases() -> Vec<Case> {
         echoes(),
         host(),
         to_the_host(),
+        broadcast(),
         transit(),
         bad_outer(),
         wrong_session(),
         bad_inner(),
         bad_addresses(),
         routes(),
+        dialled(),
     ]
     .into_iter()
     .flatten()
@@ -447,6 +449,38 @@ fn to_the_host() -> Vec<Case> {
     ]
 }
 
+/// What subscribers send to everybody on their link: the host's DHCP server alone hears it.
+fn broadcast() -> Vec<Case> {
+    let everybody = "255.255.255.255";
+    let sent = |from, ports, expected| {
+        (ACCESS, from_subscriber(PLAIN, &udp(from, everybody, ports, &text(300))), expected)
+    };
+    let mut fragment = ip_with("10.0.0.1", everybody, 17, 64, 0x2000, &text(64));
+    fragment[22..24].copy_from_slice(&67_u16.to_be_bytes());
+    vec![case(
+        "broadcast",
+        vec![
+            sent("10.0.0.1", [68, 67], Sent(HOST)),
+            sent("10.1.0.77", [68, 67], Sent(HOST)),
+            sent("10.0.0.1", [68, 68], Dropped(DestinationInvalid)),
+            sent("10.0.0.1", [137, 137], Dropped(DestinationInvalid)),
+            sent("10.0.0.2", [68, 67], Dropped(InnerSource)),
+            sent("0.0.0.0", [68, 67], Dropped(InnerSource)),
+            (ACCESS, from_subscriber(PLAIN, &fragment), Dropped(DestinationInvalid)),
+            (
+                ACCESS,
+                from_subscriber(PLAIN, &tcp("10.0.0.1", everybody, &text(1))),
+                Dropped(DestinationInvalid),
+            ),
+            (
+                CORE,
+                ethernet(&udp(REMOTE, everybody, [68, 67], &text(300))),
+                Dropped(DestinationInvalid),
+            ),
+        ],
+    )]
+}
+
 fn transit() -> Vec<Case> {
     let l2tp = L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &[])));
     let sent = |packet: Vec<u8>| (CORE, ethernet(&packet), Sent(CORE));
@@ -678,4 +712,41 @@ fn routes() -> Vec<Case> {
             dropped(ping("10.0.0.1", "10.0.0.5", &[]), NeighborUnknown),
         ],
     )]
+}
+
+fn dialled() -> Vec<Case> {
+    let out = |packet: Vec<u8>, expected| (ACCESS, from_subscriber(DIALLED, &packet), expected);
+    vec![
+        // Also to the peer's PPP address, which is its tunnel address: what is put around it goes by
+        // the route to the tunnel's peer, never back into the session.
+        case(
+            "into_a_dialled_session",
+            vec![
+                (HOST, ping(DIALLED_ADDRESS, LAC, &text(56)), Sent(ACCESS)),
+                (HOST, ping(DIALLED_ADDRESS, "44.1.2.3", &text(56)), Sent(ACCESS)),
+                (HOST, tcp("2001:db8:9::7", "2001:db8:44::1", &text(99)), Sent(ACCESS)),
+                (CORE, ethernet(&ping(REMOTE, "44.1.2.3", &text(56))), Sent(ACCESS)),
+            ],
+        ),
+        case(
+            "out_of_a_dialled_session",
+            vec![
+                out(ping("44.1.2.3", DIALLED_ADDRESS, &text(56)), Sent(HOST)),
+                out(ping(LAC, DIALLED_ADDRESS, &text(56)), Sent(HOST)),
+                // From anywhere, and to whoever is behind us.
+                out(ping("9.9.9.9", REMOTE, &text(8)), Sent(CORE)),
+                out(tcp("2001:db8:44::1", REMOTE6, &text(8)), Sent(CORE)),
+            ],
+        ),
+        case(
+            "dialled_session_loop",
+            vec![
+                out(ping("9.9.9.9", "44.7.7.7", &text(8)), Dropped(SessionLoop)),
+                out(ping("9.9.9.9", LAC, &text(8)), Dropped(SessionLoop)),
+                out(ping("2001:db8:7::1", "2001:db8:44::1", &text(8)), Dropped(SessionLoop)),
+                out(ping("127.0.0.1", REMOTE, &text(8)), Dropped(SourceInvalid)),
+                out(ping("9.9.9.9", "127.0.0.1", &text(8)), Dropped(DestinationInvalid)),
+            ],
+        ),
+    ]
 }

@@ -1,11 +1,12 @@
 //! `xlns show`.
 
 use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
 use std::path::Path;
 
 use xlns_control::admin::{
-    Client, CounterRow, LacRow, PortRow, Request, Response, Rows, SessionFilter, SessionRow,
-    TunnelRow, WorkerRow,
+    Client, ClientRow, CounterRow, ErrorsRow, LacRow, PortRow, Request, Response, Rows,
+    SessionFilter, SessionRow, TunnelRow, WorkerRow,
 };
 
 use crate::Show;
@@ -27,7 +28,9 @@ const TUNNELS: Layout = Layout {
         text("HOST-NAME"),
         text("STATE"),
         text("LAC"),
+        text("AUTH"),
         number("SESSIONS"),
+        number("WINDOW"),
         number("UNACKED"),
         number("RESENT"),
         number("AGE"),
@@ -57,6 +60,8 @@ const SESSIONS: Layout = Layout {
         number("SESSION"),
         text("USER"),
         text("ADDRESS"),
+        text("IPV6"),
+        text("DELEGATED"),
         text("PEER"),
         text("STATE"),
         text("AUTH"),
@@ -66,6 +71,42 @@ const SESSIONS: Layout = Layout {
         number("DOWN-PKTS"),
         number("DOWN-BYTES"),
         number("AGE"),
+    ],
+    empty: "no sessions",
+};
+
+const CLIENTS: Layout = Layout {
+    columns: &[
+        text("CLIENT"),
+        text("STATE"),
+        text("SERVER"),
+        text("ADDRESS"),
+        number("UP"),
+        number("REDIALS"),
+        number("IN-PKTS"),
+        number("IN-BYTES"),
+        number("OUT-PKTS"),
+        number("OUT-BYTES"),
+        text("LAST-ERROR"),
+    ],
+    empty: "no clients: the configuration has no [[client]]",
+};
+
+const ERRORS: Layout = Layout {
+    columns: &[
+        number("TUNNEL"),
+        number("SESSION"),
+        text("USER"),
+        text("CIRCUIT"),
+        text("FRAMING"),
+        number("CRC"),
+        number("FRAMES"),
+        number("OVERRUNS"),
+        number("BUFFERS"),
+        number("TIMEOUTS"),
+        number("ALIGNMENT"),
+        text("ACCM-SEND"),
+        text("ACCM-RECEIVE"),
     ],
     empty: "no sessions",
 };
@@ -115,11 +156,12 @@ pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
     let (request, layout) = match topic {
         Show::Tunnels => (Request::ShowTunnels, TUNNELS),
         Show::Lacs => (Request::ShowLacs, LACS),
-        Show::Sessions { tunnel, user, address } => {
+        Show::Sessions { tunnel, user, address, errors } => {
             let filter =
                 SessionFilter { tunnel_id: *tunnel, user: user.clone(), address: *address };
-            (Request::ShowSessions { filter }, SESSIONS)
+            (Request::ShowSessions { filter }, if *errors { ERRORS } else { SESSIONS })
         }
+        Show::Clients => (Request::ShowClients, CLIENTS),
         Show::Ports => (Request::ShowPorts, PORTS),
         Show::Workers => (Request::ShowWorkers, WORKERS),
         Show::Routes => (Request::ShowRoutes, ROUTES),
@@ -132,7 +174,11 @@ pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
         return print_json(rows, output);
     }
     let with_zeros = !matches!(topic, Show::Counters { all: false });
-    print_table(rows, &layout, with_zeros, output)
+    let cells = match topic {
+        Show::Sessions { errors: true, .. } => error_cells_of,
+        _ => cells_of,
+    };
+    print_table(rows, &layout, cells, with_zeros, output)
 }
 
 fn print_json(rows: Rows<'_>, output: impl Write) -> Result<(), Failure> {
@@ -160,6 +206,7 @@ fn object_of(row: &Response) -> Result<serde_json::Value, io::Error> {
 fn print_table(
     rows: Rows<'_>,
     layout: &Layout,
+    cells: fn(&Response) -> Vec<String>,
     with_zeros: bool,
     mut output: impl Write,
 ) -> Result<(), Failure> {
@@ -176,7 +223,7 @@ fn print_table(
             }
             _ => {}
         }
-        table.push(cells_of(&row))?;
+        table.push(cells(&row))?;
     }
     table.finish(layout.empty)?;
     if !notes.is_empty() {
@@ -193,6 +240,7 @@ fn cells_of(row: &Response) -> Vec<String> {
         Response::Tunnel(row) => tunnel_cells(row),
         Response::Lac(row) => lac_cells(row),
         Response::Session(row) => session_cells(row),
+        Response::Client(row) => client_cells(row),
         Response::Port(row) => port_cells(row),
         Response::Worker(row) => worker_cells(row),
         Response::Route(row) => vec![
@@ -202,7 +250,10 @@ fn cells_of(row: &Response) -> Vec<String> {
             row.interface.clone(),
         ],
         Response::Counter(row) => counter_cells(row),
-        Response::Cleared { .. } | Response::Error { .. } | Response::End { .. } => Vec::new(),
+        Response::Placed(_)
+        | Response::Cleared { .. }
+        | Response::Error { .. }
+        | Response::End { .. } => Vec::new(),
     }
 }
 
@@ -214,7 +265,9 @@ fn tunnel_cells(row: &TunnelRow) -> Vec<String> {
         row.host_name.clone(),
         row.state.clone(),
         row.lac.clone(),
+        row.authentication.clone(),
         row.sessions.to_string(),
+        format!("{}/{}", row.congestion_window, row.peer_window),
         row.unacknowledged.to_string(),
         table::count(row.retransmissions),
         table::age(row.age_seconds),
@@ -242,6 +295,8 @@ fn session_cells(row: &SessionRow) -> Vec<String> {
         row.session_id.to_string(),
         row.user.clone(),
         row.address.map(|address| address.to_string()).unwrap_or_default(),
+        row.ipv6_prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
+        row.delegated_prefix.map(|prefix| prefix.to_string()).unwrap_or_default(),
         row.peer.to_string(),
         row.state.clone(),
         row.authentication.clone(),
@@ -251,6 +306,57 @@ fn session_cells(row: &SessionRow) -> Vec<String> {
         table::count(row.downstream_packets),
         table::bytes(row.downstream_bytes),
         table::age(row.age_seconds),
+    ]
+}
+
+fn client_cells(row: &ClientRow) -> Vec<String> {
+    let address = row.address.map(IpAddr::V4).or(row.address6.map(IpAddr::V6));
+    let state = match row.redial_seconds {
+        Some(seconds) => format!("{} {seconds}s", row.state),
+        None => row.state.clone(),
+    };
+    vec![
+        row.name.clone(),
+        state,
+        row.server.map(|server| server.to_string()).unwrap_or_default(),
+        address.map(|address| address.to_string()).unwrap_or_default(),
+        row.up_seconds.map(table::age).unwrap_or_default(),
+        row.redials.to_string(),
+        table::count(row.received_packets),
+        table::bytes(row.received_bytes),
+        table::count(row.sent_packets),
+        table::bytes(row.sent_bytes),
+        row.last_error.clone(),
+    ]
+}
+
+fn error_cells_of(row: &Response) -> Vec<String> {
+    match row {
+        Response::Session(row) => error_cells(row),
+        _ => Vec::new(),
+    }
+}
+
+/// The line of a session, and what went wrong on it: empty where its LAC has not said.
+fn error_cells(row: &SessionRow) -> Vec<String> {
+    let errors = |count: fn(&ErrorsRow) -> u32| {
+        row.line.errors.as_ref().map(|errors| count(errors).to_string()).unwrap_or_default()
+    };
+    let accm = |map: Option<u32>| map.map(|map| format!("{map:08x}")).unwrap_or_default();
+    vec![
+        row.tunnel_id.to_string(),
+        row.session_id.to_string(),
+        row.user.clone(),
+        row.line.circuit_id.clone(),
+        row.line.framing.clone(),
+        errors(|errors| errors.crc),
+        errors(|errors| errors.framing),
+        errors(|errors| errors.hardware_overruns),
+        errors(|errors| errors.buffer_overruns),
+        errors(|errors| errors.timeouts),
+        errors(|errors| errors.alignment),
+        accm(row.line.send_accm),
+        accm(row.line.receive_accm),
     ]
 }
 

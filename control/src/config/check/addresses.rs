@@ -9,7 +9,7 @@ use xlns_dataplane::api::{HOST_ADDRESSES_MAX, SUBSCRIBER_PREFIXES_MAX};
 use super::super::error::Problem;
 use super::super::key_path::KeyPath;
 use super::super::{Config, LnsConfig};
-use super::root;
+use super::{prefixes, root};
 
 /// A pool's prefix is at least this long: above it lies more than one network's private space.
 const POOL_PREFIX_LENGTH_MIN: u8 = 8;
@@ -81,22 +81,25 @@ pub fn check(config: &Config, problems: &mut Vec<Problem>) {
     let pools = root().key("pool");
     let names = config.pool.iter().map(|pool| pool.name.as_str());
     super::check_distinct(&pools, "name", names, problems);
-    let mut good: Vec<(Ipv4Net, KeyPath)> = Vec::new();
+    let mut good: Vec<(IpNet, KeyPath)> = Vec::new();
     for (index, pool) in config.pool.iter().enumerate() {
         let path = pools.index(index);
         super::check_name(&path.key("name"), &pool.name, problems);
-        if pool.prefixes.is_empty() {
+        let has_ipv6 = !pool.ipv6_prefixes.is_empty() || !pool.delegated_prefixes.is_empty();
+        if pool.prefixes.is_empty() && !has_ipv6 {
             problems.push(Problem::new(&path.key("prefixes"), "names no prefix"));
         }
         for (at, prefix) in pool.prefixes.iter().enumerate() {
             let path = path.key("prefixes").index(at);
             if let Some(prefix) = check_pool_prefix(config, &path, *prefix, problems) {
-                good.push((prefix, path));
+                good.push((IpNet::V4(prefix), path));
             }
         }
+        prefixes::check_pool(config, index, &mut good, problems);
     }
-    check_overlap(good, problems);
+    check_overlap(good.clone(), problems);
     check_fixed_addresses(config, problems);
+    prefixes::check_users(config, &good, problems);
     check_subscriber_prefixes(config, problems);
 }
 
@@ -107,7 +110,9 @@ fn check_pool_prefix(
     problems: &mut Vec<Problem>,
 ) -> Option<Ipv4Net> {
     let IpNet::V4(prefix) = prefix else {
-        problems.push(Problem::new(path, format!("{prefix} is IPv6: pools hold IPv4 addresses")));
+        let help = format!("ipv6_prefixes = [\"{prefix}\"]");
+        let message = format!("{prefix} is IPv6: these are IPv4 addresses");
+        problems.push(Problem::new(path, message).with_help(help));
         return None;
     };
     let length = prefix.prefix_len();
@@ -126,15 +131,27 @@ fn check_pool_prefix(
         problems.push(Problem::new(path, format!("an address of {prefix} is {why}")));
         return None;
     }
-    let listen = config.lns.listen.iter().find(|listen| IpNet::V4(prefix).contains(*listen));
-    if let Some(listen) = listen.filter(|listen| !is_allowed_gateway(config, **listen)) {
-        let message = format!(
-            "{prefix} holds {listen}, which tunnels end at: packets to it would be taken for a \
-             subscriber's"
-        );
-        problems.push(Problem::new(path, message));
-    }
+    refuse_listen(config, path, IpNet::V4(prefix), problems);
     Some(prefix)
+}
+
+/// Refuses a prefix with an address that tunnels end at; returns whether it did.
+pub fn refuse_listen(
+    config: &Config,
+    path: &KeyPath,
+    prefix: IpNet,
+    problems: &mut Vec<Problem>,
+) -> bool {
+    let listen = config.lns.listen.iter().find(|listen| prefix.contains(*listen));
+    let Some(listen) = listen.filter(|listen| !is_allowed_gateway(config, **listen)) else {
+        return false;
+    };
+    let message = format!(
+        "{prefix} holds {listen}, which tunnels end at: packets to it would be taken for a \
+         subscriber's"
+    );
+    problems.push(Problem::new(path, message));
+    true
 }
 
 /// Whether the operator said that this listen address is the gateway, too; that may lie in a pool.
@@ -143,10 +160,10 @@ fn is_allowed_gateway(config: &Config, listen: IpAddr) -> bool {
 }
 
 /// Refuses prefixes inside one another; prefixes overlap in no other way.
-fn check_overlap(mut prefixes: Vec<(Ipv4Net, KeyPath)>, problems: &mut Vec<Problem>) {
+pub fn check_overlap(mut prefixes: Vec<(IpNet, KeyPath)>, problems: &mut Vec<Problem>) {
     // Sorted, a prefix comes before all inside it; so the widest so far is the one to compare with.
     prefixes.sort_by_key(|(prefix, _)| (prefix.network(), prefix.prefix_len()));
-    let mut widest: Option<&(Ipv4Net, KeyPath)> = None;
+    let mut widest: Option<&(IpNet, KeyPath)> = None;
     for entry in &prefixes {
         match widest {
             Some((outer, outer_path)) if outer.contains(&entry.0) => {
@@ -179,7 +196,14 @@ fn check_fixed_addresses(config: &Config, problems: &mut Vec<Problem>) {
 }
 
 fn check_subscriber_prefixes(config: &Config, problems: &mut Vec<Problem>) {
-    let prefixes = config.subscriber_prefixes();
+    let (ipv4, ipv6): (Vec<IpNet>, Vec<IpNet>) =
+        config.subscriber_prefixes().into_iter().partition(|prefix| prefix.addr().is_ipv4());
+    check_family(&ipv4, problems);
+    check_family(&ipv6, problems);
+}
+
+/// The steering program holds so many of each family.
+fn check_family(prefixes: &[IpNet], problems: &mut Vec<Problem>) {
     let lengths: BTreeSet<u8> = prefixes.iter().map(IpNet::prefix_len).collect();
     let help = "merge prefixes of pools; give users fixed addresses inside of a pool";
     if prefixes.len() > SUBSCRIBER_PREFIXES_MAX {

@@ -67,9 +67,13 @@ pub struct Writer {
     resynchronising: bool,
 }
 
-/// Places for entries that wait for the workers, beside those in use.
+/// Places for entries that wait for the workers, beside those in use: a worker that is kept from
+/// running for a tenth of a second meets 100,000 changes a second. They take memory once used.
+const SPARE: u32 = 16 * 1024;
+
+/// `entries` and the spare ones.
 fn with_spare(entries: u32) -> u32 {
-    entries.saturating_add(entries / 8).saturating_add(1024).min(INDEX_MAX)
+    entries.saturating_add(entries / 8).saturating_add(SPARE).min(INDEX_MAX)
 }
 
 /// See [`super::new`].
