@@ -8,7 +8,7 @@ use xlns_dataplane::api;
 
 use crate::ipv6::Router;
 use crate::l2tp::{SessionId, TunnelId};
-use crate::lns::Lease;
+use crate::lns::{Lease, Line};
 use crate::ppp::{self, Agreed, Link};
 use crate::time::Time;
 
@@ -63,6 +63,12 @@ pub struct Call {
     pub lease: Option<Lease>,
     /// Calling Number AVP, where the LAC sent one.
     pub calling_number: Option<Box<str>>,
+    /// What the LAC says of its line.
+    pub line: Option<Box<Line>>,
+    /// The only user that is let in, where we have asked for the call.
+    pub user_wanted: Option<Box<str>>,
+    /// We have asked for it, and whoever did so waits for the outcome.
+    pub is_placed: bool,
     /// When the LAC asked for it.
     pub started: Time,
     /// Index of the client whose call it is, where we dialled: then we are the subscriber.
@@ -88,6 +94,9 @@ impl Call {
             router: None,
             lease: None,
             calling_number,
+            line: None,
+            user_wanted: None,
+            is_placed: false,
             started: now,
             client: None,
         }

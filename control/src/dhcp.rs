@@ -292,7 +292,8 @@ mod tests {
     fn everything_else_is_ignored() {
         let answer = |datagram: &[u8]| responder().answer(CLIENT, datagram);
         let good = inform(Some(&[121]));
-        for length in 0..good.len() - 4 {
+        // Cut behind a whole option it is shorter, and good.
+        for length in (0..good.len() - 4).filter(|length| *length != FIXED_BYTES + 8) {
             assert_eq!(answer(&good[..length]), Err(Ignored::Malformed), "{length}");
         }
         let changed = |at: usize, octet: u8| {

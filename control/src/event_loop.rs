@@ -290,6 +290,7 @@ impl EventLoop {
         }
         self.feed_dataplane(now);
         self.ask_for_life();
+        self.tell_outcomes();
         while let Some(transmit) = self.lns.poll_transmit() {
             self.sockets.queue(transmit);
         }

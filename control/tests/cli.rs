@@ -19,8 +19,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 use xlns_control::admin::{
-    CounterRow, Cursor, Query, Request, Response, RouteRow, Server, SessionFilter, SessionRow,
-    SessionSelector, TunnelRow, TunnelSelector,
+    ClientRow, CounterRow, Cursor, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow, Query,
+    Request, Response, RouteRow, Server, SessionFilter, SessionRow, SessionSelector, TunnelRow,
+    TunnelSelector,
 };
 
 /// A program may not be started while a thread beside still has it open for writing, or has just
@@ -188,6 +189,12 @@ fn tunnel() -> TunnelRow {
         state: "established".into(),
         lac: String::new(),
         sessions: 2,
+        is_port_translated: false,
+        authentication: "challenge".into(),
+        ns: 4,
+        nr: 5,
+        peer_window: 16,
+        congestion_window: 3,
         unacknowledged: 0,
         retransmissions: 1,
         age_seconds: 3700,
@@ -209,6 +216,14 @@ fn session(index: u64) -> SessionRow {
         mru: 1460,
         authentication: "chap-md5".into(),
         calling_number: String::new(),
+        lac: String::new(),
+        line: Box::new(LineRow {
+            circuit_id: "eth 1/7".into(),
+            errors: Some(ErrorsRow { crc: 77, ..ErrorsRow::default() }),
+            send_accm: Some(0xa0000),
+            ..LineRow::default()
+        }),
+        address_control: false,
         upstream_packets: 12,
         upstream_bytes: 1_500_000,
         downstream_packets: 0,
@@ -223,10 +238,48 @@ fn tables_are_aligned_and_harmless() {
     let output = fake.xlns(&["show", "tunnels"]);
     assert!(output.status.success(), "{}", err(&output));
     let expected = "\
-TUNNEL  PEER-ID  PEER               HOST-NAME     STATE        LAC  SESSIONS  UNACKED  RESENT    AGE
-  4711        9  198.51.100.7:1701  lac\\u{1b}[2J  established  -           2        0       1  1h01m
+TUNNEL  PEER-ID  PEER               HOST-NAME     STATE        LAC  AUTH       SESSIONS  WINDOW  \
+UNACKED  RESENT    AGE
+  4711        9  198.51.100.7:1701  lac\\u{1b}[2J  established  -    challenge         2    3/16  \
+\x20     0       1  1h01m
 ";
     assert_eq!(out(&output), expected);
+}
+
+#[test]
+fn clients_say_when_they_are_dialled_again_and_why() {
+    fn client() -> ClientRow {
+        ClientRow {
+            name: "uplink".into(),
+            state: "backoff".into(),
+            server: Some("198.51.100.7:1701".parse().unwrap()),
+            tunnel_id: 0,
+            session_id: 0,
+            address: None,
+            peer_address: None,
+            link_local: None,
+            peer_link_local: None,
+            address6: None,
+            delegated: None,
+            dns: Vec::new(),
+            routes: Vec::new(),
+            up_seconds: None,
+            redial_seconds: Some(7),
+            redials: 3,
+            last_error: "tunnel: peer does not answer\u{1b}".into(),
+            received_packets: 0,
+            received_bytes: 0,
+            sent_packets: 0,
+            sent_bytes: 0,
+        }
+    }
+    let fake = Fake::start(|_| Ok((vec![Response::Client(client())], None)));
+    let table = fake.xlns(&["show", "clients"]);
+    assert!(out(&table).contains("uplink  backoff 7s  198.51.100.7:1701  -"), "{}", out(&table));
+    assert!(out(&table).contains("peer does not answer\\u{1b}"), "{}", out(&table));
+    let json = fake.xlns(&["show", "clients", "--json"]);
+    let rows: Vec<ClientRow> = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(rows, [client()]);
 }
 
 #[test]
@@ -243,7 +296,9 @@ fn nothing_is_said_to_be_nothing() {
     let fake = Fake::start(|_| Ok((Vec::new(), None)));
     for (topic, empty) in [
         ("tunnels", "no tunnels\n"),
+        ("lacs", "no LAC profiles\n"),
         ("sessions", "no sessions\n"),
+        ("clients", "no clients: the configuration has no [[client]]\n"),
         ("ports", "no ports: the data plane is not up\n"),
         ("workers", "no workers: the data plane is not up\n"),
         ("routes", "no routes\n"),
@@ -284,6 +339,64 @@ fn the_socket_is_found_by_the_configuration() {
     fs::write(&config, format!("{GOOD}[admin]\nsocket = {socket:?}\n")).unwrap();
     let output = xlns(&["show", "tunnels", "--config", config.to_str().unwrap()]);
     assert_eq!(out(&output), "no tunnels\n", "{}", err(&output));
+}
+
+#[test]
+fn a_profile_shows_what_it_has_and_may_have() {
+    let fake = Fake::start(|_| {
+        let row = LacRow {
+            name: "wholesale".into(),
+            tunnels: 2,
+            tunnels_max: 8192,
+            sessions: 3,
+            sessions_max: 1_048_576,
+            sessions_per_tunnel_max: 60_000,
+            tunnels_opened: 20_000,
+            tunnels_refused: 1,
+            calls_connected: 4,
+            calls_refused: 0,
+        };
+        Ok((vec![Response::Lac(row)], None))
+    });
+    let expected = "\
+LAC        TUNNELS   MAX  SESSIONS      MAX  PER-TUNNEL  OPENED  REFUSED  CALLS  REFUSED
+wholesale        2  8192         3  1048576       60000   20.0k        1      4        0
+";
+    assert_eq!(out(&fake.xlns(&["show", "lacs"])), expected);
+}
+
+#[test]
+fn what_lacs_count_on_lines_is_a_table_of_its_own() {
+    let fake = Fake::start(|_| Ok((vec![Response::Session(session(1))], None)));
+    let output = fake.xlns(&["show", "sessions", "--errors"]);
+    let lines: Vec<&str> = out(&output).lines().collect();
+    assert!(lines[0].contains("CRC") && !lines[0].contains("UP-PKTS"), "{}", lines[0]);
+    assert!(lines[1].contains("eth 1/7") && lines[1].contains("77"), "{}", lines[1]);
+    assert!(lines[1].contains("000a0000"), "{}", lines[1]);
+}
+
+#[test]
+fn a_call_is_placed_and_its_outcome_told() {
+    let fake = Fake::start(|query| match &query.request {
+        Request::PlaceCall { call } if call.called_number == "0301234" => {
+            Ok((vec![Response::Placed(PlacedRow { tunnel_id: 7, session_id: 9 })], None))
+        }
+        _ => Err("busy".into()),
+    });
+    let output = fake.xlns(&["call", "--peer", "192.0.2.9", "--called", "0301234", "--user", "a"]);
+    assert_eq!(out(&output), "0301234 answers: tunnel 7, session 9\n", "{}", err(&output));
+    let output = fake.xlns(&["call", "--tunnel", "7", "--called", "0301234", "--json"]);
+    assert_eq!(out(&output), "{\"session_id\":9,\"tunnel_id\":7}\n");
+    let output = fake.xlns(&["call", "--tunnel", "7", "--called", "110"]);
+    assert_eq!((output.status.code(), err(&output)), (Some(1), "xlns: busy\n"));
+    assert!(!fake.xlns(&["call", "--called", "0301234"]).status.success(), "by which tunnel?");
+    let call = PlaceCall {
+        peer: Some("192.0.2.9".parse().unwrap()),
+        called_number: "0301234".into(),
+        user: Some("a".into()),
+        ..PlaceCall::default()
+    };
+    assert_eq!(fake.asked()[0], Request::PlaceCall { call });
 }
 
 #[test]
@@ -332,6 +445,7 @@ fn filters_and_selectors_reach_the_server() {
     fake.xlns(&["clear", "session", "--user", "a"]);
     let json = fake.xlns(&["clear", "session", "--address", "10.0.0.7", "--json"]);
     assert_eq!(out(&json), "{\"cleared\":1}\n");
+    assert_eq!(out(&fake.xlns(&["clear", "client", "up link"])), "1 client cleared\n");
     let filter =
         SessionFilter { tunnel_id: Some(7), user: Some("a".into()), address: Some(address) };
     let tunnel = |which| Request::ClearTunnel { which };
@@ -344,6 +458,7 @@ fn filters_and_selectors_reach_the_server() {
         session(SessionSelector::Id { tunnel_id: 7, session_id: 9 }),
         session(SessionSelector::User("a".into())),
         session(SessionSelector::Address(address)),
+        Request::ClearClient { name: "up link".into() },
     ];
     assert_eq!(fake.asked(), expected);
 }
@@ -357,6 +472,7 @@ fn clear_wants_exactly_one_selector() {
         &["clear", "session", "7"],
         &["clear", "session", "7", "9", "--user", "a"],
         &["clear", "session", "7", "65536"],
+        &["clear", "client"],
     ] {
         assert_eq!(xlns(arguments).status.code(), Some(2), "{arguments:?}");
     }

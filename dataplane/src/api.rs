@@ -46,6 +46,9 @@ pub const SUBSCRIBER_PREFIXES_MAX: usize = 1024;
 /// The most host addresses, tunnel endpoints among them.
 pub const HOST_ADDRESSES_MAX: usize = 4096;
 
+/// The most peers ([`Command::PeerSet`]).
+pub const PEERS_MAX: usize = 65_536;
+
 /// A port's place in [`Configuration::ports`].
 pub type PortIndex = u16;
 
@@ -290,8 +293,8 @@ pub struct PortStatus {
 pub enum Command {
     /// Starts a resynchronisation.
     ResyncBegin,
-    /// Ends it: sessions, routes, neighbours, host addresses and subscriber prefixes that were not
-    /// named since [`Command::ResyncBegin`] are removed.
+    /// Ends it: sessions, routes, neighbours, host addresses, subscriber prefixes and peers that
+    /// were not named since [`Command::ResyncBegin`] are removed.
     ResyncEnd,
     /// Adds the session, or replaces it as a whole.
     SessionSet(Box<Session>),
@@ -347,6 +350,17 @@ pub enum Command {
     SubscriberPrefixRemove {
         /// The prefix.
         prefix: IpNet,
+    },
+    /// A tunnel has been established from this address: what comes from it to the kernel is not
+    /// held up by what strangers send, or who forges their addresses.
+    PeerSet {
+        /// The peer's address.
+        address: IpAddr,
+    },
+    /// The peer is a stranger again.
+    PeerRemove {
+        /// The peer's address.
+        address: IpAddr,
     },
 }
 

@@ -11,6 +11,9 @@ use super::protocol::{Request, Response};
 /// xlnsd answers in milliseconds; after this it hangs.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A call is set up, or has failed, after a minute; xlnsd says so itself.
+const CALL_TIMEOUT: Duration = Duration::from_secs(75);
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -57,6 +60,14 @@ impl Client {
         stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// Makes the next answer one that may take as long as a call's set-up.
+    ///
+    /// # Errors
+    /// [`ClientError::Io`].
+    pub fn wait_for_call(&mut self) -> Result<(), ClientError> {
+        Ok(self.reader.get_ref().set_read_timeout(Some(CALL_TIMEOUT))?)
     }
 
     /// Asks; the rows come as they are read.

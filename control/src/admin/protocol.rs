@@ -29,6 +29,11 @@ pub enum Request {
     ShowRoutes,
     /// Every counter that is not a port's, worker's or session's.
     ShowCounters,
+    /// Has a LAC call somebody; answered when the call is up or has failed.
+    PlaceCall {
+        /// Whom, and by which tunnel.
+        call: PlaceCall,
+    },
     /// Ends tunnels with all their sessions.
     ClearTunnel {
         /// Which.
@@ -44,6 +49,23 @@ pub enum Request {
         /// Its name.
         name: String,
     },
+}
+
+/// An outgoing call.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlaceCall {
+    /// Our Tunnel ID of the LAC's tunnel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel_id: Option<u16>,
+    /// The LAC's address, where any tunnel to it will do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<IpAddr>,
+    /// Whom to call.
+    pub called_number: String,
+    /// The only user who is let in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
 }
 
 /// Which sessions to show: those to which all that is given applies.
@@ -119,6 +141,8 @@ pub enum Response {
     Route(RouteRow),
     /// To [`Request::ShowCounters`].
     Counter(CounterRow),
+    /// To [`Request::PlaceCall`].
+    Placed(PlacedRow),
     /// To [`Request::ClearTunnel`], [`Request::ClearSession`] and [`Request::ClearClient`].
     Cleared {
         /// How many tunnels, sessions or clients are being ended.
@@ -157,6 +181,18 @@ pub struct TunnelRow {
     pub lac: String,
     /// Sessions in it.
     pub sessions: u32,
+    /// Whether the peer's port is not that of L2TP: behind a translator, or by its own choice.
+    pub is_port_translated: bool,
+    /// How the peer has shown who it is: `challenge`; empty: it did not have to.
+    pub authentication: String,
+    /// Number of our next control message.
+    pub ns: u16,
+    /// Number of the peer's next control message.
+    pub nr: u16,
+    /// Control messages that the peer takes at once.
+    pub peer_window: u16,
+    /// Control messages that may be under way now.
+    pub congestion_window: u16,
     /// Control messages sent that the peer has not acknowledged.
     pub unacknowledged: u32,
     /// Control messages sent again.
@@ -219,6 +255,12 @@ pub struct SessionRow {
     pub authentication: String,
     /// Calling Number AVP; empty where the peer sent none.
     pub calling_number: String,
+    /// The LAC profile that applies; empty where we dialled.
+    pub lac: String,
+    /// What the LAC says of the line.
+    pub line: Box<LineRow>,
+    /// Whether frames are sent with the octets FF 03; false before LCP is up as well.
+    pub address_control: bool,
     /// Packets forwarded from the subscriber.
     pub upstream_packets: u64,
     /// Octets of them, from the inner IP header on.
@@ -276,6 +318,68 @@ pub struct ClientRow {
     pub sent_packets: u64,
     /// Octets of them, from the inner IP header on.
     pub sent_bytes: u64,
+}
+
+/// What a LAC says of a call's line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LineRow {
+    /// Called Number AVP; empty where there was none.
+    pub called_number: String,
+    /// Connect speeds.
+    pub connect: RatesRow,
+    /// `sync`, `async`, `any`; empty before the call is connected.
+    pub framing: String,
+    /// Whether the LAC wants sequence numbers on all data.
+    pub sequencing_required: bool,
+    /// The access node's port (RFC 5515); empty where it was not said.
+    pub circuit_id: String,
+    /// The subscriber at it; empty where it was not said.
+    pub remote_id: String,
+    /// What the line carries.
+    pub actual: RatesRow,
+    /// What it could carry.
+    pub attainable: RatesRow,
+    /// What went wrong on it, where the LAC has said so (WEN).
+    pub errors: Option<ErrorsRow>,
+    /// Characters that are escaped towards the subscriber, where that was said (SLI).
+    pub send_accm: Option<u32>,
+    /// Characters that are dropped from it.
+    pub receive_accm: Option<u32>,
+}
+
+/// Rates in bits a second; none where they are not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RatesRow {
+    /// From the subscriber.
+    pub upstream: Option<u64>,
+    /// To the subscriber.
+    pub downstream: Option<u64>,
+}
+
+/// What a LAC has counted since a call came up (RFC 2661 section 4.4.6).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorsRow {
+    /// Frames with a wrong check sequence.
+    pub crc: u32,
+    /// Frames that were none.
+    pub framing: u32,
+    /// Overruns of the receiver.
+    pub hardware_overruns: u32,
+    /// Overruns of buffers.
+    pub buffer_overruns: u32,
+    /// Timeouts.
+    pub timeouts: u32,
+    /// Alignment errors.
+    pub alignment: u32,
+}
+
+/// An outgoing call that is up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacedRow {
+    /// The Tunnel ID that we assigned.
+    pub tunnel_id: u16,
+    /// The Session ID that we assigned.
+    pub session_id: u16,
 }
 
 /// A port, `xlns0` among them.

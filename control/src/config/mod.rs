@@ -354,7 +354,7 @@ impl Default for DataplaneConfig {
             busy_poll: false,
             setup_packets_per_second: 20_000,
             tunnel_packets_per_second: 100_000,
-            ppp_packets_per_second: 100_000,
+            ppp_packets_per_second: 200_000,
             control_burst_packets: 4096,
         }
     }

@@ -6,8 +6,8 @@ use xlns_dataplane::counters::SessionCounters;
 use super::EventLoop;
 use super::shows::{ClientsPage, CountersFor, SessionsPage};
 use crate::admin::{
-    ConnectionId, CounterRow, Cursor, PAGE_ROWS, PortRow, Query, Request, Response, RouteRow,
-    SessionFilter, WorkerRow,
+    ConnectionId, CounterRow, Cursor, PAGE_ROWS, PlacedRow, PortRow, Query, Request, Response,
+    RouteRow, SessionFilter, WorkerRow,
 };
 use crate::time::Time;
 
@@ -46,6 +46,12 @@ impl EventLoop {
                     self.admin.refuse(connection, DATAPLANE_AWAY);
                 }
             }
+            Request::PlaceCall { call } => match self.lns.place_outgoing_call(now, &call) {
+                Ok(key) => {
+                    self.shows.calls.insert(key, connection);
+                }
+                Err(reason) => self.admin.refuse(connection, &reason),
+            },
             Request::ClearTunnel { which } => {
                 let count = self.lns.clear_tunnels(now, &which);
                 self.admin.reply(connection, &[Response::Cleared { count }], None);
@@ -107,6 +113,21 @@ impl EventLoop {
             }
             Some(CountersFor::Life) => self.lns.handle_counters(now, counters),
             None => {}
+        }
+    }
+
+    /// Tells operators how the calls went that they have asked for.
+    pub(super) fn tell_outcomes(&mut self) {
+        while let Some((key, outcome)) = self.lns.poll_call_outcome() {
+            let Some(connection) = self.shows.calls.remove(&key) else { continue };
+            match outcome {
+                Ok(()) => {
+                    let (tunnel_id, session_id) = (key.local_tunnel_id, key.local_session_id);
+                    let row = Response::Placed(PlacedRow { tunnel_id, session_id });
+                    self.admin.reply(connection, &[row], None);
+                }
+                Err(reason) => self.admin.refuse(connection, &reason),
+            }
         }
     }
 

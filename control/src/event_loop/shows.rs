@@ -1,6 +1,6 @@
 //! Operators' questions that need the data plane's counters, kept until its answer is here.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use xlns_dataplane::api::SessionKey;
 use xlns_dataplane::counters::SessionCounters;
@@ -98,6 +98,9 @@ pub enum CountersFor {
 pub struct Shows {
     /// Questions about ports, workers and counters.
     pub counters: VecDeque<(ConnectionId, Request)>,
+    /// Outgoing calls, and who waits for what becomes of them: no more than there are connections,
+    /// but for calls whose operators have gone away, until they are up or have failed.
+    pub calls: BTreeMap<SessionKey, ConnectionId>,
     /// Questions about sessions.
     pub sessions: VecDeque<CountersFor>,
 }

@@ -91,7 +91,9 @@ impl Lns {
         // Who proves himself again in between is still the same.
         let right = right.filter(|right| {
             let in_between = call.link().is_some_and(|link| link.phase() == ppp::Phase::Network);
-            !in_between || call.user.as_deref() == Some(right.name)
+            let is_wanted = |wanted: &str| wanted == right.name;
+            call.user_wanted.as_deref().is_none_or(is_wanted)
+                && (!in_between || call.user.as_deref() == Some(right.name))
         });
         let Some(right) = right else {
             self.counters.add(LnsCounter::AuthenticationRefused);

@@ -115,9 +115,9 @@ impl Lns {
         let is_half_open = |entry: &&TunnelEntry| !entry.established && entry.client.is_none();
         let half_open = self.tunnels.values().filter(is_half_open).count();
         hold!(
-            self.tunnels_half_open as usize == half_open,
+            self.half_open.len() == half_open,
             "{half_open} tunnels half open, {} counted",
-            self.tunnels_half_open
+            self.half_open.len()
         );
         let mut of_peers: HashMap<IpAddr, u32> = HashMap::new();
         for (id, entry) in &self.tunnels {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use xlns_dataplane::api::{Command, Session, SessionKey};
 
 use super::admission::NO_ADDRESS;
-use super::{CALLS_MAX, Ending, Lease, Lns, LnsCounter, TimerKey};
+use super::{CALLS_MAX, Ending, Lease, Line, Lns, LnsCounter, TimerKey, line};
 use crate::call::{Call, Forwarding, Phase, TunnelEnds};
-use crate::l2tp::message::Icrq;
+use crate::l2tp::message::{Iccn, Icrq};
 use crate::l2tp::result::{
     CallResult, ErrorCode, PppDisconnectCause, PppDisconnectCode, printable,
 };
@@ -59,7 +59,9 @@ impl Lns {
         let calling: Option<Box<str>> = calling;
         tracing::debug!(tunnel = tunnel.0, session = session.0, ?calling, "call");
         entry.tunnel.accept_call(now, session);
-        let index = self.calls.insert(Call::new(tunnel, session, calling, now));
+        let mut call = Call::new(tunnel, session, calling, now);
+        call.line = Some(Box::new(Line::of_icrq(icrq)));
+        let index = self.calls.insert(call);
         entry.calls.insert(session, index);
         if let Some(profile) = self.profile_mut(profile) {
             profile.sessions += 1;
@@ -67,7 +69,7 @@ impl Lns {
     }
 
     /// Why one more call is refused, if it is.
-    fn call_refusal(&self, now: Time, profile: Option<usize>) -> Option<&'static str> {
+    pub(super) fn call_refusal(&self, now: Time, profile: Option<usize>) -> Option<&'static str> {
         let most = (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
         let away_max = Duration::from_secs(self.config.dataplane.away_seconds_max);
         if self.calls.len() >= most {
@@ -84,19 +86,28 @@ impl Lns {
         now: Time,
         tunnel: TunnelId,
         session: SessionId,
+        iccn: &Iccn,
     ) {
         let Some(index) = self.call_index(tunnel, session) else { return };
         if let Some(client) = self.calls.get(index).and_then(|call| call.client) {
             return self.open_client_link(now, index, client);
         }
+        self.tell_outcome(index, Ok(()));
         let profile = self.tunnels.get(&tunnel).and_then(|entry| entry.profile);
         let Some(profile) = self.profile_mut(profile) else { return };
         profile.calls_connected += 1;
         let config = Arc::clone(&profile.ppp);
         let Some(call) = self.calls.get_mut(index) else { return };
         self.counters.add(LnsCounter::CallsConnected);
+        call.line.get_or_insert_default().connected(iccn);
         let mut link = Box::new(Link::new(config, &mut self.rng));
-        link.open(now, &mut self.rng);
+        match line::proxy(iccn) {
+            Some(proxy) => {
+                let takeover = link.open_with_proxy(now, &proxy, &mut self.rng);
+                tracing::debug!(tunnel = tunnel.0, session = session.0, ?takeover, "proxied LCP");
+            }
+            None => link.open(now, &mut self.rng),
+        }
         if let Phase::Connecting { early } = &mut call.phase {
             for frame in std::mem::take(early) {
                 link.handle_frame(now, &frame, &mut self.rng);
@@ -301,8 +312,10 @@ impl Lns {
 
     /// Forgets a call: forwarding stops, the address is kept until the last packet was counted.
     pub(super) fn end_call(&mut self, now: Time, tunnel: TunnelId, session: SessionId, why: &str) {
+        let Some(index) = self.call_index(tunnel, session) else { return };
+        self.tell_outcome(index, Err(why.to_owned()));
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
-        let Some(index) = entry.calls.remove(&session) else { return };
+        entry.calls.remove(&session);
         let profile = entry.profile;
         self.timers.cancel(TimerKey::Call(index).token());
         let Some(mut call) = self.calls.try_remove(index) else { return };

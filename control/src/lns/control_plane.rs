@@ -84,7 +84,7 @@ impl Lns {
             }
             Err(reject) => {
                 self.counters.add(LnsCounter::SetupMalformed);
-                if !self.limiter.admit(now, peer.ip()) {
+                if !self.limiter.admit(now, peer.ip(), self.peers.is_known(peer.ip())) {
                     return self.counters.add(LnsCounter::SetupRateLimited);
                 }
                 // Whose it would have been is not known.
@@ -151,7 +151,7 @@ impl Lns {
             return;
         };
         let Some(peer_tunnel_id) = stop.assigned_tunnel_id else { return };
-        if self.limiter.admit(now, peer.ip()) {
+        if self.limiter.admit(now, peer.ip(), self.peers.is_known(peer.ip())) {
             let mut payload = Vec::new();
             transport::acknowledge_unknown(&mut payload, header, peer_tunnel_id);
             self.transmissions.push_back(Transmit { local, peer, payload });
@@ -177,6 +177,12 @@ impl Lns {
                 self.replace_older(now, id);
                 self.mark_opened(id);
                 self.note_tunnel_up(id);
+                if let Some(peer) = self.tunnels.get(&id).map(|entry| entry.peer.ip()) {
+                    self.learn_peer(peer);
+                    if self.peers_used.insert(peer) {
+                        self.peer_changes.push_back(PeerChange::Used(peer));
+                    }
+                }
                 self.counters.add(LnsCounter::TunnelsOpened);
                 let profile = self.tunnels.get(&id).and_then(|entry| entry.profile);
                 if let Some(profile) = self.profile_mut(profile) {
@@ -198,18 +204,26 @@ impl Lns {
             tunnel::Event::OutgoingCall { session, .. } => {
                 self.handle_outgoing_call(now, id, session);
             }
-            // For a LAC that converts characters or has a line: nothing to do here.
-            tunnel::Event::LinkInfo { .. } | tunnel::Event::WanErrors { .. } => {}
-            tunnel::Event::CallConnected { session, .. } => {
-                self.handle_call_connected(now, id, session);
+            tunnel::Event::LinkInfo { session, sli } => self.handle_link_info(id, session, sli),
+            tunnel::Event::WanErrors { session, errors } => {
+                self.handle_wan_errors(id, session, errors);
+            }
+            tunnel::Event::CallConnected { session, iccn } => {
+                self.handle_call_connected(now, id, session, &iccn);
             }
             tunnel::Event::CallEnded { session, cause } => {
                 self.end_call(now, id, session, &cause.to_string());
             }
             tunnel::Event::Closed { cause } => {
+                let was_up = self.tunnels.get(&id).is_some_and(|entry| entry.established);
                 self.mark_closed(id);
                 self.note_tunnel_over(id, &cause.to_string());
-                tracing::info!(tunnel = id.0, %cause, "tunnel closed");
+                if was_up {
+                    tracing::info!(tunnel = id.0, %cause, "tunnel closed");
+                } else {
+                    // Whoever forges addresses could fill a disk.
+                    tracing::debug!(tunnel = id.0, %cause, "tunnel given up while it was set up");
+                }
             }
         }
     }
@@ -247,7 +261,8 @@ impl Lns {
             entry.established = true;
             // What we dial is not what forged addresses can hold.
             if entry.client.is_none() {
-                self.tunnels_half_open -= 1;
+                let started = entry.started;
+                self.half_open.remove(started, id);
             }
         }
     }
@@ -262,7 +277,7 @@ impl Lns {
     }
 
     /// Forgets a tunnel. Its calls, if any are left, end with it.
-    fn remove_tunnel(&mut self, now: Time, id: TunnelId, why: &str) {
+    pub(super) fn remove_tunnel(&mut self, now: Time, id: TunnelId, why: &str) {
         let Some(entry) = self.tunnels.get(&id) else { return };
         let sessions: Vec<_> = entry.calls.keys().copied().collect();
         for session in sessions {
@@ -270,8 +285,8 @@ impl Lns {
         }
         if !self.is_closed(id) {
             self.mark_closed(id);
+            self.note_tunnel_over(id, why);
         }
-        self.note_tunnel_over(id, why);
         self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
         let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash, id);
@@ -281,7 +296,9 @@ impl Lns {
             *of_peer -= 1;
             if *of_peer == 0 {
                 self.tunnels_per_address.remove(&address);
-                self.peer_changes.push_back(PeerChange::Unused(address));
+                if self.peers_used.remove(&address) {
+                    self.peer_changes.push_back(PeerChange::Unused(address));
+                }
             }
         }
     }

@@ -32,13 +32,15 @@ lns_counters! {
     SetupRateLimited, "setup_rate_limited", "SCCRQs over the rate of their source or of all.";
     SetupRefused, "setup_refused", "SCCRQs answered with StopCCN: a limit is reached or no profile matches.";
     SetupDuplicate, "setup_duplicate", "Retransmitted SCCRQs that found their tunnel.";
+    SetupDisplaced, "setup_displaced", "Tunnels that were not established yet and made room for newer ones: a flood of SCCRQs.";
     SetupReplaced, "setup_replaced", "Tunnels replaced by a new SCCRQ of a peer that had started anew.";
     PortFollowed, "port_followed", "Tunnels whose peer was followed to another UDP port.";
     TunnelsOpened, "tunnels_opened", "Tunnels that reached established.";
     TunnelsClosed, "tunnels_closed", "Tunnels that ended, for whatever reason.";
     CallsOffered, "calls_offered", "Incoming calls.";
     CallsRefused, "calls_refused", "Calls refused: a limit is reached, or the data plane is away.";
-    CallsConnected, "calls_connected", "Calls whose ICCN arrived.";
+    CallsPlaced, "calls_placed", "Outgoing calls that a LAC was asked for.";
+    CallsConnected, "calls_connected", "Calls whose ICCN or OCCN arrived.";
     CallsUp, "calls_up", "Calls whose subscriber got an address and can send packets.";
     CallsEnded, "calls_ended", "Calls that ended, for whatever reason.";
     CallsReplaced, "calls_replaced", "Calls ended because their user came once more than it may.";

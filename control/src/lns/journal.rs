@@ -77,7 +77,7 @@ impl Lns {
         is_told
     }
 
-    /// A network protocol of a call came up; `first`: none was up before.
+    /// Counts a session whose first network protocol came up, and tells of each.
     pub(super) fn log_network_up(&mut self, now: Time, index: usize, first: bool, prefix: IpNet) {
         if first {
             self.counters.add(LnsCounter::CallsUp);

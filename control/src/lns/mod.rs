@@ -17,15 +17,19 @@ mod inform;
 mod ipv6;
 mod journal;
 mod life;
+mod line;
+mod outgoing;
 mod profiles;
 mod setup;
 mod show;
+mod strangers;
+mod timer_key;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use ipnet::IpNet;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -34,7 +38,7 @@ use xlns_dataplane::api::{self, Command, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
 use crate::call::Call;
-use crate::config::{CLIENTS_MAX, Config};
+use crate::config::Config;
 use crate::hash::KeyedHasher;
 use crate::l2tp::header::{self, Header};
 use crate::l2tp::tunnel::Tunnel;
@@ -42,14 +46,17 @@ use crate::l2tp::{SessionId, TunnelId};
 use crate::limits::{Bucket, SetupLimiter};
 use crate::routing::Uplinks;
 use crate::time::Time;
-use crate::timers::{self, Timers};
+use crate::timers::Timers;
 use crate::udp::Transmit;
 use crate::users::Users;
 
 pub use addresses::{AddressesError, Lease};
 pub use audit::Census;
 pub use counters::LnsCounter;
+pub use line::Line;
+pub use outgoing::Outcome;
 pub use setup::TUNNELS_MAX;
+pub use timer_key::CALLS_MAX;
 
 use addresses::Addresses;
 use clients::Client;
@@ -57,6 +64,7 @@ use follow::PortWatch;
 use journal::Journal;
 use life::Life;
 use profiles::Profile;
+use timer_key::TimerKey;
 
 /// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
 const COMMANDS_MAX: usize = 1 << 20;
@@ -72,7 +80,7 @@ const TIMEOUTS_PER_TURN_MAX: usize = 4096;
 /// A peer that a tunnel needs, or needs no more: its neighbour is kept alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PeerChange {
-    /// The first tunnel to it is there.
+    /// The first tunnel to it is established.
     Used(IpAddr),
     /// The last one is gone.
     Unused(IpAddr),
@@ -114,45 +122,6 @@ struct Ending {
     before_resync: bool,
 }
 
-/// What a timer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TimerKey {
-    Tunnel(TunnelId),
-    Call(usize),
-    Client(usize),
-    Journal,
-}
-
-impl TimerKey {
-    /// The timer's token: Tunnel IDs first, of which 0 is no tunnel's; clients, then calls behind
-    /// them.
-    fn token(self) -> u32 {
-        match self {
-            Self::Tunnel(id) => id.0.into(),
-            Self::Client(index) => (TUNNEL_TOKENS + index) as u32,
-            Self::Call(index) => (TUNNEL_TOKENS + CLIENTS_MAX + index) as u32,
-            Self::Journal => 0,
-        }
-    }
-
-    fn of_token(token: u32) -> Self {
-        match u16::try_from(token) {
-            Ok(0) => Self::Journal,
-            Ok(id) => Self::Tunnel(TunnelId(id)),
-            Err(_) => match (token as usize - TUNNEL_TOKENS).checked_sub(CLIENTS_MAX) {
-                Some(index) => Self::Call(index),
-                None => Self::Client(token as usize - TUNNEL_TOKENS),
-            },
-        }
-    }
-}
-
-/// Timer tokens that belong to tunnels: one for each Tunnel ID.
-const TUNNEL_TOKENS: usize = 1 << 16;
-
-/// Calls that timer tokens leave room for.
-pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS - CLIENTS_MAX;
-
 /// The L2TP network server.
 pub struct Lns {
     config: Arc<Config>,
@@ -173,7 +142,10 @@ pub struct Lns {
     /// after: the last part, our Tunnel ID, tells them apart.
     tunnels_by_peer: BTreeSet<(SocketAddr, TunnelId, u64, TunnelId)>,
     tunnels_per_address: HashMap<IpAddr, u32>,
-    tunnels_half_open: u32,
+    half_open: strangers::HalfOpen,
+    peers: strangers::Peers,
+    /// Addresses whose neighbours are kept alive: those of tunnels that are or were established.
+    peers_used: HashSet<IpAddr>,
     calls: Slab<Call>,
     ending: BTreeMap<SessionKey, Ending>,
     clients: Vec<Client>,
@@ -193,6 +165,10 @@ pub struct Lns {
     dataplane_ready: bool,
     /// Since when the data plane has not been ready.
     dataplane_away_since: Time,
+    /// Of the last outgoing call.
+    call_serial_number: u32,
+    /// How outgoing calls went, and nobody was told yet.
+    outcomes: VecDeque<Outcome>,
     /// Silent tunnels whose data is to be looked at.
     life_due: BTreeSet<TunnelId>,
     /// No tunnel is opened any more.
@@ -231,7 +207,9 @@ impl Lns {
             tunnels: BTreeMap::new(),
             tunnels_by_peer: BTreeSet::new(),
             tunnels_per_address: HashMap::new(),
-            tunnels_half_open: 0,
+            half_open: strangers::HalfOpen::default(),
+            peers: strangers::Peers::new(&config),
+            peers_used: HashSet::new(),
             calls: Slab::new(),
             ending: BTreeMap::new(),
             clients: Client::all(&config),
@@ -247,6 +225,8 @@ impl Lns {
             dataplane_ready: false,
             dataplane_away_since: Time::ZERO,
             life_due: BTreeSet::new(),
+            call_serial_number: 0,
+            outcomes: VecDeque::new(),
             shutting_down: false,
             counters: counters::LnsCounters::default(),
             refusal_log: Bucket::default(),
@@ -351,6 +331,7 @@ impl Lns {
     pub fn handle_dataplane_ready(&mut self) {
         self.dataplane_ready = true;
         self.commands.clear();
+        self.name_peers();
         for ending in self.ending.values_mut() {
             ending.before_resync = true;
         }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::{Lease, Lns, LnsCounter, TunnelEntry};
+use super::{Lease, Line, Lns, LnsCounter, TunnelEntry};
 use crate::admin::{
     CounterRow, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
 };
@@ -34,6 +34,8 @@ impl Lns {
         let tunnel = &entry.tunnel;
         let status = tunnel.status();
         let lac = self.profile(entry.profile);
+        let challenges = lac.is_some_and(|lac| lac.config.challenges());
+        let authentication = if entry.established && challenges { "challenge" } else { "" };
         TunnelRow {
             tunnel_id: id.0,
             peer_tunnel_id: tunnel.peer_tunnel_id().0,
@@ -44,6 +46,12 @@ impl Lns {
             state: state_name(tunnel.state()).to_owned(),
             lac: lac.map(|lac| lac.config.name.clone()).unwrap_or_default(),
             sessions: entry.calls.len() as u32,
+            is_port_translated: entry.peer.port() != self.config.lns.port,
+            authentication: authentication.to_owned(),
+            ns: status.ns.0,
+            nr: status.nr.0,
+            peer_window: status.peer_window,
+            congestion_window: status.congestion_window,
             unacknowledged: status.queued as u32,
             retransmissions: status.retransmissions,
             age_seconds: now.since(entry.started).as_secs(),
@@ -64,6 +72,7 @@ impl Lns {
         let mut rows = Vec::new();
         let mut looked_at = 0;
         for (id, entry) in self.tunnels.range(TunnelId(first_tunnel)..) {
+            let lac = self.profile(entry.profile).map_or("", |lac| lac.config.name.as_str());
             let from = SessionId(if id.0 == first_tunnel { first_session } else { 0 });
             for (session, index) in entry.calls.range(from..) {
                 if rows.len() == limit || looked_at == 10 * limit {
@@ -74,7 +83,7 @@ impl Lns {
                 let wanted = filter.address.filter(|wanted| has_address(call, *wanted));
                 let shown = wanted.or_else(|| address(call));
                 if filter.matches(id.0, call.user.as_deref().unwrap_or(""), shown) {
-                    rows.push(session_row(now, entry, call));
+                    rows.push(session_row(now, lac, entry, call));
                 }
             }
         }
@@ -167,7 +176,7 @@ fn has_address(call: &Call, address: IpAddr) -> bool {
     call.lease.iter().flat_map(Lease::all).any(|prefix| prefix.contains(&address))
 }
 
-fn session_row(now: Time, entry: &TunnelEntry, call: &Call) -> SessionRow {
+fn session_row(now: Time, lac: &str, entry: &TunnelEntry, call: &Call) -> SessionRow {
     let agreed = call.agreed();
     let session = entry.tunnel.session(call.session);
     let router = call.router.as_ref();
@@ -192,6 +201,9 @@ fn session_row(now: Time, entry: &TunnelEntry, call: &Call) -> SessionRow {
             .map_or("", Authentication::name)
             .to_owned(),
         calling_number: call.calling_number.as_deref().unwrap_or("").to_owned(),
+        lac: lac.to_owned(),
+        line: Box::new(call.line.as_deref().map(Line::row).unwrap_or_default()),
+        address_control: agreed.is_some_and(|agreed| !agreed.send_acfc),
         upstream_packets: 0,
         upstream_bytes: 0,
         downstream_packets: 0,

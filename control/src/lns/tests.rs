@@ -6,9 +6,11 @@ mod calls;
 mod dataplane;
 mod ipv6;
 mod life;
+mod lines;
 mod ports;
 mod profiles;
 mod setup;
+mod strangers;
 mod teardown;
 
 use std::net::{IpAddr, Ipv4Addr};

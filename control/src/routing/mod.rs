@@ -210,6 +210,7 @@ impl Routing {
         self.published_neighbors.clear();
         self.pending.retain(|key| matches!(key, Pending::Route(_)));
         self.pending.extend(self.addresses.iter().map(|((address, _), _)| Pending::Host(address)));
+        self.pending.extend(self.uplink.addresses().map(Pending::Host));
         let prefixes = self.config.subscriber_prefixes.iter();
         self.pending.extend(prefixes.map(|prefix| Pending::SubscriberPrefix(*prefix)));
         for ((address, link), _) in self.neighbors.iter() {

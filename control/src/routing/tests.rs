@@ -625,3 +625,42 @@ fn routes_are_shown_from_any_prefix_on() {
     assert_eq!(behind(Some("10.0.0.0/12")), ["10.1.0.0/16", "192.0.2.0/24"]);
     assert_eq!(behind(Some("192.0.2.0/24")), [""; 0]);
 }
+
+#[test]
+fn the_address_of_a_dialled_session_is_ours_before_the_kernel_says_so() {
+    let mut test = Test::new();
+    let uplinks = Uplinks {
+        addresses: [ip("10.9.0.7")].into(),
+        routes: [(net("0.0.0.0/0"), ip("10.9.0.7"))].into(),
+        ..Uplinks::default()
+    };
+    test.routing.set_uplinks(uplinks.clone());
+    assert_eq!(test.commands(), [host("10.9.0.7", false)]);
+    // An address, a route, two rules; the kernel confirms, and nothing is said twice.
+    assert_eq!(test.requests().len(), 4);
+    let confirmed = Address { protocol: ROUTE_PROTOCOL, ..address(TUN, "10.9.0.7/32") };
+    assert_eq!(test.live(Change::Address(confirmed)), []);
+    test.routing.set_uplinks(uplinks);
+    assert_eq!((test.commands(), test.requests()), (vec![], vec![]));
+    // Named again to a new data plane.
+    test.routing.resync();
+    assert!(test.commands().contains(&host("10.9.0.7", false)));
+
+    test.routing.set_uplinks(Uplinks::default());
+    assert_eq!(test.requests().len(), 4);
+    let gone = Command::HostAddressRemove { address: ip("10.9.0.7") };
+    assert_eq!(test.live(Change::AddressRemoved(confirmed)), [gone]);
+}
+
+#[test]
+fn what_the_kernel_refuses_for_a_dialled_session_is_asked_for_again() {
+    let mut test = Test::new();
+    let address = ip("10.9.0.7");
+    test.routing.set_uplinks(Uplinks { addresses: [address].into(), ..Uplinks::default() });
+    let entry = crate::netlink::UplinkEntry::Address { link: TUN, address };
+    let request = KernelRequest::AddUplink(entry);
+    assert_eq!(test.requests(), [request.clone()]);
+    test.event(Event::Failed { request: request.clone(), errno: 12 });
+    assert_eq!(test.pass(Duration::from_secs(4)), []);
+    assert_eq!(test.pass(Duration::from_secs(2)), [request]);
+}

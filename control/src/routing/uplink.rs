@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Routing;
 use super::mirror::Mirror;
+use super::{Pending, Routing};
 use crate::netlink::{KernelRequest, Origin, Rule, Selector, UplinkEntry};
 use crate::time::Time;
 
@@ -67,6 +67,11 @@ impl UplinkMirror {
         Self { wanted: Uplinks::default(), present: Mirror::new(), retry_at: None }
     }
 
+    /// Addresses of dialled sessions.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.wanted.addresses.iter().copied()
+    }
+
     pub(super) fn retry_at(&self) -> Option<Time> {
         self.retry_at
     }
@@ -97,11 +102,20 @@ impl UplinkMirror {
 impl Routing {
     /// What dialled sessions want of the kernel from now on.
     pub fn set_uplinks(&mut self, uplinks: Uplinks) {
-        self.uplink.wanted = uplinks;
+        let before = std::mem::replace(&mut self.uplink.wanted, uplinks);
+        // The data plane is told at once, not when the kernel says so: answers may come with the
+        // next packet out of the session.
+        let changed = before.addresses.symmetric_difference(&self.uplink.wanted.addresses);
+        self.pending.extend(changed.map(|address| Pending::Host(*address)));
         // Before the first dump nobody knows what is there.
         if self.synchronised {
             self.settle_uplinks();
         }
+    }
+
+    /// Whether a dialled session has the address, or is about to.
+    pub(super) fn is_uplink_address(&self, address: IpAddr) -> bool {
+        self.uplink.wanted.addresses.contains(&address)
     }
 
     /// Asks the kernel for the difference between what is there and what is wanted.

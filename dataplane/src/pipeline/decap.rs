@@ -58,8 +58,8 @@ impl Context<'_> {
 impl Context<'_> {
     /// A packet out of a session that we dialled: anybody may have sent it, but nobody sends it back
     /// to where it came from. Two routers that each take the other for the way would hand it to and
-    /// fro until its hops ran out: for the unused rest of a delegated prefix, say (RFC 7084 section
-    /// 4.3, WPD-5).
+    /// fro until its hops ran out: for the unused rest of a delegated prefix, say (RFC 7084,
+    /// its WPD-5).
     #[cold]
     fn check_dialled(
         &self,

@@ -84,7 +84,7 @@ impl Stage {
             if ppp.contains("restart_timer_ms") { "" } else { "restart_timer_ms = 20000\n" };
         let text = format!(
             "[lns]\nhost_name = \"xlns-lab\"\nlisten = [\"{LNS}\"]\ngateway = \"100.64.0.1\"\n\n\
-             [admin]\nsocket = {socket:?}\n\n[dataplane]\nsocket = {dataplane:?}\n\n\
+             [admin]\nsocket = {socket:?}\n\n[dataplane]\nsocket = {dataplane:?}\naway_seconds_max = 86400\n\n\
              [l2tp]\n{l2tp}\n[ppp]\ndns = [\"192.0.2.53\", \"192.0.2.54\"]\n{timer}{ppp}\n\
              {profiles}\n[[port]]\ninterface = \"none0\"\n\n\
              [[pool]]\nname = \"home\"\nprefixes = [\"100.64.0.0/24\"]\n\n\
@@ -120,6 +120,13 @@ impl Stage {
             socket.map_err(|error| LabError::io("a LAC's socket", &error))
         };
         Lac::new(self.namespace.inside(open).unwrap())
+    }
+
+    /// A socket that hears whatever comes to it.
+    pub fn socket(&self) -> UdpSocket {
+        let open =
+            || UdpSocket::bind((LAC, 0)).map_err(|error| LabError::io("a LAC's socket", &error));
+        self.namespace.inside(open).unwrap()
     }
 
     /// `xlns` with these words.

@@ -1,5 +1,6 @@
 //! `xlns`: the operator's command line.
 
+mod call;
 mod check;
 mod clear;
 mod output;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xlns_control::admin::{ClientError, SOCKET_DEFAULT};
+use xlns_control::admin::{ClientError, PlaceCall, SOCKET_DEFAULT};
 use xlns_control::config::{Config, PATH_DEFAULT};
 
 use crate::output::Failure;
@@ -51,6 +52,22 @@ enum Command {
     /// Shows what is up and what it does.
     #[command(subcommand)]
     Show(Show),
+    /// Has a LAC call somebody, and waits until the call is up or has failed.
+    #[command(group(clap::ArgGroup::new("by").required(true)))]
+    Call {
+        /// By this tunnel; the first column of `xlns show tunnels`.
+        #[arg(long, value_name = "ID", group = "by")]
+        tunnel: Option<u16>,
+        /// By a tunnel to this LAC, the one with the fewest sessions.
+        #[arg(long, value_name = "IP", group = "by")]
+        peer: Option<IpAddr>,
+        /// Whom to call, as the LAC's network wants it.
+        #[arg(long, value_name = "NUMBER")]
+        called: String,
+        /// The only user who is let in on this call.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+    },
     /// Ends tunnels or sessions, or dials a client anew; the peer is told.
     #[command(subcommand)]
     Clear(Clear),
@@ -73,6 +90,9 @@ enum Show {
         /// Only the one with this address.
         #[arg(long, value_name = "IP")]
         address: Option<IpAddr>,
+        /// What LACs have counted on the lines, instead of traffic.
+        #[arg(long)]
+        errors: bool,
     },
     /// Clients: the LNSs that we dial ourselves. IN is what comes out of the session.
     Clients,
@@ -149,6 +169,11 @@ fn carry_out(line: &CommandLine) -> Result<(), Failure> {
         Command::Run { log } => run::run(config, log.as_deref()),
         Command::Check => check::check(config, line.json),
         Command::Show(topic) => show::show(topic, &socket(line)?, line.json),
+        Command::Call { tunnel, peer, called, user } => {
+            let (called_number, user) = (called.clone(), user.clone());
+            let wanted = PlaceCall { tunnel_id: *tunnel, peer: *peer, called_number, user };
+            call::call(wanted, &socket(line)?, line.json)
+        }
         Command::Clear(which) => clear::clear(which, &socket(line)?, line.json),
     }
 }

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use xlns_control::admin::{
-    Client, ClientRow, CounterRow, LacRow, PortRow, Request, Response, Rows, SessionFilter,
-    SessionRow, TunnelRow, WorkerRow,
+    Client, ClientRow, CounterRow, ErrorsRow, LacRow, PortRow, Request, Response, Rows,
+    SessionFilter, SessionRow, TunnelRow, WorkerRow,
 };
 
 use crate::Show;
@@ -28,7 +28,9 @@ const TUNNELS: Layout = Layout {
         text("HOST-NAME"),
         text("STATE"),
         text("LAC"),
+        text("AUTH"),
         number("SESSIONS"),
+        number("WINDOW"),
         number("UNACKED"),
         number("RESENT"),
         number("AGE"),
@@ -90,6 +92,25 @@ const CLIENTS: Layout = Layout {
     empty: "no clients: the configuration has no [[client]]",
 };
 
+const ERRORS: Layout = Layout {
+    columns: &[
+        number("TUNNEL"),
+        number("SESSION"),
+        text("USER"),
+        text("CIRCUIT"),
+        text("FRAMING"),
+        number("CRC"),
+        number("FRAMES"),
+        number("OVERRUNS"),
+        number("BUFFERS"),
+        number("TIMEOUTS"),
+        number("ALIGNMENT"),
+        text("ACCM-SEND"),
+        text("ACCM-RECEIVE"),
+    ],
+    empty: "no sessions",
+};
+
 const PORTS: Layout = Layout {
     columns: &[
         text("PORT"),
@@ -135,10 +156,10 @@ pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
     let (request, layout) = match topic {
         Show::Tunnels => (Request::ShowTunnels, TUNNELS),
         Show::Lacs => (Request::ShowLacs, LACS),
-        Show::Sessions { tunnel, user, address } => {
+        Show::Sessions { tunnel, user, address, errors } => {
             let filter =
                 SessionFilter { tunnel_id: *tunnel, user: user.clone(), address: *address };
-            (Request::ShowSessions { filter }, SESSIONS)
+            (Request::ShowSessions { filter }, if *errors { ERRORS } else { SESSIONS })
         }
         Show::Clients => (Request::ShowClients, CLIENTS),
         Show::Ports => (Request::ShowPorts, PORTS),
@@ -153,7 +174,11 @@ pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
         return print_json(rows, output);
     }
     let with_zeros = !matches!(topic, Show::Counters { all: false });
-    print_table(rows, &layout, with_zeros, output)
+    let cells = match topic {
+        Show::Sessions { errors: true, .. } => error_cells_of,
+        _ => cells_of,
+    };
+    print_table(rows, &layout, cells, with_zeros, output)
 }
 
 fn print_json(rows: Rows<'_>, output: impl Write) -> Result<(), Failure> {
@@ -181,6 +206,7 @@ fn object_of(row: &Response) -> Result<serde_json::Value, io::Error> {
 fn print_table(
     rows: Rows<'_>,
     layout: &Layout,
+    cells: fn(&Response) -> Vec<String>,
     with_zeros: bool,
     mut output: impl Write,
 ) -> Result<(), Failure> {
@@ -197,7 +223,7 @@ fn print_table(
             }
             _ => {}
         }
-        table.push(cells_of(&row))?;
+        table.push(cells(&row))?;
     }
     table.finish(layout.empty)?;
     if !notes.is_empty() {
@@ -224,7 +250,10 @@ fn cells_of(row: &Response) -> Vec<String> {
             row.interface.clone(),
         ],
         Response::Counter(row) => counter_cells(row),
-        Response::Cleared { .. } | Response::Error { .. } | Response::End { .. } => Vec::new(),
+        Response::Placed(_)
+        | Response::Cleared { .. }
+        | Response::Error { .. }
+        | Response::End { .. } => Vec::new(),
     }
 }
 
@@ -236,7 +265,9 @@ fn tunnel_cells(row: &TunnelRow) -> Vec<String> {
         row.host_name.clone(),
         row.state.clone(),
         row.lac.clone(),
+        row.authentication.clone(),
         row.sessions.to_string(),
+        format!("{}/{}", row.congestion_window, row.peer_window),
         row.unacknowledged.to_string(),
         table::count(row.retransmissions),
         table::age(row.age_seconds),
@@ -296,6 +327,36 @@ fn client_cells(row: &ClientRow) -> Vec<String> {
         table::count(row.sent_packets),
         table::bytes(row.sent_bytes),
         row.last_error.clone(),
+    ]
+}
+
+fn error_cells_of(row: &Response) -> Vec<String> {
+    match row {
+        Response::Session(row) => error_cells(row),
+        _ => Vec::new(),
+    }
+}
+
+/// The line of a session, and what went wrong on it: empty where its LAC has not said.
+fn error_cells(row: &SessionRow) -> Vec<String> {
+    let errors = |count: fn(&ErrorsRow) -> u32| {
+        row.line.errors.as_ref().map(|errors| count(errors).to_string()).unwrap_or_default()
+    };
+    let accm = |map: Option<u32>| map.map(|map| format!("{map:08x}")).unwrap_or_default();
+    vec![
+        row.tunnel_id.to_string(),
+        row.session_id.to_string(),
+        row.user.clone(),
+        row.line.circuit_id.clone(),
+        row.line.framing.clone(),
+        errors(|errors| errors.crc),
+        errors(|errors| errors.framing),
+        errors(|errors| errors.hardware_overruns),
+        errors(|errors| errors.buffer_overruns),
+        errors(|errors| errors.timeouts),
+        errors(|errors| errors.alignment),
+        accm(row.line.send_accm),
+        accm(row.line.receive_accm),
     ]
 }
 

@@ -14,7 +14,7 @@ use crate::ppp::{self, Account, Authentication, Ipv4Config};
 /// Both kinds of bearers, where calls are left to the server: there is no line to be particular.
 const BEARER_ANY: u32 = 3;
 
-/// DUID-UUID (RFC 6355 section 4).
+/// DUID-UUID (RFC 6355).
 const DUID_UUID: u16 = 4;
 
 /// The control connection of a client.
@@ -86,7 +86,7 @@ pub fn duid(config: &Config, client: &ClientConfig) -> Box<[u8]> {
     digest.update([0]);
     digest.update(client.name.as_bytes());
     let mut uuid: [u8; 16] = digest.finalize().into();
-    // Version 3, by name and MD5; the variant of RFC 4122 (its section 4.3).
+    // Version 3, by name and MD5, of the usual variant (RFC 9562).
     uuid[6] = uuid[6] & 0x0f | 0x30;
     uuid[8] = uuid[8] & 0x3f | 0x80;
     [&DUID_UUID.to_be_bytes()[..], &uuid].concat().into()

@@ -7,6 +7,7 @@
 //! acknowledged, and is its client's no more.
 
 mod build;
+mod call;
 mod idle;
 mod network;
 mod servers;
@@ -17,15 +18,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{CALLS_MAX, Life, Lns, PeerChange, Policy, PortWatch, TimerKey, TunnelEntry};
-use crate::call::{Call, Phase};
+use super::{Life, Lns, PeerChange, Policy, PortWatch, TimerKey, TunnelEntry};
+use crate::call::Call;
 use crate::config::{ClientConfig, Config};
 use crate::l2tp::header::Header;
-use crate::l2tp::message::FRAMING_ANY;
-use crate::l2tp::result::{CallResult, TunnelResult, printable};
-use crate::l2tp::tunnel::{self, Answer, CallRequest, Tunnel};
+use crate::l2tp::result::{TunnelResult, printable};
+use crate::l2tp::tunnel::{self, Tunnel};
 use crate::l2tp::{SessionId, TunnelId};
-use crate::ppp::{self, DownCause, Link};
+use crate::ppp::{self, DownCause};
 use crate::time::Time;
 use network::Network;
 use servers::Servers;
@@ -33,11 +33,8 @@ use table::{Action, State};
 
 pub(super) use table::Event;
 
-/// What a client says of its line, bits a second: there is none, and some servers police by it.
-const CONNECT_SPEED: u32 = 1_000_000_000;
-
-/// The longest error that is kept to be shown, octets: servers choose some of it.
-const ERROR_BYTES_MAX: usize = 256;
+/// The longest error that is kept to be shown, characters: servers choose some of it.
+const ERROR_CHARS_MAX: usize = 256;
 
 /// One client.
 pub(super) struct Client {
@@ -106,9 +103,9 @@ impl Client {
 
     /// Whether a session that is over is dialled again. One that is not to persist is dialled until
     /// it is up once, or every server has failed.
-    fn after_failure(&self, now: Time, gave_up: bool) -> Event {
+    fn after_failure(&self, gave_up: bool) -> Event {
         let again = self.config.persistent
-            || self.state != State::Up && !gave_up && self.servers.has_untried(now);
+            || self.state != State::Up && !gave_up && self.servers.has_untried(self.server);
         if again { Event::Failed } else { Event::GaveUp }
     }
 
@@ -202,10 +199,9 @@ impl Lns {
         let Some(client) = self.clients.get_mut(index) else { return };
         let mut event = event;
         if matches!(event, Event::Failed | Event::GaveUp) && client.state.has_tunnel() {
-            event = client.after_failure(now, event == Event::GaveUp);
-            client.last_error = printable(reason.as_bytes());
-            let end = client.last_error.floor_char_boundary(ERROR_BYTES_MAX);
-            client.last_error.truncate(end);
+            event = client.after_failure(event == Event::GaveUp);
+            let shown = printable(reason.as_bytes());
+            client.last_error = shown.chars().take(ERROR_CHARS_MAX).collect();
         }
         let (actions, next) = table::transition(client.state, event);
         client.state = next;
@@ -307,9 +303,8 @@ impl Lns {
             life: Life::default(),
         };
         self.tunnels.insert(id, entry);
-        let of_peer = self.tunnels_per_address.entry(peer.ip()).or_insert(0);
-        *of_peer += 1;
-        if *of_peer == 1 {
+        *self.tunnels_per_address.entry(peer.ip()).or_insert(0) += 1;
+        if self.peers_used.insert(peer.ip()) {
             self.peer_changes.push_back(PeerChange::Used(peer.ip()));
         }
         self.drive_tunnel(now, id);
@@ -351,88 +346,6 @@ impl Lns {
             (entry.tunnel.awaits_reply() && entry.peer.ip() == peer).then_some(id)
         });
         waiting.next().filter(|_| waiting.next().is_none())
-    }
-
-    /// Asks for the call, or leaves that to the server.
-    fn place_client_call(&mut self, now: Time, index: usize) {
-        let Some(client) = self.clients.get(index) else { return };
-        let Some(id) = client.tunnel else { return };
-        if client.config.accept_outgoing_calls {
-            return self.set_client_timer(index, None);
-        }
-        if self.calls.len() >= (self.config.l2tp.sessions_max as usize).min(CALLS_MAX) {
-            return self.note(index, Event::Failed, "no session is free here (l2tp.sessions_max)");
-        }
-        let request = CallRequest {
-            call_serial_number: client.dials as u32,
-            tx_connect_speed: CONNECT_SPEED,
-            ..CallRequest::default()
-        };
-        let Some(entry) = self.tunnels.get_mut(&id) else { return };
-        match entry.tunnel.place_call(now, request) {
-            Ok(session) => {
-                self.begin_client_call(now, index, id, session);
-                self.drive_tunnel(now, id);
-            }
-            Err(error) => self.note(index, Event::Failed, error.to_string()),
-        }
-    }
-
-    fn begin_client_call(&mut self, now: Time, index: usize, id: TunnelId, session: SessionId) {
-        let mut call = Call::new(id, session, None, now);
-        call.client = Some(index);
-        let slot = self.calls.insert(call);
-        if let Some(entry) = self.tunnels.get_mut(&id) {
-            entry.calls.insert(session, slot);
-        }
-        if let Some(client) = self.clients.get_mut(index) {
-            client.call = Some(session);
-        }
-    }
-
-    /// A server wants us to call somebody: where a client is for that, the one called is itself.
-    pub(super) fn handle_outgoing_call(&mut self, now: Time, id: TunnelId, session: SessionId) {
-        let waits = |client: &Client| {
-            client.config.accept_outgoing_calls
-                && client.call.is_none()
-                && client.tunnel == Some(id)
-        };
-        let index = self.client_of_tunnel(id).filter(|i| self.clients.get(*i).is_some_and(waits));
-        let Some(entry) = self.tunnels.get_mut(&id) else { return };
-        let full = self.calls.len() >= (self.config.l2tp.sessions_max as usize).min(CALLS_MAX);
-        let Some(index) = index.filter(|_| !full) else {
-            let (result, text) = (CallResult::NoFacilitiesPermanent, "no call is placed here");
-            return entry.tunnel.refuse_call(now, session, result, None, text);
-        };
-        entry.tunnel.accept_outgoing_call(now, session);
-        let answer = Answer {
-            tx_connect_speed: CONNECT_SPEED,
-            rx_connect_speed: None,
-            framing_type: FRAMING_ANY,
-            sequencing_required: false,
-        };
-        entry.tunnel.outgoing_call_connected(now, session, answer);
-        self.begin_client_call(now, index, id, session);
-        let deadline = self.clients.get(index).map(|client| now + client.setup_max());
-        self.set_client_timer(index, deadline);
-    }
-
-    /// A dialled call is connected: PPP begins.
-    pub(super) fn open_client_link(&mut self, now: Time, slot: usize, index: usize) {
-        let Some(client) = self.clients.get(index) else { return };
-        let Some(call) = self.calls.get_mut(slot) else { return };
-        let tunnel = call.tunnel;
-        let mut link = Box::new(Link::new(Arc::clone(&client.ppp_config), &mut self.rng));
-        link.open(now, &mut self.rng);
-        if let Phase::Connecting { early } = &mut call.phase {
-            for frame in std::mem::take(early) {
-                link.handle_frame(now, &frame, &mut self.rng);
-            }
-        }
-        call.phase = Phase::Link(link);
-        self.note(index, Event::CallUp, "");
-        self.transmit_control(now, tunnel);
-        self.drive_call(now, slot);
     }
 
     /// Ends what there is of a client's session. Nobody may be there any more, so no answer is waited
@@ -485,7 +398,8 @@ impl Lns {
         let Some(client) = self.clients.get_mut(index) else { return };
         client.up_since = Some(now);
         client.last_error.clear();
-        client.network.log(&client.config.name, &client.server_name());
+        let (name, server) = (&client.config.name, client.server_name());
+        tracing::info!(client = name, server, redials = client.dials - 1, "session up");
         let deadline = client.begin_idle_watch(now);
         self.set_client_timer(index, deadline);
     }

@@ -66,17 +66,6 @@ impl Network {
     pub fn poll_timeout(&self) -> Option<Time> {
         self.ipv6.as_ref().and_then(|link| link.host.poll_timeout())
     }
-
-    /// Tells that it is up.
-    pub fn log(&self, client: &str, server: &str) {
-        if let Some(Ipv4Link { local, peer, dns }) = &self.ipv4 {
-            tracing::info!(client, server, address = %local, %peer, ?dns, "session up");
-        }
-        if let Some(Ipv6Link { local, peer, .. }) = &self.ipv6 {
-            let (local, peer) = (ipv6::link_local(*local), ipv6::link_local(*peer));
-            tracing::info!(client, server, address = %local, %peer, "session up with IPv6");
-        }
-    }
 }
 
 impl Client {
@@ -138,6 +127,8 @@ impl Lns {
             ppp::Event::Ipv4Down => self.handle_down(slot, index, |network| network.ipv4 = None),
             ppp::Event::Ipv6Up { local, peer } => {
                 let Some(client) = self.clients.get_mut(index) else { return };
+                let (address, router) = (ipv6::link_local(local), ipv6::link_local(peer));
+                tracing::info!(client = client.config.name, %address, peer = %router, "IPv6 is up");
                 let duid = client.duid.clone();
                 let host = Box::new(Host::new(now, local, duid, true, &mut self.rng));
                 client.network.ipv6 = Some(Ipv6Link { local, peer, host });
@@ -160,6 +151,8 @@ impl Lns {
             return self.note(index, Event::Failed, text);
         }
         if let Some(client) = self.clients.get_mut(index) {
+            let (client_name, Ipv4Link { local, peer, dns }) = (&client.config.name, &link);
+            tracing::info!(client = client_name, address = %local, %peer, ?dns, "IPv4 is up");
             client.network.ipv4 = Some(link);
         }
         self.handle_up(slot, index);
@@ -229,12 +222,13 @@ impl Lns {
         send_all(host, link);
         if host.take_changed() {
             let status = host.status();
+            let text = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
             tracing::info!(
                 client = client.config.name,
-                address = ?status.address,
-                delegated = ?status.delegated,
+                address = text(status.address.map(|address| address.to_string())),
+                delegated = text(status.delegated.map(|prefix| prefix.to_string())),
                 dns = ?status.dns,
-                "IPv6 of the session"
+                "IPv6 has been told"
             );
             self.change_network(index);
         }

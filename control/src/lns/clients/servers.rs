@@ -53,9 +53,10 @@ impl Servers {
         server.avoided_until = now + wait;
     }
 
-    /// Whether one that has not failed since [`Servers::forget`] may be tried.
-    pub fn has_untried(&self, now: Time) -> bool {
-        self.0.iter().any(|server| server.failures == 0 && server.avoided_until <= now)
+    /// Whether another than `index` has not failed since [`Servers::forget`].
+    pub fn has_untried(&self, index: Option<usize>) -> bool {
+        let mut others = self.0.iter().enumerate().filter(|(other, _)| Some(*other) != index);
+        others.any(|(_, server)| server.failures == 0)
     }
 
     /// How often a server has failed in a row.
@@ -162,8 +163,8 @@ mod tests {
         let (mut servers, mut rng) = (Servers::new(&config), rng());
         servers.fail(Time::ZERO, 0, &config, &mut rng);
         assert!((0..100).all(|_| servers.choose(Time::ZERO, &mut rng) == Some(1)));
-        assert!(servers.has_untried(Time::ZERO));
+        assert!(servers.has_untried(Some(0)) && !servers.has_untried(Some(1)));
         servers.fail(Time::ZERO, 1, &config, &mut rng);
-        assert!(!servers.has_untried(Time::ZERO + Duration::from_secs(100)));
+        assert!(!servers.has_untried(None));
     }
 }

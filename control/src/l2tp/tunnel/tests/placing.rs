@@ -1,6 +1,8 @@
 //! Calls that we ask for, as LAC and as LNS, and calls that we are asked to place, against frames
 //! made by hand.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::l2tp::message::Directions;
 
@@ -461,6 +463,36 @@ fn an_outgoing_call_from_us() {
 }
 
 #[test]
+fn an_outgoing_call_asks_for_what_is_offered() {
+    let mut pair = Pair::established_with(config(), &[(0x80, 4, &[0, 0, 0, 2])]);
+    pair.tunnel.place_outgoing_call(pair.now, outgoing()).unwrap();
+    let frames = pair.frames();
+    assert_eq!(frames[0].avp(18), Some(&[0, 0, 0, 2][..]));
+    assert_eq!(frames[0].avp(19), Some(&[0, 0, 0, 3][..]));
+    let digital = OutgoingRequest { bearer_type: 1, ..outgoing() };
+    let placed = pair.tunnel.place_outgoing_call(pair.now, digital);
+    assert_eq!(placed, Err(CannotPlace::NotOffered));
+    // Asked for before the tunnel is up, of a peer with one framing.
+    let mut pair = Pair::originate(config());
+    pair.frames();
+    pair.tunnel.place_outgoing_call(pair.now, outgoing()).unwrap();
+    pair.send(
+        0,
+        &[
+            (0x80, 0, &[0, 2]),
+            (0x80, 2, &[1, 0]),
+            (0x80, 3, &[0, 0, 0, 1]),
+            (0x80, 7, b"lac"),
+            (0x80, 9, &[0x10, 0x01]),
+            (0x80, 4, &[0, 0, 0, 1]),
+        ],
+    );
+    let ocrq = pair.frames().pop().unwrap();
+    assert_eq!(ocrq.avp(18), Some(&[0, 0, 0, 1][..]));
+    assert_eq!(ocrq.avp(19), Some(&[0, 0, 0, 1][..]));
+}
+
+#[test]
 fn an_outgoing_call_from_us_that_fails() {
     let cdn: [RawAvp<'_>; 3] = [(0x80, 0, &[0, 14]), (0x80, 1, &[0, 8]), (0x80, 14, &[0, 5])];
     for rings in [false, true] {
@@ -708,4 +740,38 @@ fn what_an_access_node_says_of_a_line() {
         ..AccessLine::default()
     };
     assert_eq!(icrq.access_line.as_deref(), Some(&expected));
+}
+
+proptest! {
+    #[test]
+    fn random_answers_never_panic(
+        up in any::<bool>(),
+        messages in prop::collection::vec(
+            (0..20_u8, 0..6_usize, prop::collection::vec(any::<u8>(), 0..40), any::<u16>()), 1..40),
+    ) {
+        let mut pair = if up { with_bearers(places_calls()) } else { Pair::originate(places_calls()) };
+        pair.frames();
+        let mut sessions = vec![SessionId(0)];
+        for (kind, place, rest, id) in messages {
+            sessions.extend(pair.tunnel.place_call(pair.now, request(1)));
+            sessions.extend(pair.tunnel.place_outgoing_call(pair.now, outgoing()));
+            let session = sessions[place % sessions.len()];
+            let (number, id) = ([0, kind], id.to_be_bytes());
+            let mut message = body(&[(0x80, 0, &number), (0x80, 14, &id)]);
+            message.extend(rest);
+            pair.send_numbered(session.0, (pair.ns, pair.nr), &message);
+            pair.ns = pair.ns.wrapping_add(1);
+            pair.frames();
+            for event in pair.events() {
+                if let Event::OutgoingCall { session, .. } = event {
+                    pair.tunnel.accept_outgoing_call(pair.now, session);
+                }
+            }
+            pair.pass(milliseconds(300));
+        }
+        // Whatever came, the tables agree.
+        let named = pair.tunnel.sessions().filter(|(_, s)| s.peer_session_id().0 != 0).count();
+        prop_assert_eq!(named, pair.tunnel.by_peer_id.len());
+        prop_assert!(pair.tunnel.pending.keys().all(|id| pair.tunnel.session(*id).is_some()));
+    }
 }
