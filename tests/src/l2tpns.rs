@@ -63,7 +63,8 @@ impl Settings {
             pool: "10.99.0.0/16".to_owned(),
             routes: Vec::new(),
             ipv6_prefix: None,
-            lines: String::new(),
+            // Links of 1460 octets, as xlns has them: what is announced to TCP fits both.
+            lines: "set l2tp_mtu 1498\n".to_owned(),
             receive_buffer: None,
         }
     }
