@@ -45,7 +45,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let wanted = |target: &&Target| arguments.target.as_ref().is_none_or(|name| *name == target.name);
+    let wanted =
+        |target: &&Target| arguments.target.as_ref().is_none_or(|name| *name == target.name);
     let targets: Vec<_> = TARGETS.iter().filter(wanted).collect();
     if targets.is_empty() {
         let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
