@@ -18,7 +18,7 @@ use super::subscriber::Network;
 use super::world::World;
 
 /// More rows than a run has.
-const ROWS_MAX: usize = 10_000;
+pub const ROWS_MAX: usize = 10_000;
 
 /// Which session: the server's address, the peer, Tunnel and Session ID of the server, those of the
 /// peer.

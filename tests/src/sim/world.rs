@@ -13,7 +13,7 @@ use xlns_control::l2tp::sequence::Sequence;
 use xlns_control::l2tp::{SessionId, header};
 use xlns_control::time::Time;
 
-use super::check;
+use super::check::{self, ROWS_MAX};
 use super::lac::Lac;
 use super::network::{Datagram, Evils, Network};
 use super::script::{DIALLER, Operation, SERVERS, Script, TROUBLE};
@@ -170,10 +170,10 @@ impl World {
     fn see(&mut self) {
         let mut seen = Vec::new();
         for lns in self.stations.iter().filter_map(|station| station.lns.as_ref()) {
-            let (clients, _) = lns.client_rows(self.now, 0, usize::MAX);
+            let (clients, _) = lns.client_rows(self.now, 0, ROWS_MAX);
             self.report.clients += clients.iter().filter(|row| row.state == "up").count();
             seen.extend(clients.into_iter().map(|row| format!("client {}", row.state)));
-            let (sessions, _) = lns.session_rows(self.now, &Default::default(), 0, usize::MAX);
+            let (sessions, _) = lns.session_rows(self.now, &Default::default(), 0, ROWS_MAX);
             for row in sessions.into_iter().filter(|row| row.state == "open") {
                 seen.push(format!("authentication {}", row.authentication));
                 seen.extend(row.delegated_prefix.map(|_| "delegated".to_owned()));
@@ -377,7 +377,7 @@ impl World {
         let stations: Vec<usize> = (0..self.stations.len()).collect();
         let Some(index) = stations.choose(&mut self.rng) else { return };
         let Some(lns) = &mut self.stations[*index].lns else { return };
-        let (rows, _) = lns.tunnel_rows(self.now, 0, usize::MAX);
+        let (rows, _) = lns.tunnel_rows(self.now, 0, ROWS_MAX);
         if let Some(row) = rows.get(number as usize % rows.len().max(1)) {
             lns.clear_tunnels(self.now, &TunnelSelector::Id(row.tunnel_id));
         }
