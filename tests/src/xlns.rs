@@ -30,6 +30,14 @@ pub struct Settings {
     pub secret: Option<String>,
     /// The `[l2tp]` section's lines.
     pub l2tp: String,
+    /// More lines of the `[ppp]` section.
+    pub ppp: String,
+    /// More lines of the pool.
+    pub pool: String,
+    /// Whole sections.
+    pub sections: String,
+    /// Whether all of the core's packets in transit go to the workers.
+    pub core: bool,
 }
 
 impl Default for Settings {
@@ -40,6 +48,10 @@ impl Default for Settings {
             authentication: vec!["chap-md5", "pap"],
             secret: Some("tunnel-secret".to_owned()),
             l2tp: String::new(),
+            ppp: String::new(),
+            pool: String::new(),
+            sections: String::new(),
+            core: false,
         }
     }
 }
@@ -47,7 +59,7 @@ impl Default for Settings {
 impl Settings {
     /// The configuration file.
     pub fn config(&self, folder: &std::path::Path) -> String {
-        let Self { users, authentication, secret, l2tp } = self;
+        let Self { users, authentication, secret, l2tp, ppp, pool, sections, core } = self;
         let secret = secret.as_ref().map(|secret| format!("secret = {secret:?}\n"));
         let mut text = format!(
             "[lns]\nhost_name = \"xlns-lab\"\nlisten = [\"{LNS_ADDRESS}\"]\n\
@@ -55,15 +67,18 @@ impl Settings {
              [admin]\nsocket = {:?}\n\n\
              [dataplane]\nsocket = {:?}\nworkers = {QUEUES}\n\n\
              [l2tp]\n{l2tp}\n\
-             [ppp]\nauthentication = {authentication:?}\ndns = [\"192.0.2.53\"]\n\n\
+             [ppp]\nauthentication = {authentication:?}\ndns = [\"192.0.2.53\"]\n{ppp}\n\
              [[lac]]\nname = \"lab\"\n{}\n\
-             [[pool]]\nname = \"lab\"\nprefixes = [\"{SUBSCRIBERS}\"]\n\n",
+             [[pool]]\nname = \"lab\"\nprefixes = [\"{SUBSCRIBERS}\"]\n{pool}\n\
+             {sections}\n",
             folder.join("admin.sock"),
             folder.join("dataplane.sock"),
             secret.unwrap_or_default()
         );
         for port in [ACCESS_PORT, CORE_PORT] {
-            text += &format!("[[port]]\ninterface = \"{port}\"\nqueues = {QUEUES}\n\n");
+            let core = *core && port == CORE_PORT;
+            text +=
+                &format!("[[port]]\ninterface = \"{port}\"\nqueues = {QUEUES}\ncore = {core}\n\n");
         }
         for (name, password) in users {
             text += &format!("[[user]]\nname = {name:?}\npassword = {password:?}\n\n");

@@ -23,6 +23,7 @@ mod profiles;
 mod setup;
 mod show;
 mod strangers;
+mod timer_key;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -37,7 +38,7 @@ use xlns_dataplane::api::{self, Command, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
 use crate::call::Call;
-use crate::config::{CLIENTS_MAX, Config};
+use crate::config::Config;
 use crate::hash::KeyedHasher;
 use crate::l2tp::header::{self, Header};
 use crate::l2tp::tunnel::Tunnel;
@@ -45,7 +46,7 @@ use crate::l2tp::{SessionId, TunnelId};
 use crate::limits::{Bucket, SetupLimiter};
 use crate::routing::Uplinks;
 use crate::time::Time;
-use crate::timers::{self, Timers};
+use crate::timers::Timers;
 use crate::udp::Transmit;
 use crate::users::Users;
 
@@ -55,6 +56,7 @@ pub use counters::LnsCounter;
 pub use line::Line;
 pub use outgoing::Outcome;
 pub use setup::TUNNELS_MAX;
+pub use timer_key::CALLS_MAX;
 
 use addresses::Addresses;
 use clients::Client;
@@ -62,6 +64,7 @@ use follow::PortWatch;
 use journal::Journal;
 use life::Life;
 use profiles::Profile;
+use timer_key::TimerKey;
 
 /// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
 const COMMANDS_MAX: usize = 1 << 20;
@@ -118,45 +121,6 @@ struct Ending {
     /// A resynchronisation has begun since: its end answers for this session as well.
     before_resync: bool,
 }
-
-/// What a timer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TimerKey {
-    Tunnel(TunnelId),
-    Call(usize),
-    Client(usize),
-    Journal,
-}
-
-impl TimerKey {
-    /// The timer's token: Tunnel IDs first, of which 0 is no tunnel's; clients, then calls behind
-    /// them.
-    fn token(self) -> u32 {
-        match self {
-            Self::Tunnel(id) => id.0.into(),
-            Self::Client(index) => (TUNNEL_TOKENS + index) as u32,
-            Self::Call(index) => (TUNNEL_TOKENS + CLIENTS_MAX + index) as u32,
-            Self::Journal => 0,
-        }
-    }
-
-    fn of_token(token: u32) -> Self {
-        match u16::try_from(token) {
-            Ok(0) => Self::Journal,
-            Ok(id) => Self::Tunnel(TunnelId(id)),
-            Err(_) => match (token as usize - TUNNEL_TOKENS).checked_sub(CLIENTS_MAX) {
-                Some(index) => Self::Call(index),
-                None => Self::Client(token as usize - TUNNEL_TOKENS),
-            },
-        }
-    }
-}
-
-/// Timer tokens that belong to tunnels: one for each Tunnel ID.
-const TUNNEL_TOKENS: usize = 1 << 16;
-
-/// Calls that timer tokens leave room for.
-pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS - CLIENTS_MAX;
 
 /// The L2TP network server.
 pub struct Lns {
