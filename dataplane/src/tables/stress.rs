@@ -77,6 +77,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
         routes_max: 64,
         workers: READERS,
         l2tp_port: 1701,
+        l2tp_port_count: 1,
         ports: vec![ethernet, host],
     };
     super::new(&limits).unwrap()
