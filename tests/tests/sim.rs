@@ -1,6 +1,5 @@
 //! The simulation by seed: `SEEDS=n` runs seeds 0 to n - 1, `SEED=n` runs that one, twice.
 
-use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 
 use xlns_tests::sim::{Report, run};

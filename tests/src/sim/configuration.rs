@@ -147,7 +147,8 @@ pub fn lns(rng: &mut StdRng, number: u8, secrets: Secrets) -> String {
     let rate = if rng.random_bool(0.1) { 1 } else { 100_000 };
     let ipv4_length = if rng.random_bool(0.3) { 29 } else { 27 };
     // Two, or more than ever asked for.
-    let (links, delegated) = if rng.random_bool(0.3) { (63, 55) } else { (56, 48) };
+    let links = if rng.random_bool(0.2) { 63 } else { 56 };
+    let delegated = if rng.random_bool(0.3) { 55 } else { 48 };
     let authentication = pick(
         rng,
         &[
@@ -255,9 +256,17 @@ fn client(rng: &mut StdRng, name: &str, servers: &[Ipv4Addr], secret: Option<&st
                 "authentication = [\"ms-chap-v2\"]",
             ],
         ),
-        pick(rng, &["ipv6 = true", "ipv6 = false", "ipv6 = true\nipv4 = false"]),
+        pick(
+            rng,
+            &[
+                "ipv6 = true\nroutes = [\"default\"]",
+                "ipv6 = false\nroutes = [\"203.0.113.0/24\"]",
+                "ipv6 = true\nroutes = [\"203.0.113.0/24\", \"2001:db8:5::/48\"]",
+                "ipv6 = true\nipv4 = false\nroutes = [\"default\"]",
+                "ipv6 = true",
+            ],
+        ),
         pick(rng, &["", "address_control = \"always\""]),
-        pick(rng, &["routes = [\"default\"]", "routes = [\"203.0.113.0/24\"]", ""]),
         pick(rng, &["", "", "persistent = false\nidle_seconds = 40"]),
         pick(rng, &["", "", "", "accept_outgoing_calls = true"]),
         pick(rng, &["", "metric = 10"]),

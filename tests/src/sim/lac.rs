@@ -47,6 +47,8 @@ pub struct Manners {
     pub hide: Hide,
     /// Negotiates with subscribers itself before it hands them over, where they can do that.
     pub proxies: bool,
+    /// So many of its lines, from the first on, never call: they are there to be called.
+    pub waits: usize,
 }
 
 /// How far the tunnel is.
@@ -283,7 +285,7 @@ impl Lac {
         let Some(control) = self.control.as_mut().filter(|c| c.stage == Stage::Established) else {
             return;
         };
-        if line.call.is_some() || now > self.dials_until {
+        if line.call.is_some() || now > self.dials_until || index < self.manners.waits {
             return;
         }
         control.session = control.session.wrapping_add(1).max(1);

@@ -17,6 +17,9 @@ use super::{engine, scripted};
 /// How long there is trouble.
 pub const TROUBLE: Duration = Duration::from_secs(70);
 
+/// After the trouble: until when LACs and subscribers try again.
+pub const DIALLING: Duration = Duration::from_secs(60);
+
 /// The most LACs, and lines of each.
 const LACS_MAX: u16 = 5;
 const LINES_MAX: usize = 5;
@@ -41,6 +44,8 @@ pub enum Operation {
     Inform(usize, usize),
     /// The operator wants a LAC to call somebody, and only this user let in, or anybody.
     PlaceCall(usize, Option<&'static str>),
+    /// The operator of a server wants the dialler to call somebody.
+    CallDialler(usize),
     /// The operators end the sessions of this user.
     ClearUser(&'static str),
     /// An operator ends some tunnel.
@@ -120,6 +125,9 @@ impl Script {
         let mut operations: Vec<_> = (0..rng.random_range(0..40))
             .map(|_| (within(rng, TROUBLE), operation(rng, &lacs, stations)))
             .collect();
+        operations.extend(
+            (0..rng.random_range(0..8)).map(|_| (late(rng), quiet_operation(rng, &lacs, stations))),
+        );
         operations.sort_by_key(|(at, _)| *at);
         let refuses = if rng.random_bool(0.2) { rng.random_range(0.0..0.3) } else { 0.0 };
         let calm = if rng.random_bool(0.02) { CALM } else { Duration::ZERO };
@@ -147,6 +155,7 @@ fn manners(rng: &mut StdRng, number: u16, secrets: Secrets) -> Manners {
         keeps_ahead: rng.random_bool(0.7),
         hide: configuration::hide(rng),
         proxies: rng.random_bool(0.3),
+        waits: rng.random_range(0..3),
     }
 }
 
@@ -217,6 +226,31 @@ fn lac_operation(rng: &mut StdRng, lac: usize, lines: usize, pause: Duration) ->
     Operation::Lac(lac, of_lac)
 }
 
+/// Between the end of the trouble and that of the dialling.
+fn late(rng: &mut StdRng) -> Duration {
+    TROUBLE + within(rng, DIALLING)
+}
+
+/// What a healed network may still see.
+fn quiet_operation(
+    rng: &mut StdRng,
+    lacs: &[(Manners, Vec<Habits>, Duration)],
+    stations: usize,
+) -> Operation {
+    let with_lines: Vec<usize> = (0..lacs.len()).filter(|lac| !lacs[*lac].1.is_empty()).collect();
+    let Some(lac) = with_lines.choose(rng).copied() else {
+        return Operation::CallDialler(stations.min(SERVERS.len()) - 1);
+    };
+    let line = rng.random_range(0..lacs[lac].1.len());
+    match rng.random_range(0..7) {
+        0 => Operation::Lac(lac, LacOperation::Move(rng.random_range(2000..60_000))),
+        1 if stations > 1 => Operation::CallDialler(rng.random_range(0..SERVERS.len())),
+        2 => Operation::Inform(lac, line),
+        3 | 4 => Operation::PlaceCall(lac, None),
+        _ => Operation::Lac(lac, LacOperation::Report(line)),
+    }
+}
+
 fn operation(
     rng: &mut StdRng,
     lacs: &[(Manners, Vec<Habits>, Duration)],
@@ -232,7 +266,8 @@ fn operation(
         4 if rng.random_bool(0.3) => Operation::Die(station, pause / 8),
         5 | 6 if stations > 1 => Operation::Cut(rng.random_range(0..SERVERS.len()), pause),
         7 if stations > 1 => Operation::ClearClient(CLIENTS.choose(rng).copied().unwrap_or("")),
-        8..=10 => Operation::Weather,
+        8 if stations > 1 => Operation::CallDialler(rng.random_range(0..SERVERS.len())),
+        9..=11 => Operation::Weather,
         _ if lacs.is_empty() => Operation::Weather,
         _ => {
             let lac = rng.random_range(0..lacs.len());

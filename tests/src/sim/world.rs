@@ -16,11 +16,8 @@ use xlns_control::time::Time;
 use super::check::{self, ROWS_MAX};
 use super::lac::Lac;
 use super::network::{Datagram, Evils, Network};
-use super::script::{DIALLER, Operation, SERVERS, Script, TROUBLE};
+use super::script::{DIALLER, DIALLING, Operation, SERVERS, Script, TROUBLE};
 use super::station::Station;
-
-/// After the trouble: until when LACs and subscribers try again.
-const DIALLING: Duration = Duration::from_secs(60);
 
 /// From then on until both sides must agree: a call that got no answer (60 s), a peer that is gone
 /// (HELLO after 10 s, 23 s of retransmissions), a link that gives up, one after the other.
@@ -172,7 +169,8 @@ impl World {
         for lns in self.stations.iter().filter_map(|station| station.lns.as_ref()) {
             let (clients, _) = lns.client_rows(self.now, 0, ROWS_MAX);
             self.report.clients += clients.iter().filter(|row| row.state == "up").count();
-            seen.extend(clients.into_iter().map(|row| format!("client {}", row.state)));
+            seen.extend(clients.iter().map(|row| format!("client {}", row.state)));
+            seen.extend(clients.iter().map(|row| format!("client: {}", row.last_error)));
             let (sessions, _) = lns.session_rows(self.now, &Default::default(), 0, ROWS_MAX);
             for row in sessions.into_iter().filter(|row| row.state == "open") {
                 seen.push(format!("authentication {}", row.authentication));
@@ -354,6 +352,14 @@ impl World {
                     user: user.map(Into::into),
                 };
                 self.stations[0].place_call(now, &wanted)?;
+            }
+            Operation::CallDialler(server) => {
+                let peer = Some(DIALLER.into());
+                let wanted =
+                    PlaceCall { peer, called_number: CALLED.into(), ..PlaceCall::default() };
+                if let Some(station) = self.stations.get_mut(server) {
+                    station.place_call(now, &wanted)?;
+                }
             }
             Operation::DataPlaneLeaves(station, pause, forgets) => {
                 self.stations[station].lose_data_plane(now, now + pause, forgets);
