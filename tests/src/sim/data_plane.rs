@@ -257,7 +257,11 @@ impl DataPlane {
     }
 
     fn set(&mut self, now: Time, session: &Session) -> Result<Option<CommandError>, String> {
-        if self.rng.random_bool(self.refuses) {
+        // One that lets go of something always finds room.
+        let grows = self.sessions.get(&session.key).is_none_or(|known| {
+            session.prefixes.iter().any(|prefix| !known.prefixes.contains(prefix))
+        });
+        if self.rng.random_bool(self.refuses) && grows {
             return Ok(Some(full("session")));
         }
         let shares = |other: &Session| {
