@@ -180,3 +180,40 @@ fn a_client_that_proves_nothing_gets_nothing() {
     let gone = deadline::poll(PATIENCE, || (xlns.dataplane_sessions() == Some(0)).then_some(()));
     assert!(gone.is_some(), "the data plane keeps it");
 }
+
+#[test]
+fn xx_two_tunnels() {
+    let stage = stage();
+    let logins = [Login::chap("alice", "alice-password"), bob()];
+    let xlns = stage.xlns("xx", &settings(&["chap-md5"], &logins)).unwrap();
+    let capture = xlns_tests::judge::Capture::start(
+        &stage.lab,
+        &stage.topology.lac,
+        xlns_tests::topology::LAC_END,
+        "xx",
+    )
+    .unwrap();
+    let dialer = stage.dialer(&logins).unwrap();
+    let first = dialer.dial(&logins[0]).unwrap();
+    let second = dialer.dial(&logins[1]).unwrap();
+    deadline::watch(std::time::Duration::from_secs(7));
+    println!("XX {}\nXX {}", first.log().text(), second.log().text());
+    println!("XX {:?}", xlns.show("sessions"));
+    println!("XX {:?}", xlns.show("tunnels"));
+    let frames = capture.end().unwrap();
+    let lines = frames.fields(
+        "lcp.code == 9 || lcp.code == 10 || ppp.code == 9 || ppp.code == 10",
+        &[
+            "ip.src",
+            "l2tp.tunnel",
+            "l2tp.session",
+            "ppp.code",
+            "ppp.identifier",
+            "lcp.magic_number",
+        ],
+    );
+    for line in lines.unwrap() {
+        println!("XX {line}");
+    }
+    panic!("XX");
+}
