@@ -170,7 +170,6 @@ impl World {
             let (clients, _) = lns.client_rows(self.now, 0, ROWS_MAX);
             self.report.clients += clients.iter().filter(|row| row.state == "up").count();
             seen.extend(clients.iter().map(|row| format!("client {}", row.state)));
-            seen.extend(clients.iter().map(|row| format!("client: {}", row.last_error)));
             let (sessions, _) = lns.session_rows(self.now, &Default::default(), 0, ROWS_MAX);
             for row in sessions.into_iter().filter(|row| row.state == "open") {
                 seen.push(format!("authentication {}", row.authentication));
