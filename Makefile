@@ -13,7 +13,7 @@ COVERAGE := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,
 # Named, so that build scripts are not instrumented.
 MACHINE = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help setup build demo test lint unit sim fuzz bpf loom privileged bench clean-lab
+.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged bench calls clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,7 +32,7 @@ test: setup lint unit bpf loom privileged ## everything that .ci/run checks
 lint: ## format and clippy, no warning allowed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) clippy -p xlns-tests --test privileged --test peers --quiet -- -D warnings
+	$(CARGO) clippy -p xlns-tests --test privileged --test peers --test dialler --quiet -- -D warnings
 
 unit: ## unit and property tests, data path, style (what needs root is left out without)
 	$(CARGO) test --workspace --exclude xlns-bpf
@@ -58,9 +58,14 @@ bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
 loom: ## every interleaving of the epoch and the rings (a build of its own)
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test -p xlns-dataplane --lib loom
 
+soak: ## workers that read for a minute while sessions and routes come and go: CHANGES=10000000
+	CHANGES=$(or $(CHANGES),10000000) $(CARGO) test --release -p xlns-dataplane --lib \
+		no_read_meets_half_an_entry
+
 privileged: build ## scripted and real peers in network namespaces (root)
-	$(CARGO) test --release -p xlns-tests --test peers --test privileged --no-run
-	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged
+	@scripts/setup l2tpns freeradius wide-dhcpv6-client dhcpcd-base
+	$(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler --no-run
+	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler
 
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind
@@ -68,6 +73,14 @@ bench: build ## ns, instructions and memory in memory; calls a second; packets a
 	target/release/xlns-bench instructions
 	target/release/xlns-bench calls --memory
 	$(ROOT) target/release/xlns-bench wire
+
+calls: build ## calls a second over sockets, 100,000 held; set-up time; a flood beside (root, 3 minutes)
+	target/release/xlns-bench calls --memory --sessions 1000000
+	$(ROOT) target/release/xlns-bench calls --lab --calls 200000
+	$(ROOT) target/release/xlns-bench calls --lab --tunnels 1 --calls 200000
+	$(ROOT) target/release/xlns-bench calls --lab --rate 5000
+	$(ROOT) target/release/xlns-bench calls --stall
+	$(ROOT) target/release/xlns-bench calls --flood
 
 clean-lab: ## remove namespaces and folders that killed runs left
 	@$(ROOT) scripts/clean-lab

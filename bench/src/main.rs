@@ -24,6 +24,8 @@ enum What {
     Calls(calls::Arguments),
     /// Instructions and simulated cache misses a packet of the batch function (needs valgrind).
     Instructions(pipeline::instructions::Arguments),
+    /// Routes of subscribers and the internet: look-ups, changes beside a worker that reads.
+    Tables(pipeline::tables::Arguments),
     /// Small packets across the data plane on veth: rate, loss, CPU time (root).
     Wire(wire::Arguments),
 }
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         What::Pipeline(arguments) => pipeline::run(arguments),
         What::Calls(arguments) => calls::run(arguments),
         What::Instructions(arguments) => pipeline::instructions::run(arguments),
+        What::Tables(arguments) => pipeline::tables::run(arguments),
         What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
     };
     match result {

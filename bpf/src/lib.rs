@@ -27,8 +27,8 @@ mod skeleton {
 }
 
 pub use config::{
-    HOST_ADDRESSES_MAX, Mode, PREFIX_LENGTHS_MAX, PortSteer, Rates, SUBSCRIBER_PREFIXES_MAX,
-    SteerConfig,
+    HOST_ADDRESSES_MAX, Mode, PEERS_MAX, PREFIX_LENGTHS_MAX, PortSteer, Rates,
+    SUBSCRIBER_PREFIXES_MAX, SteerConfig,
 };
 pub use error::SteerError;
 pub use port::{Action, TestRun};

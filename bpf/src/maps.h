@@ -69,6 +69,18 @@ struct {
 	__type(value, __u64);
 } prefix_lengths SEC(".maps");
 
+/*
+ * Shared: addresses that tunnels have been established from, IPv4 as ::ffff:a.b.c.d. Value: the
+ * bucket of the address for new tunnels, as in `bucket_arrival_ns`.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, PEERS_MAX);
+	__type(key, struct in6_addr);
+	__type(value, __u64);
+} peers SEC(".maps");
+
 /* AF_XDP sockets by receive queue; the loader sets the size. */
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -94,7 +106,18 @@ const volatile __u16 l2tp_port_count = 1;
 /* Whether transit traffic of this port goes to the workers. */
 const volatile __u8 core_port = 0;
 
-enum bucket { BUCKET_SETUP, BUCKET_TUNNEL, BUCKET_PPP, BUCKET_FRAGMENT, BUCKET_COUNT };
+/*
+ * Strangers' buckets, and behind them those of peers in the same order. The one of PEER_BUCKETS +
+ * BUCKET_SETUP is not used: each peer has its own, in the map of peers.
+ */
+enum bucket {
+	BUCKET_SETUP,
+	BUCKET_TUNNEL,
+	BUCKET_PPP,
+	BUCKET_FRAGMENT,
+	PEER_BUCKETS,
+	BUCKET_COUNT = 2 * PEER_BUCKETS
+};
 
 /* Time between packets of a bucket at its rate, and how far a burst may run ahead of it. */
 const volatile __u64 bucket_interval_ns[BUCKET_COUNT] = {};

@@ -49,7 +49,7 @@ mod generated {
 
 pub use generated::Reason;
 pub(crate) use generated::{
-    COUNTERS_MAX, HOST_ADDRESSES_MAX, PREFIX_LENGTHS_MAX, SUBSCRIBER_PREFIXES_MAX,
+    COUNTERS_MAX, HOST_ADDRESSES_MAX, PEERS_MAX, PREFIX_LENGTHS_MAX, SUBSCRIBER_PREFIXES_MAX,
 };
 
 const _: () = assert!(Reason::ALL.len() <= COUNTERS_MAX as usize);

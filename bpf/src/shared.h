@@ -57,6 +57,9 @@
 /* Addresses of this host, per family; the data plane's own limit is for both together. */
 #define HOST_ADDRESSES_MAX 4096
 
+/* Addresses that tunnels have been established from, both families together. */
+#define PEERS_MAX 65536
+
 /* Subscriber prefixes, per family. */
 #define SUBSCRIBER_PREFIXES_MAX 1024
 

@@ -24,6 +24,7 @@ pub(crate) struct Shared {
     subscriber_ipv4: MapHandle,
     subscriber_ipv6: MapHandle,
     prefix_lengths: MapHandle,
+    peers: MapHandle,
     hosts: BTreeMap<IpAddr, bool>,
     subscribers: BTreeSet<IpNet>,
 }
@@ -46,6 +47,7 @@ impl Shared {
             subscriber_ipv4: MapHandle::try_from(&maps.subscriber_ipv4)?,
             subscriber_ipv6: MapHandle::try_from(&maps.subscriber_ipv6)?,
             prefix_lengths: MapHandle::try_from(&maps.prefix_lengths)?,
+            peers: MapHandle::try_from(&maps.peers)?,
             hosts: BTreeMap::new(),
             subscribers: BTreeSet::new(),
         })
@@ -58,6 +60,7 @@ impl Shared {
         maps.host_ipv6.reuse_fd(self.host_ipv6.as_fd())?;
         maps.subscriber_ipv4.reuse_fd(self.subscriber_ipv4.as_fd())?;
         maps.subscriber_ipv6.reuse_fd(self.subscriber_ipv6.as_fd())?;
+        maps.peers.reuse_fd(self.peers.as_fd())?;
         maps.prefix_lengths.reuse_fd(self.prefix_lengths.as_fd())
     }
 
@@ -131,6 +134,23 @@ impl Shared {
         self.write_lengths(&prefix)
     }
 
+    /// Adds a peer, its bucket full.
+    pub(crate) fn set_peer(&mut self, address: IpAddr) -> Result<(), SteerError> {
+        self.peers
+            .update(&peer_key(address), &0_u64.to_ne_bytes(), MapFlags::ANY)
+            .map_err(|source| map_error(&address, source))
+    }
+
+    /// Removes a peer; one that is not there is no error.
+    pub(crate) fn remove_peer(&mut self, address: IpAddr) -> Result<(), SteerError> {
+        match self.peers.delete(&peer_key(address)) {
+            Err(error) if error.kind() != libbpf_rs::ErrorKind::NotFound => {
+                Err(map_error(&address, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn subscriber_map(&self, prefix: &IpNet) -> &MapHandle {
         match prefix {
             IpNet::V4(_) => &self.subscriber_ipv4,
@@ -156,6 +176,14 @@ impl Shared {
 
 fn same_family(one: &IpNet, other: &IpNet) -> bool {
     matches!((one, other), (IpNet::V4(_), IpNet::V4(_)) | (IpNet::V6(_), IpNet::V6(_)))
+}
+
+/// The key of the map of peers: IPv4 addresses as IPv6 ones.
+fn peer_key(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(ipv4) => ipv4.to_ipv6_mapped().octets(),
+        IpAddr::V6(ipv6) => ipv6.octets(),
+    }
 }
 
 /// `struct prefix_ipv4` or `struct prefix_ipv6` of maps.h.

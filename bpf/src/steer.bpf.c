@@ -6,7 +6,8 @@
  *   to a tunnel endpoint, destinations under a subscriber prefix, on a core port all transit.
  * - To the kernel: the slow path of L2TP and PPP, each kind behind its own token bucket, and
  *   everything that is not provably ours. Fragments have a bucket, too: the workers hand them on to
- *   the kernel, a system call each, and nobody has to be known to send them.
+ *   the kernel, a system call each. Peers that have shown that they are where they say have buckets
+ *   apart from strangers', so that a flood from forged addresses takes nothing from them.
  * - Dropped: what is over those rates, and L2TP data whose header cannot be read.
  *
  * Addresses of this host come before subscriber prefixes, those before the core mark. TTL, header
@@ -26,48 +27,87 @@ _Static_assert((COUNTERS_MAX & (COUNTERS_MAX - 1)) == 0, "the mask below needs a
 /* How often a bucket is tried while other cores take from it at the same instant. */
 #define BUCKET_TRIES 8
 
+/* What is needed of the headers around L2TP, once the destination is a tunnel endpoint. */
+struct outer {
+	__be16 l2tp_port;
+	/* One of them. */
+	const struct iphdr *ipv4;
+	const struct ipv6hdr *ipv6;
+};
+
 /*
  * The generic cell rate algorithm: one word a bucket, the time at which the next packet would
  * arrive at exactly the rate. A packet earlier than that by more than the tolerance is refused.
  */
-static __always_inline enum reason limit(enum bucket bucket, enum reason pass, enum reason drop)
+static __always_inline enum reason take_token(__u64 *arrival_ns, enum bucket bucket,
+					      enum reason pass, enum reason drop)
 {
 	__u64 interval = bucket_interval_ns[bucket];
 	__u64 tolerance = bucket_tolerance_ns[bucket];
 	__u64 now = bpf_ktime_get_ns();
 
 	for (int i = 0; i < BUCKET_TRIES; i++) {
-		__u64 expected = *(volatile __u64 *)&bucket_arrival_ns[bucket];
+		__u64 expected = *(volatile __u64 *)arrival_ns;
 		__u64 start = expected > now ? expected : now;
 
 		if (start - now > tolerance)
 			return drop;
-		if (__sync_val_compare_and_swap(&bucket_arrival_ns[bucket], expected,
-						start + interval) == expected)
+		if (__sync_val_compare_and_swap(arrival_ns, expected, start + interval) ==
+		    expected)
 			return pass;
 	}
 	return drop;
+}
+
+/* The bucket of the peer that sent this, or NULL. */
+static __always_inline __u64 *peer_of(const struct outer *outer)
+{
+	struct in6_addr source = {};
+
+	if (outer->ipv6) {
+		source = outer->ipv6->saddr;
+	} else if (outer->ipv4) {
+		source.in6_u.u6_addr32[2] = bpf_htonl(0xffff);
+		source.in6_u.u6_addr32[3] = outer->ipv4->saddr;
+	}
+	return bpf_map_lookup_elem(&peers, &source);
+}
+
+/*
+ * A kind's bucket of strangers, or that of all peers. New tunnels are limited for each peer alone:
+ * who forges the address of one keeps only that one from opening more.
+ */
+static __always_inline enum reason limit(const struct outer *outer, enum bucket kind,
+					 enum reason pass, enum reason drop)
+{
+	__u64 *peer = peer_of(outer);
+	enum bucket bucket = peer ? kind + PEER_BUCKETS : kind;
+
+	if (peer && kind == BUCKET_SETUP)
+		return take_token(peer, bucket, pass, drop);
+	return take_token(&bucket_arrival_ns[bucket], bucket, pass, drop);
 }
 
 /*
  * RFC 2661 section 3.1: L is set on control messages. Without it, or with another version, there
  * is no Tunnel ID to trust, and the strictest bucket applies.
  */
-static __always_inline enum reason steer_l2tp_control(const struct cursor *cursor, __u16 flags)
+static __always_inline enum reason steer_l2tp_control(const struct cursor *cursor,
+						      const struct outer *outer, __u16 flags)
 {
 	const __be16 *header = peek(cursor, 6);
 
 	if (!header || !(flags & L2TP_LENGTH) || (flags & L2TP_VERSION_MASK) != L2TP_VERSION ||
 	    header[2] == 0)
-		return limit(BUCKET_SETUP, PASS_L2TP_SETUP, DROP_RATE_SETUP);
-	return limit(BUCKET_TUNNEL, PASS_L2TP_TUNNEL, DROP_RATE_TUNNEL);
+		return limit(outer, BUCKET_SETUP, PASS_L2TP_SETUP, DROP_RATE_SETUP);
+	return limit(outer, BUCKET_TUNNEL, PASS_L2TP_TUNNEL, DROP_RATE_TUNNEL);
 }
 
 /*
  * Both framings are taken from every peer at any time: address and control field or not
  * (RFC 1661 section 6.6), protocol in one octet or in two (section 6.5).
  */
-static __always_inline enum reason steer_ppp(struct cursor *cursor)
+static __always_inline enum reason steer_ppp(struct cursor *cursor, const struct outer *outer)
 {
 	const __u8 *octets = peek(cursor, PPP_FRAME_MIN);
 	const __u8 *packet;
@@ -99,11 +139,12 @@ static __always_inline enum reason steer_ppp(struct cursor *cursor)
 		if (packet && (packet[0] == LCP_ECHO_REQUEST || packet[0] == LCP_ECHO_REPLY))
 			return XSK_LCP_ECHO;
 	}
-	return limit(BUCKET_PPP, PASS_PPP_CONTROL, DROP_RATE_PPP);
+	return limit(outer, BUCKET_PPP, PASS_PPP_CONTROL, DROP_RATE_PPP);
 }
 
 /* `length`: of the UDP payload, as its header says; the frame may be padded. */
-static __always_inline enum reason steer_l2tp(struct cursor *cursor, __s32 length)
+static __always_inline enum reason steer_l2tp(struct cursor *cursor, const struct outer *outer,
+					      __s32 length)
 {
 	const __be16 *field = peek(cursor, 2);
 	__u32 skip = 6;
@@ -113,7 +154,7 @@ static __always_inline enum reason steer_l2tp(struct cursor *cursor, __s32 lengt
 		return DROP_L2TP_SHORT;
 	flags = bpf_ntohs(*field);
 	if (flags & L2TP_CONTROL)
-		return steer_l2tp_control(cursor, flags);
+		return steer_l2tp_control(cursor, outer, flags);
 	if ((flags & L2TP_VERSION_MASK) != L2TP_VERSION)
 		return DROP_L2TP_VERSION;
 
@@ -144,18 +185,18 @@ static __always_inline enum reason steer_l2tp(struct cursor *cursor, __s32 lengt
 		return DROP_L2TP_SHORT;
 	if (length < PPP_FRAME_MIN)
 		return DROP_PPP_SHORT;
-	return steer_ppp(cursor);
+	return steer_ppp(cursor, outer);
 }
 
-static __always_inline enum reason steer_udp(struct cursor *cursor, __be16 l2tp_port)
+static __always_inline enum reason steer_udp(struct cursor *cursor, const struct outer *outer)
 {
 	const struct udphdr *udp = take(cursor, sizeof(*udp));
 
 	if (!udp)
 		return PASS_MALFORMED;
-	if ((__u16)(bpf_ntohs(udp->dest) - bpf_ntohs(l2tp_port)) >= l2tp_port_count)
+	if ((__u16)(bpf_ntohs(udp->dest) - bpf_ntohs(outer->l2tp_port)) >= l2tp_port_count)
 		return PASS_HOST;
-	return steer_l2tp(cursor, (__s32)bpf_ntohs(udp->len) - (__s32)sizeof(*udp));
+	return steer_l2tp(cursor, outer, (__s32)bpf_ntohs(udp->len) - (__s32)sizeof(*udp));
 }
 
 static __always_inline bool is_subscriber_ipv4(__be32 address)
@@ -206,7 +247,7 @@ static __always_inline bool is_subscriber_ipv6(const __be32 address[4])
 }
 
 /* Undecided: UDP to a tunnel endpoint, the cursor at the UDP header. */
-static __always_inline enum reason steer_ipv4(struct cursor *cursor, __be16 *l2tp_port)
+static __always_inline enum reason steer_ipv4(struct cursor *cursor, struct outer *outer)
 {
 	const struct iphdr *ip = peek(cursor, sizeof(*ip));
 	const __be16 *host;
@@ -221,11 +262,12 @@ static __always_inline enum reason steer_ipv4(struct cursor *cursor, __be16 *l2t
 			return XSK_CORE;
 		return is_subscriber_ipv4(ip->daddr) ? XSK_SUBSCRIBER : PASS_TRANSIT;
 	}
-	*l2tp_port = *host;
-	if (*l2tp_port == 0 || ip->protocol != IPPROTO_UDP)
+	outer->l2tp_port = *host;
+	outer->ipv4 = ip;
+	if (outer->l2tp_port == 0 || ip->protocol != IPPROTO_UDP)
 		return PASS_HOST;
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
-		return limit(BUCKET_FRAGMENT, XSK_FRAGMENT, DROP_RATE_FRAGMENT);
+		return limit(outer, BUCKET_FRAGMENT, XSK_FRAGMENT, DROP_RATE_FRAGMENT);
 	if (!take(cursor, ip->ihl * 4))
 		return PASS_MALFORMED;
 	return UNDECIDED;
@@ -235,7 +277,8 @@ static __always_inline enum reason steer_ipv4(struct cursor *cursor, __be16 *l2t
  * Past extension headers to UDP. A fragment header is enough to know a fragment, be it the first,
  * a later one, or one that is the whole packet.
  */
-static __always_inline enum reason skip_extensions(struct cursor *cursor, __u8 next)
+static __always_inline enum reason skip_extensions(struct cursor *cursor, const struct outer *outer,
+						   __u8 next)
 {
 	for (int i = 0; i <= EXTENSIONS_MAX; i++) {
 		const struct extension *extension;
@@ -251,7 +294,7 @@ static __always_inline enum reason skip_extensions(struct cursor *cursor, __u8 n
 		if (next == EXTENSION_FRAGMENT) {
 			if (extension->next != IPPROTO_UDP)
 				return PASS_HOST;
-			return limit(BUCKET_FRAGMENT, XSK_FRAGMENT, DROP_RATE_FRAGMENT);
+			return limit(outer, BUCKET_FRAGMENT, XSK_FRAGMENT, DROP_RATE_FRAGMENT);
 		}
 		next = extension->next;
 		if (!take(cursor, ((__u32)extension->length + 1) * 8))
@@ -261,7 +304,7 @@ static __always_inline enum reason skip_extensions(struct cursor *cursor, __u8 n
 }
 
 /* Undecided: UDP to a tunnel endpoint, the cursor at the UDP header. */
-static __always_inline enum reason steer_ipv6(struct cursor *cursor, __be16 *l2tp_port)
+static __always_inline enum reason steer_ipv6(struct cursor *cursor, struct outer *outer)
 {
 	const struct ipv6hdr *ip = take(cursor, sizeof(*ip));
 	const __be16 *host;
@@ -277,10 +320,11 @@ static __always_inline enum reason steer_ipv6(struct cursor *cursor, __be16 *l2t
 		return is_subscriber_ipv6(ip->daddr.in6_u.u6_addr32) ? XSK_SUBSCRIBER
 								     : PASS_TRANSIT;
 	}
-	*l2tp_port = *host;
-	if (*l2tp_port == 0)
+	outer->l2tp_port = *host;
+	outer->ipv6 = ip;
+	if (outer->l2tp_port == 0)
 		return PASS_HOST;
-	return skip_extensions(cursor, ip->nexthdr);
+	return skip_extensions(cursor, outer, ip->nexthdr);
 }
 
 static __always_inline enum reason classify(struct xdp_md *context)
@@ -291,7 +335,7 @@ static __always_inline enum reason classify(struct xdp_md *context)
 	};
 	const struct ethhdr *ethernet = take(&cursor, sizeof(*ethernet));
 	enum reason reason;
-	__be16 l2tp_port = 0;
+	struct outer outer = {};
 	__be16 type;
 	__u64 mac;
 
@@ -313,12 +357,12 @@ static __always_inline enum reason classify(struct xdp_md *context)
 	}
 
 	if (type == bpf_htons(ETH_P_IP))
-		reason = steer_ipv4(&cursor, &l2tp_port);
+		reason = steer_ipv4(&cursor, &outer);
 	else if (type == bpf_htons(ETH_P_IPV6))
-		reason = steer_ipv6(&cursor, &l2tp_port);
+		reason = steer_ipv6(&cursor, &outer);
 	else
 		return PASS_NOT_IP;
-	return reason == UNDECIDED ? steer_udp(&cursor, l2tp_port) : reason;
+	return reason == UNDECIDED ? steer_udp(&cursor, &outer) : reason;
 }
 
 #define CASE_REDIRECT(symbol, name, text) case symbol: return XDP_REDIRECT;

@@ -98,6 +98,23 @@ impl Steer {
         self.shared.remove_host(address)
     }
 
+    /// Adds an address that a tunnel has been established from: its control messages, and PPP from
+    /// it, have buckets apart from strangers'.
+    ///
+    /// # Errors
+    /// [`SteerError::Map`], where there are too many as well.
+    pub fn set_peer(&mut self, address: IpAddr) -> Result<(), SteerError> {
+        self.shared.set_peer(address)
+    }
+
+    /// Removes such an address.
+    ///
+    /// # Errors
+    /// [`SteerError::Map`].
+    pub fn remove_peer(&mut self, address: IpAddr) -> Result<(), SteerError> {
+        self.shared.remove_peer(address)
+    }
+
     /// Sends destinations under this prefix to the workers, on every port; host bits are ignored.
     ///
     /// # Errors

@@ -118,3 +118,59 @@ fn the_highest_rate_lets_all_pass() {
         assert_eq!(count(&stage.steer, ACCESS, pass), 10_000);
     }
 }
+
+/// Where the frames of the stage come from.
+const SOURCES: [&str; 2] = ["198.51.100.2", "2001:db8::2"];
+
+#[test]
+fn a_flood_of_strangers_takes_nothing_from_a_peer() {
+    let mut stage = Stage::new(Rates { burst_packets: 2, ..SLOW });
+    for (frame, pass, drop) in kinds() {
+        stage.steer.test_run(ACCESS, &frame, 1000).expect("runs");
+        assert_eq!(stage.decide(ACCESS, &frame), drop);
+        for source in SOURCES {
+            stage.steer.set_peer(address(source)).expect("set");
+        }
+        assert_eq!(stage.decide(ACCESS, &frame), pass);
+        for source in SOURCES {
+            stage.steer.remove_peer(address(source)).expect("removed");
+        }
+        assert_eq!(stage.decide(ACCESS, &frame), drop, "a stranger again");
+    }
+    stage.steer.remove_peer(address(SOURCES[0])).expect("removed twice");
+}
+
+#[test]
+fn a_peer_that_is_forged_keeps_only_itself_from_new_tunnels() {
+    let mut stage = Stage::new(Rates { burst_packets: 1, ..SLOW });
+    for source in SOURCES {
+        stage.steer.set_peer(address(source)).expect("set");
+    }
+    let [ipv4, ipv6] = [to_endpoint(&l2tp_control(0)), to_endpoint6(&l2tp_control(0))];
+    assert_eq!(stage.decide(ACCESS, &ipv4), PassL2tpSetup);
+    assert_eq!(stage.decide(ACCESS, &ipv4), DropRateSetup);
+    assert_eq!(stage.decide(CORE, &ipv4), DropRateSetup, "all ports together");
+    assert_eq!(stage.decide(ACCESS, &ipv6), PassL2tpSetup, "another peer");
+    assert_eq!(stage.decide(ACCESS, &to_endpoint(&l2tp_control(7))), PassL2tpTunnel);
+}
+
+#[test]
+fn strangers_have_the_rate_of_new_tunnels_in_every_kind() {
+    let rates = Rates { setup_packets_per_second: 1, burst_packets: 3, ..UNLIMITED };
+    let mut stage = Stage::new(rates);
+    for (frame, pass, drop) in kinds() {
+        stage.steer.test_run(ACCESS, &frame, 100).expect("runs");
+        let passed = count(&stage.steer, ACCESS, pass);
+        assert!((3..10).contains(&passed), "{}: {passed}", pass.name());
+        for source in SOURCES {
+            stage.steer.set_peer(address(source)).expect("set");
+        }
+        let dropped = count(&stage.steer, ACCESS, drop);
+        stage.steer.test_run(ACCESS, &frame, 100).expect("runs");
+        let dropped = count(&stage.steer, ACCESS, drop) - dropped;
+        assert_eq!(dropped == 0, pass != PassL2tpSetup, "{}: {dropped}", drop.name());
+        for source in SOURCES {
+            stage.steer.remove_peer(address(source)).expect("removed");
+        }
+    }
+}

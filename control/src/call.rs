@@ -71,6 +71,8 @@ pub struct Call {
     pub is_placed: bool,
     /// When the LAC asked for it.
     pub started: Time,
+    /// Index of the client whose call it is, where we dialled: then we are the subscriber.
+    pub client: Option<usize>,
 }
 
 impl Call {
@@ -96,6 +98,7 @@ impl Call {
             user_wanted: None,
             is_placed: false,
             started: now,
+            client: None,
         }
     }
 
@@ -201,6 +204,7 @@ impl Call {
             magic: agreed.magic,
             peer_mru: agreed.peer_mru,
             prefixes,
+            source_check: true,
             gateway: Some(gateway),
         })
     }

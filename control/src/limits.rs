@@ -34,7 +34,8 @@ pub struct SetupLimiter<S> {
     all_per_second: u32,
     source_per_second: u32,
     all: Bucket,
-    sources: Box<[Bucket]>,
+    /// Of strangers, and of peers.
+    sources: [Box<[Bucket]>; 2],
     hasher: S,
 }
 
@@ -46,17 +47,21 @@ impl<S: BuildHasher> SetupLimiter<S> {
             all_per_second,
             source_per_second,
             all: Bucket::default(),
-            sources: vec![Bucket::default(); SOURCE_BUCKETS].into_boxed_slice(),
+            sources: [(); 2].map(|()| vec![Bucket::default(); SOURCE_BUCKETS].into()),
             hasher,
         }
     }
 
-    /// Whether one more from `source` may be looked at now.
-    pub fn admit(&mut self, now: Time, source: IpAddr) -> bool {
+    /// Whether one more from `source` may be looked at now. A peer that is known is limited by
+    /// itself alone: what strangers ask takes nothing from it.
+    pub fn admit(&mut self, now: Time, source: IpAddr, known: bool) -> bool {
         let index = self.hasher.hash_one(source) as usize % SOURCE_BUCKETS;
-        let Some(bucket) = self.sources.get_mut(index) else { return false };
+        let [strangers, peers] = &mut self.sources;
+        let sources = if known { peers } else { strangers };
+        let Some(bucket) = sources.get_mut(index) else { return false };
         // The source first: a single noisy one must not use up what belongs to all.
-        bucket.take(now, self.source_per_second) && self.all.take(now, self.all_per_second)
+        bucket.take(now, self.source_per_second)
+            && (known || self.all.take(now, self.all_per_second))
     }
 }
 
@@ -74,10 +79,10 @@ mod tests {
     fn one_source_gets_its_rate_and_no_more() {
         let mut limiter = limiter(1000, 10);
         let source = "192.0.2.1".parse().unwrap();
-        let admitted = (0..100).filter(|_| limiter.admit(Time::ZERO, source)).count();
+        let admitted = (0..100).filter(|_| limiter.admit(Time::ZERO, source, false)).count();
         assert_eq!(admitted, 10, "a burst of one second's worth");
         let later = Time::ZERO + Duration::from_millis(250);
-        let admitted = (0..100).filter(|_| limiter.admit(later, source)).count();
+        let admitted = (0..100).filter(|_| limiter.admit(later, source, false)).count();
         assert_eq!(admitted, 2, "a quarter of a second refills a quarter");
     }
 
@@ -85,22 +90,34 @@ mod tests {
     fn a_noisy_source_leaves_room_for_others() {
         let mut limiter = limiter(20, 10);
         let noisy = "192.0.2.1".parse().unwrap();
-        let admitted = (0..1000).filter(|_| limiter.admit(Time::ZERO, noisy)).count();
+        let admitted = (0..1000).filter(|_| limiter.admit(Time::ZERO, noisy, false)).count();
         assert_eq!(admitted, 10);
-        assert!(limiter.admit(Time::ZERO, "198.51.100.77".parse().unwrap()));
+        assert!(limiter.admit(Time::ZERO, "198.51.100.77".parse().unwrap(), false));
     }
 
     #[test]
     fn all_together_are_bounded() {
         let mut limiter = limiter(50, 10);
         let sources = (0..1000u32).map(|index| IpAddr::V4((0xc633_0000 + index).into()));
-        let admitted = sources.filter(|source| limiter.admit(Time::ZERO, *source)).count();
+        let admitted = sources.filter(|source| limiter.admit(Time::ZERO, *source, false)).count();
         assert_eq!(admitted, 50);
+    }
+
+    #[test]
+    fn strangers_take_nothing_from_a_peer() {
+        let mut limiter = limiter(50, 10);
+        let peer = "192.0.2.1".parse().unwrap();
+        let sources = (0..100_000u32).map(|index| IpAddr::V4((0xc633_0000 + index).into()));
+        for source in sources.chain([peer]) {
+            limiter.admit(Time::ZERO, source, false);
+        }
+        let admitted = (0..100).filter(|_| limiter.admit(Time::ZERO, peer, true)).count();
+        assert_eq!(admitted, 10, "its own rate");
     }
 
     #[test]
     fn a_rate_of_zero_admits_nothing() {
         let mut limiter = limiter(0, 10);
-        assert!(!limiter.admit(Time::ZERO, "192.0.2.1".parse().unwrap()));
+        assert!(!limiter.admit(Time::ZERO, "192.0.2.1".parse().unwrap(), false));
     }
 }

@@ -46,6 +46,9 @@ pub const SUBSCRIBER_PREFIXES_MAX: usize = 1024;
 /// The most host addresses, tunnel endpoints among them.
 pub const HOST_ADDRESSES_MAX: usize = 4096;
 
+/// The most peers ([`Command::PeerSet`]).
+pub const PEERS_MAX: usize = 65_536;
+
 /// A port's place in [`Configuration::ports`].
 pub type PortIndex = u16;
 
@@ -290,8 +293,8 @@ pub struct PortStatus {
 pub enum Command {
     /// Starts a resynchronisation.
     ResyncBegin,
-    /// Ends it: sessions, routes, neighbours, host addresses and subscriber prefixes that were not
-    /// named since [`Command::ResyncBegin`] are removed.
+    /// Ends it: sessions, routes, neighbours, host addresses, subscriber prefixes and peers that
+    /// were not named since [`Command::ResyncBegin`] are removed.
     ResyncEnd,
     /// Adds the session, or replaces it as a whole.
     SessionSet(Box<Session>),
@@ -348,6 +351,17 @@ pub enum Command {
         /// The prefix.
         prefix: IpNet,
     },
+    /// A tunnel has been established from this address: what comes from it to the kernel is not
+    /// held up by what strangers send, or who forges their addresses.
+    PeerSet {
+        /// The peer's address.
+        address: IpAddr,
+    },
+    /// The peer is a stranger again.
+    PeerRemove {
+        /// The peer's address.
+        address: IpAddr,
+    },
 }
 
 /// A session as the workers need it.
@@ -374,6 +388,9 @@ pub struct Session {
     /// Destinations that lead here and sources that may come from here; host bits are zero. At most
     /// [`SESSION_PREFIXES_MAX`]; empty while no network protocol is up (echo is answered then, too).
     pub prefixes: Vec<IpNet>,
+    /// Whether sources are held to `prefixes`. False for a session that we dialled: the network is at
+    /// its other end, so anybody's packets come out of it, and it may take the default route.
+    pub source_check: bool,
     /// Our address on the PPP link, the source of ICMP errors towards the subscriber.
     pub gateway: Option<Ipv4Addr>,
 }
@@ -492,6 +509,7 @@ mod tests {
             magic: u32::MAX,
             peer_mru: u16::MAX,
             prefixes: vec![IpNet::new(end.ip(), 128).unwrap(); SESSION_PREFIXES_MAX],
+            source_check: true,
             gateway: Some(Ipv4Addr::BROADCAST),
         };
         let commands = vec![Command::SessionSet(Box::new(session)); BATCH_COMMANDS_MAX];

@@ -1,95 +1,197 @@
-//! `xlns-bench calls`: complete calls in memory, no sockets: how many a second the control process
-//! can take on one core, and what a session at rest costs it.
+//! `xlns-bench calls`: how many calls a second, how fast each, and what a session costs.
 //!
-//! A call is ICRQ to IPCP open with CHAP-MD5, and later CDN. The emulated LAC and subscribers run on
-//! the same core and are part of the time.
+//! Four ways: in memory without sockets; over sockets against an xlns that it starts in namespaces
+//! of its own; one call after the other to see that nothing waits for a timer; and beside a flood of
+//! forged requests. The second one works against any LNS as well.
 
+pub mod emulator;
+mod flood;
+mod lab;
 mod lac;
+mod memory;
+mod report;
+mod stall;
 
 use std::error::Error;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
 
-use clap::Args;
-use serde::Serialize;
-use xlns_control::config::Config;
-use xlns_control::lns::Lns;
+use clap::{Args, ValueEnum};
 
-use crate::{clock, memory};
-use lac::Lac;
+use emulator::subscriber::Authentication;
 
-/// Sessions of one tunnel; below the most that one may have.
-const SESSIONS_PER_TUNNEL: u32 = 50_000;
+/// Sessions that a tunnel has room for.
+const SESSIONS_PER_TUNNEL_MAX: u32 = 60_000;
+
+/// Where L2TP is listened for.
+const PORT: u16 = 1701;
 
 /// What to measure.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("way").required(true))]
 pub struct Arguments {
-    /// One JSON object instead of a sentence.
+    /// One JSON object instead of sentences.
     #[arg(long)]
     json: bool,
-    /// In memory, without sockets (the only way there is, so far).
-    #[arg(long, required = true)]
+
+    /// In memory, without sockets.
+    #[arg(long, group = "way")]
     memory: bool,
-    /// Sessions held at once.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+
+    /// Over sockets, against an xlns started in namespaces of its own (root).
+    #[arg(long, group = "way")]
+    lab: bool,
+
+    /// One call at a time, each in a tunnel of its own: SCCRQ to IPCP open (root).
+    #[arg(long, group = "way")]
+    stall: bool,
+
+    /// Like --lab, beside a flood of SCCRQs from forged addresses (root).
+    #[arg(long, group = "way")]
+    flood: bool,
+
+    /// Against this LNS, from this host as it is.
+    #[arg(long, group = "way", value_name = "IP[:PORT]", value_parser = address)]
+    server: Option<SocketAddr>,
+
+    /// Sessions held at once; for one more the oldest is ended.
+    #[arg(long, value_name = "COUNT", default_value_t = 100_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     sessions: u32,
+
+    /// Calls to place [default: as many as sessions].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    calls: Option<u64>,
+
+    /// Calls a second; without, as many as come up.
+    #[arg(long, value_name = "CALLS", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+
+    /// Calls under way at once, where there is no rate.
+    #[arg(long, value_name = "COUNT", default_value_t = 256,
+          value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    outstanding: u32,
+
+    /// Tunnels; one takes 60,000 sessions.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(emulator::TUNNELS_MAX)))]
+    tunnels: u16,
+
+    /// Addresses and ports that tunnels come from, in turn.
+    #[arg(long, value_name = "COUNT", default_value_t = 16,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    sources: u16,
+
+    /// How subscribers prove who they are.
+    #[arg(long, value_enum, default_value_t = Authentication::ChapMd5)]
+    authentication: Authentication,
+
+    /// A call is ended after this time, milliseconds; without, when its place is needed.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    hold: Option<u64>,
+
+    /// How long the calls that are left stay up before all is ended, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1)]
+    linger: u64,
+
+    /// Trials of --stall.
+    #[arg(long, value_name = "COUNT", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    trials: u32,
+
+    /// Forged SCCRQs a second of --flood.
+    #[arg(long, value_name = "PPS", default_value_t = 200_000,
+          value_parser = clap::value_parser!(u32).range(1000..))]
+    flood_rate: u32,
+
+    /// Where the forged SCCRQs of --flood pretend to come from.
+    #[arg(long, value_enum, default_value_t = Forged::Anywhere)]
+    forged: Forged,
+
+    /// How long the flood lasts, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20,
+          value_parser = clap::value_parser!(u64).range(5..=3600))]
+    seconds: u64,
+
+    /// Tunnel secret, for --server.
+    #[arg(long)]
+    secret: Option<String>,
+
+    /// The subscribers' name, for --server.
+    #[arg(long, default_value = "subscriber")]
+    user: String,
+
+    /// Their password, for --server.
+    #[arg(long, default_value = "password")]
+    password: String,
+
+    /// An address of this host to send from, for --server; more than once for more LACs.
+    #[arg(long, value_name = "IP", default_value = "0.0.0.0")]
+    source: Vec<IpAddr>,
+
+    /// The core that plays the LACs.
+    #[arg(long, value_name = "CORE", default_value_t = 0)]
+    lac_core: u16,
+
+    /// The core of both processes of xlns.
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
+    lns_core: u16,
 }
 
-#[derive(Debug, Serialize)]
-struct Report {
-    /// From the first ICRQ to the last CDN, all sessions held in between.
-    calls_per_second: f64,
-    sessions: u32,
-    tunnels: u32,
-    /// Resident memory of the control process's machines that came with a session.
-    octets_per_session: f64,
-    setup_seconds: f64,
-    teardown_seconds: f64,
+/// Sources of a flood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Forged {
+    /// Any address.
+    Anywhere,
+    /// The addresses of LACs whose sessions are held.
+    Known,
+}
+
+impl Arguments {
+    /// Sessions that the tunnels have room for.
+    fn sessions(&self) -> u32 {
+        self.sessions.min(u32::from(self.tunnels) * SESSIONS_PER_TUNNEL_MAX)
+    }
 }
 
 /// Runs the measurement and prints it.
 ///
 /// # Errors
-/// Where a call does not come up.
+/// What failed, and which log to read.
 pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let config = Arc::new(Config::parse("bench", &lac::configuration())?);
-    let mut lns = Lns::new(config, [1; 32])?;
-    lns.handle_dataplane_ready();
-    let tunnels = arguments.sessions.div_ceil(SESSIONS_PER_TUNNEL);
-    let mut lacs = Vec::new();
-    for number in 0..tunnels {
-        lacs.push(Lac::open(&mut lns, number)?);
+    if arguments.memory {
+        return memory::run(arguments.sessions, arguments.json);
     }
-    let before = memory::resident_bytes()?;
-    let start = clock::now();
-    for call in 0..arguments.sessions {
-        let lac = &mut lacs[(call % tunnels) as usize];
-        lac.call(&mut lns)?;
+    if arguments.lac_core == arguments.lns_core {
+        return Err("the LACs and the LNS need a core each".into());
     }
-    let setup = start.elapsed();
-    // The emulator keeps four octets a session, in a vector: not worth taking off.
-    let bytes = memory::resident_bytes()?.saturating_sub(before);
-    let start = clock::now();
-    for lac in &mut lacs {
-        lac.hang_up(&mut lns)?;
-    }
-    let teardown = start.elapsed();
-    let seconds = (setup + teardown).as_secs_f64();
-    let report = Report {
-        calls_per_second: f64::from(arguments.sessions) / seconds,
-        sessions: arguments.sessions,
-        tunnels,
-        octets_per_session: bytes as f64 / f64::from(arguments.sessions),
-        setup_seconds: setup.as_secs_f64(),
-        teardown_seconds: teardown.as_secs_f64(),
-    };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
+    if arguments.stall {
+        stall::run(arguments)?;
+    } else if arguments.flood {
+        flood::run(arguments)?;
+    } else if let Some(server) = arguments.server {
+        lab::run_against(arguments, server)?;
     } else {
-        println!(
-            "{:.0} complete calls a second on one core (CHAP-MD5, LAC emulated on the same core), \
-             {} sessions held in {} tunnels at {:.0} octets each",
-            report.calls_per_second, report.sessions, report.tunnels, report.octets_per_session
-        );
+        lab::run(arguments)?;
     }
     Ok(())
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let with_port = text.parse::<SocketAddr>();
+    with_port
+        .or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT)))
+        .map_err(|_| format!("{text:?} is no IP address, with a port or without"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_have_a_port_or_the_usual_one() {
+        assert_eq!(address("192.0.2.1"), Ok(SocketAddr::from(([192, 0, 2, 1], 1701))));
+        assert_eq!(address("192.0.2.1:7"), Ok(SocketAddr::from(([192, 0, 2, 1], 7))));
+        assert_eq!(address("2001:db8::1").map(|address| address.port()), Ok(1701));
+        assert!(address("lns").is_err());
+    }
 }

@@ -116,7 +116,7 @@ fn process(arguments: &Arguments, direction: Direction) -> Result<(), Box<dyn Er
     let mut pool = MemoryPool::new(BATCH_MAX);
     let mut frames = Vec::with_capacity(BATCH_MAX);
     let mut verdicts = Vec::with_capacity(BATCH_MAX);
-    let mut packets = load.packets(direction, arguments.size);
+    let mut packets = load.reading().packets(direction, arguments.size);
     for _ in 0..BURSTS {
         for _ in 0..BATCH_MAX {
             let frame = pool.receive(PortId(packets.port()), packets.next_packet());

@@ -1,10 +1,10 @@
 //! Tables full of sessions, and packets for them in random order.
 
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
 use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey};
 use xlns_dataplane::tables::{self, Limits, PortInfo, PortKind, Tables, Writer};
@@ -14,7 +14,7 @@ const ACCESS: u16 = 0;
 const CORE: u16 = 1;
 const L2TP_PORT: u16 = 1701;
 const ENDPOINT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// Sessions of a tunnel; each tunnel has a peer of its own.
 const TUNNEL_SESSIONS: u32 = 16_384;
 /// Where subscriber addresses begin: 10.0.0.0.
@@ -43,20 +43,41 @@ impl Direction {
 /// Tables with sessions.
 pub(super) struct Load {
     pub(super) tables: Arc<Tables>,
+    /// Those that packets are for.
     pub(super) sessions: u32,
-    /// Kept: what it owns counts as memory of a session.
-    _writer: Writer,
+    /// Kept where nothing changes, too: what it owns counts as memory of a session.
+    pub(super) writer: Writer,
+}
+
+/// What measuring the pipeline takes of a load.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    pub(super) tables: Arc<Tables>,
+    pub(super) sessions: u32,
 }
 
 impl Load {
     /// Makes the tables and adds the sessions.
     pub(super) fn new(sessions: u32) -> Result<Self, Box<dyn Error>> {
+        Self::with(sessions, 1024, session)
+    }
+
+    /// The same with an IPv6 prefix for each, and room for more routes.
+    pub(super) fn dual_stack(sessions: u32, routes: u32) -> Result<Self, Box<dyn Error>> {
+        Self::with(sessions, routes, dual_stack_session)
+    }
+
+    fn with(
+        sessions: u32,
+        routes_max: u32,
+        session: impl Fn(u32) -> Session,
+    ) -> Result<Self, Box<dyn Error>> {
         let ethernet =
             |last| PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, last], mtu: 1500 };
         let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
         let limits = Limits {
             sessions_max: sessions,
-            routes_max: 1024,
+            routes_max,
             workers: 1,
             l2tp_port: L2TP_PORT,
             l2tp_port_count: 1,
@@ -69,18 +90,50 @@ impl Load {
         for number in 0..sessions {
             writer.apply(&Command::SessionSet(Box::new(session(number))))?;
         }
-        Ok(Self { tables, sessions, _writer: writer })
+        Ok(Self { tables, sessions, writer })
     }
 
+    /// For packets to all sessions.
+    pub(super) fn reading(&self) -> Reading {
+        Reading { tables: Arc::clone(&self.tables), sessions: self.sessions }
+    }
+
+    /// For packets to the lower half of the sessions, while the writer changes the upper half.
+    pub(super) fn halves(&mut self) -> (Reading, &mut Writer) {
+        let reading = Reading { sessions: self.sessions / 2, ..self.reading() };
+        (reading, &mut self.writer)
+    }
+}
+
+impl Reading {
     /// Packets without end.
     pub(super) fn packets(&self, direction: Direction, size: u16) -> Packets {
-        Packets {
-            direction,
-            sessions: self.sessions,
-            size,
-            random: 0x2545_f491_4f6c_dd1d,
-            octets: Vec::with_capacity(2048),
-        }
+        let octets = Vec::with_capacity(2048);
+        Packets { direction, sessions: self.sessions, size, random: Random::default(), octets }
+    }
+}
+
+/// Numbers that are random enough, the same ones every time.
+#[derive(Debug)]
+pub(super) struct Random(u64);
+
+impl Default for Random {
+    fn default() -> Self {
+        Self(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Below `end`.
+    pub(super) fn below(&mut self, end: u32) -> u32 {
+        (((self.next() >> 32) * u64::from(end)) >> 32) as u32
     }
 }
 
@@ -113,8 +166,22 @@ fn peer(tunnel: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(Ipv4Addr::new(172, 16, 0, 1).to_bits() + tunnel)
 }
 
-fn address(number: u32) -> Ipv4Addr {
+/// The subscriber's address.
+pub(super) fn address(number: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(FIRST_SUBSCRIBER + number)
+}
+
+/// The subscriber's IPv6 prefix, in 2001:db8::/32.
+pub(super) fn prefix(number: u32) -> IpNet {
+    let bits = 0x2001_0db8 << 96 | u128::from(number) << 64;
+    Ipv6Net::new_assert(Ipv6Addr::from_bits(bits), 64).into()
+}
+
+/// The session with its IPv6 prefix.
+pub(super) fn dual_stack_session(number: u32) -> Session {
+    let mut session = session(number);
+    session.prefixes.push(prefix(number));
+    session
 }
 
 /// IDs as control gives them out: not in order.
@@ -139,6 +206,7 @@ fn session(number: u32) -> Session {
         magic: number + 1,
         peer_mru: 1460,
         prefixes: vec![IpNet::from(std::net::IpAddr::from(address(number)))],
+        source_check: true,
         gateway: None,
     }
 }
@@ -148,7 +216,7 @@ pub(super) struct Packets {
     direction: Direction,
     sessions: u32,
     size: u16,
-    random: u64,
+    random: Random,
     octets: Vec<u8>,
 }
 
@@ -163,12 +231,9 @@ impl Packets {
 
     /// The next frame.
     pub(super) fn next_packet(&mut self) -> &[u8] {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        let number = (((self.random >> 32) * u64::from(self.sessions)) >> 32) as u32;
+        let number = self.random.below(self.sessions);
         // Many destinations behind one route.
-        let remote = Ipv4Addr::from_bits(0x0800_0000 | (self.random as u32 & 0x00ff_ffff));
+        let remote = Ipv4Addr::from_bits(0x0800_0000 | (self.random.0 as u32 & 0x00ff_ffff));
         self.octets.clear();
         self.octets.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0]);
         match self.direction {

@@ -2,25 +2,30 @@
 //!
 //! One core. A burst is filled from packets in random order of sessions, which is not timed; then
 //! the time-stamp counter is read, the burst processed, the counter read again. The result is the
-//! best of several windows: noise only ever adds. Frames are reused, so that their lines are warm,
-//! as they are behind a NIC that writes into the cache; tables are as cold as their size makes them.
+//! best of several windows: noise only ever adds. Tables are as cold as their size makes them. Rows
+//! beside the main one: bursts of 256, cold headers, larger inner packets.
 
 pub mod instructions;
 mod load;
+mod measure;
+pub mod tables;
 
 use std::error::Error;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline};
-use xlns_dataplane::port::PortId;
-use xlns_dataplane::port::memory::MemoryPool;
-use xlns_dataplane::verdict::Verdict;
+use xlns_dataplane::pipeline::BATCH_MAX;
 
-use crate::allocation::allocations;
 use crate::{clock, memory};
 use load::{Direction, Load};
+use measure::{Cell, Headers, Plan, Shape, frames, measure};
+
+/// Bursts of the second row.
+const LARGE_BURST: usize = 256;
+
+/// The inner packet that shows whether the payload is touched, octets.
+const LARGE_INNER_BYTES: u16 = 1400;
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -28,7 +33,7 @@ pub struct Arguments {
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
-    /// Many short windows: a second or two in all, and less disturbed by other processes.
+    /// Many short windows: some seconds in all, and less disturbed by other processes.
     #[arg(long)]
     quick: bool,
     /// Session counts.
@@ -37,17 +42,9 @@ pub struct Arguments {
     /// Octets of the inner IP packet.
     #[arg(long, default_value_t = 46, value_parser = clap::value_parser!(u16).range(28..=1400))]
     size: u16,
-}
-
-/// One direction at one number of sessions.
-#[derive(Debug, Serialize)]
-struct Row {
-    direction: Direction,
-    sessions: u32,
-    nanoseconds: f64,
-    ticks: f64,
-    /// Allocations while bursts were processed.
-    allocations: u64,
+    /// The main row alone.
+    #[arg(long)]
+    only_main: bool,
 }
 
 /// What a number of sessions took.
@@ -57,23 +54,19 @@ struct Filling {
     sessions_per_second: f64,
     /// Resident memory that came with a session, tables and writer together, one worker.
     bytes_per_session: f64,
+    /// The part of it that counts packets.
+    counter_bytes_per_session: usize,
 }
 
 #[derive(Debug, Serialize)]
 struct Report {
-    inner_bytes: u16,
-    burst: usize,
     windows: u32,
     ticks_per_nanosecond: f64,
-    rows: Vec<Row>,
+    /// The main row: warm headers, bursts of 64.
+    cells: Vec<Cell>,
+    /// The other rows.
+    more: Vec<Cell>,
     filling: Vec<Filling>,
-}
-
-/// How long to measure.
-struct Plan {
-    windows: u32,
-    window: Duration,
-    ticks_per_nanosecond: f64,
 }
 
 /// Runs the measurement and prints it.
@@ -88,18 +81,30 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         ticks_per_nanosecond: clock::ticks_per_nanosecond(Duration::from_millis(100)),
     };
     let mut report = Report {
-        inner_bytes: arguments.size,
-        burst: BATCH_MAX,
         windows,
         ticks_per_nanosecond: plan.ticks_per_nanosecond,
-        rows: Vec::new(),
+        cells: Vec::new(),
+        more: Vec::new(),
         filling: Vec::new(),
     };
+    let main = Shape { headers: Headers::Warm, burst: BATCH_MAX, inner_bytes: arguments.size };
+    let more = [
+        Shape { burst: LARGE_BURST, ..main },
+        Shape { headers: Headers::Cold, ..main },
+        Shape { inner_bytes: LARGE_INNER_BYTES, ..main },
+    ];
+    let more = if arguments.only_main { &[][..] } else { &more };
+    // The other rows are compared with the main one, not with a target.
+    let brief = Plan { windows: windows.div_ceil(8), ..plan };
+    let mut frames = frames();
     for &sessions in &arguments.sessions {
-        let (mut load, filling) = fill(sessions)?;
+        let (load, filling) = fill(sessions)?;
         report.filling.push(filling);
         for direction in [Direction::Decapsulation, Direction::Encapsulation] {
-            report.rows.push(measure(&mut load, direction, arguments.size, &plan)?);
+            report.cells.push(measure(&load.reading(), &mut frames, direction, main, &plan)?);
+            for &shape in more {
+                report.more.push(measure(&load.reading(), &mut frames, direction, shape, &brief)?);
+            }
         }
     }
     if arguments.json {
@@ -120,72 +125,40 @@ fn fill(sessions: u32) -> Result<(Load, Filling), Box<dyn Error>> {
         sessions,
         sessions_per_second: f64::from(sessions) / elapsed.as_secs_f64(),
         bytes_per_session: bytes as f64 / f64::from(sessions),
+        counter_bytes_per_session: size_of::<xlns_dataplane::counters::SessionShard>(),
     };
     Ok((load, filling))
 }
 
-fn measure(
-    load: &mut Load,
-    direction: Direction,
-    size: u16,
-    plan: &Plan,
-) -> Result<Row, Box<dyn Error>> {
-    let mut reader = load.tables.register(0);
-    let mut pipeline = Pipeline::new(load.tables.clone(), 0);
-    let mut pool = MemoryPool::new(BATCH_MAX);
-    let mut frames = Vec::with_capacity(BATCH_MAX);
-    let mut verdicts = Vec::with_capacity(BATCH_MAX);
-    let mut packets = load.packets(direction, size);
-    let mut best = f64::INFINITY;
-    let mut allocated = 0;
-    for _ in 0..plan.windows {
-        let (mut ticks, mut count) = (0, 0);
-        let start = clock::now();
-        while start.elapsed() < plan.window {
-            for _ in 0..BATCH_MAX {
-                let frame = pool.receive(PortId(packets.port()), packets.next_packet());
-                frames.push(frame.ok_or("no free frame")?);
-            }
-            let allocations_before = allocations();
-            let first = clock::ticks();
-            pipeline.process(&reader.guard(), &mut frames, &mut verdicts);
-            ticks += clock::ticks() - first;
-            allocated += allocations() - allocations_before;
-            count += BATCH_MAX as u64;
-            let sent = Verdict::Transmit(PortId(direction.leaves_by()));
-            if let Some(wrong) = verdicts.iter().find(|verdict| **verdict != sent) {
-                return Err(format!("{direction:?}: {wrong:?}").into());
-            }
-            frames.drain(..).for_each(|frame| pool.recycle(frame));
-        }
-        best = best.min(ticks as f64 / count as f64);
-    }
-    Ok(Row {
-        direction,
-        sessions: load.sessions,
-        nanoseconds: best / plan.ticks_per_nanosecond,
-        ticks: best,
-        allocations: allocated,
-    })
-}
-
 fn print(report: &Report) {
     println!(
-        "inner packet {} octets, bursts of {}, best of {} windows, time-stamp counter {:.3} GHz",
-        report.inner_bytes, report.burst, report.windows, report.ticks_per_nanosecond
+        "best of {} windows, time-stamp counter {:.3} GHz",
+        report.windows, report.ticks_per_nanosecond
     );
-    println!("{:<14} {:>9} {:>8} {:>8} {:>12}", "", "sessions", "ns", "clk", "allocations");
-    for row in &report.rows {
-        let name = format!("{:?}", row.direction).to_lowercase();
+    println!(
+        "{:<14} {:>9} {:>7} {:>6} {:>6} {:>8} {:>8} {:>8} {:>12}",
+        "", "sessions", "headers", "burst", "inner", "ns", "clk", "median", "allocations"
+    );
+    for cell in report.cells.iter().chain(&report.more) {
+        let name = format!("{:?}", cell.direction).to_lowercase();
+        let Shape { headers, burst, inner_bytes } = cell.shape;
+        let headers = format!("{headers:?}").to_lowercase();
         println!(
-            "{name:<14} {:>9} {:>8.1} {:>8.1} {:>12}",
-            row.sessions, row.nanoseconds, row.ticks, row.allocations
+            "{name:<14} {:>9} {headers:>7} {burst:>6} {inner_bytes:>6} {:>8.1} {:>8.1} {:>8.1} {:>12}",
+            cell.sessions,
+            cell.ns_per_packet,
+            cell.clk_per_packet,
+            cell.median_ns_per_packet,
+            cell.allocations
         );
     }
     for filling in &report.filling {
         println!(
-            "{} sessions: {:.0} added a second, {:.0} octets each",
-            filling.sessions, filling.sessions_per_second, filling.bytes_per_session
+            "{} sessions: {:.0} added a second, {:.0} octets each, {} of them counters",
+            filling.sessions,
+            filling.sessions_per_second,
+            filling.bytes_per_session,
+            filling.counter_bytes_per_session
         );
     }
 }

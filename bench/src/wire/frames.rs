@@ -54,7 +54,8 @@ pub struct Link {
 }
 
 impl Link {
-    fn frame(self, packet: &[u8]) -> Vec<u8> {
+    /// An Ethernet frame around an IPv4 packet.
+    pub fn frame(self, packet: &[u8]) -> Vec<u8> {
         let header = ethernet::Header {
             destination: self.destination,
             source: self.source,
@@ -90,7 +91,7 @@ fn inner(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
 }
 
 /// IPv4 and UDP around a payload, with both checksums.
-fn datagram(
+pub fn datagram(
     source: Ipv4Addr,
     destination: Ipv4Addr,
     [source_port, destination_port]: [u16; 2],

@@ -20,7 +20,7 @@ mod skeleton {
 }
 
 /// Octets of a frame at most, as in `traffic.bpf.c`.
-const FRAME_BYTES_MAX: usize = 128;
+pub const FRAME_BYTES_MAX: usize = 128;
 
 /// BPF_F_TEST_XDP_LIVE_FRAMES of the kernel's interface: frames are sent, not only looked at.
 const LIVE_FRAMES: u32 = 1 << 1;

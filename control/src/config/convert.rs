@@ -81,7 +81,8 @@ impl Config {
     /// What is allowed but probably not meant; a line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.user.is_empty() {
+        let is_dialler = !self.client.is_empty() && self.subscriber_prefixes().is_empty();
+        if self.user.is_empty() && !is_dialler {
             warnings.push("no [[user]]: every subscriber will be refused".to_owned());
         }
         if self.lac.iter().all(|lac| lac.secret.is_none()) {

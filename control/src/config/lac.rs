@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{AuthenticationProtocol, Config, Secret};
 
 /// What becomes of what a LAC negotiated with its subscriber before it placed the call (RFC 2661
-/// sections 4.4.5 and 8.3).
+/// section 4.4.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallMode {

@@ -184,7 +184,7 @@ impl<'a> Collected<'a> {
         }
         match self.values.get_mut(entry.attribute as usize) {
             Some(place @ None) => *place = Some(value),
-            _ => return Err(Fault::about(ErrorCode::Value, "twice", entry)),
+            _ => return recoverable(avp, Fault::about(ErrorCode::Value, "twice", entry)),
         }
         Ok(())
     }
@@ -426,11 +426,17 @@ mod tests {
     }
 
     #[test]
-    fn twice_is_refused() {
+    fn twice_is_refused_with_m_only() {
         let mut body = avp(0x80, 0, 7, b"a");
         assert_eq!(fault(&body), None);
         body.extend(avp(0x80, 0, 7, b"b"));
         assert_eq!(fault(&body).unwrap().text, "twice: Host Name AVP (7)");
+        // Without the M bit the second one is as if it were not there.
+        let mut body = avp(0, 3561, 1, b"first");
+        body.extend(avp(0, 3561, 1, b"second"));
+        let mut collected = Collected::new(Avps::new(&body), None);
+        assert_eq!(collected.fault(), None);
+        assert_eq!(collected.bytes(Attribute::AgentCircuitId), Some(&b"first"[..]));
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! one, and goes on from there as acknowledgements come.
 //!
 //! Invariants: `in_flight <= sent <= queue.len()`; the message at place `i` of the queue has Ns
-//! `acknowledged + i`, written when it is handed out, as is Nr, so that every retransmission
-//! carries the newest one. All timers are single values.
+//! `acknowledged + i`, written when it is handed out, as are the peer's Tunnel ID and Nr, so that
+//! every retransmission carries the newest ones. All timers are single values.
 
 use std::collections::VecDeque;
 
@@ -39,7 +39,8 @@ pub const REPLIES_BUSY: usize = 1024;
 /// holds only what we send by ourselves, at most one message for each session.
 pub const REPLIES_MAX: usize = 2 * REPLIES_BUSY;
 
-/// Where Ns and Nr are in a control message.
+/// Where the Tunnel ID, and Ns and Nr, are in a control message.
+const TUNNEL_ID_OFFSET: usize = 4;
 const NS_OFFSET: usize = 8;
 
 /// Who causes a message.
@@ -300,7 +301,7 @@ impl Transport {
         self.queue.push_back(Queued { datagram, origin, probe: matches!(message, Message::Hello) });
     }
 
-    /// The peer has assigned its Tunnel ID. What was queued before keeps the 0.
+    /// The peer has assigned its Tunnel ID, that all messages carry from here on.
     pub fn set_peer(&mut self, peer_tunnel_id: TunnelId) {
         self.peer_tunnel_id = peer_tunnel_id;
     }
@@ -412,6 +413,9 @@ impl Transport {
         let numbers = [ns.0.to_be_bytes(), self.expected.0.to_be_bytes()];
         if let Some(fields) = queued.datagram.get_mut(NS_OFFSET..CONTROL_HEADER_BYTES) {
             fields.copy_from_slice(numbers.as_flattened());
+        }
+        if let Some(field) = queued.datagram.get_mut(TUNNEL_ID_OFFSET..TUNNEL_ID_OFFSET + 2) {
+            field.copy_from_slice(&self.peer_tunnel_id.0.to_be_bytes());
         }
         out.extend_from_slice(&queued.datagram);
         if place == 0 {

@@ -42,8 +42,13 @@ impl Lns {
         icrq: &Icrq,
     ) {
         self.counters.add(LnsCounter::CallsOffered);
-        let Some(profile) = self.tunnels.get(&tunnel).map(|entry| entry.profile) else { return };
-        let refusal = self.call_refusal(now, profile);
+        let Some(entry) = self.tunnels.get(&tunnel) else { return };
+        let profile = entry.profile;
+        let refusal = match entry.client {
+            // The server is no LAC of ours.
+            Some(_) => Some("no calls are taken in this tunnel"),
+            None => self.call_refusal(now, profile),
+        };
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         if let Some(text) = refusal {
             let error = Some(ErrorCode::TryAnother);
@@ -84,6 +89,9 @@ impl Lns {
         iccn: &Iccn,
     ) {
         let Some(index) = self.call_index(tunnel, session) else { return };
+        if let Some(client) = self.calls.get(index).and_then(|call| call.client) {
+            return self.open_client_link(now, index, client);
+        }
         self.tell_outcome(index, Ok(()));
         let profile = self.tunnels.get(&tunnel).and_then(|entry| entry.profile);
         let Some(profile) = self.profile_mut(profile) else { return };
@@ -127,6 +135,9 @@ impl Lns {
     }
 
     fn handle_link_event(&mut self, now: Time, index: usize, event: ppp::Event) {
+        if let Some(client) = self.calls.get(index).and_then(|call| call.client) {
+            return self.handle_client_link_event(now, index, client, event);
+        }
         match event {
             ppp::Event::LcpUp { .. } => {
                 if let Some(call) = self.calls.get_mut(index) {
@@ -170,7 +181,7 @@ impl Lns {
     }
 
     /// Tells the data plane what it is to do for a call from now on.
-    fn set_forwarding(&mut self, index: usize, forwarding: Forwarding) {
+    pub(super) fn set_forwarding(&mut self, index: usize, forwarding: Forwarding) {
         let Some(call) = self.calls.get_mut(index) else { return };
         let before = std::mem::replace(&mut call.forwarding, forwarding);
         let key = call.key();
@@ -194,7 +205,11 @@ impl Lns {
             peer_tunnel_id: entry.tunnel.peer_tunnel_id(),
             peer_session_id,
         };
-        call.entry(&ends, self.config.lns.gateway)
+        let mut entry = call.entry(&ends, self.config.lns.gateway)?;
+        if let Some(client) = call.client {
+            self.complete_client_entry(client, &mut entry);
+        }
+        Some(entry)
     }
 
     /// Sends the control messages and acknowledgements that are due.
@@ -229,7 +244,7 @@ impl Lns {
     }
 
     /// PPP is over: the last frames leave, then CDN ends the call.
-    fn handle_link_down(&mut self, now: Time, index: usize, cause: &DownCause) {
+    pub(super) fn handle_link_down(&mut self, now: Time, index: usize, cause: &DownCause) {
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
         let (tunnel, session) = (call.tunnel, call.session);
@@ -312,6 +327,7 @@ impl Lns {
             self.sessions.leave(user, index);
         }
         self.log_call_end(now, &call, why);
+        self.note_call_over(&call, why);
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
             return self.let_go(now, lease, call.user.as_deref());

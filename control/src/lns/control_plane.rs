@@ -6,7 +6,7 @@ use super::{Lns, LnsCounter, PeerChange, REFUSALS_LOGGED_PER_SECOND, TimerKey};
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
 use crate::l2tp::message::{Message, Unassigned};
-use crate::l2tp::result::{CallResult, TunnelResult};
+use crate::l2tp::result::TunnelResult;
 use crate::l2tp::transport;
 use crate::l2tp::tunnel::{self, State};
 use crate::time::Time;
@@ -28,6 +28,15 @@ impl Lns {
         let Some(entry) = self.tunnels.get(&header.tunnel_id) else {
             return self.handle_no_such_tunnel(now, (local, peer), header, datagram);
         };
+        if self.is_first_answer(header.tunnel_id, peer) {
+            return self.handle_first_answer(
+                now,
+                header.tunnel_id,
+                (local, peer),
+                header,
+                datagram,
+            );
+        }
         if entry.peer != peer && !self.follow(now, header.tunnel_id, peer, header) {
             return self.counters.add(LnsCounter::ControlOuterAddress);
         }
@@ -56,6 +65,7 @@ impl Lns {
             // Whoever is established knows our Tunnel ID; without it anybody could say so.
             Ok(Unassigned::StopCcn(stop)) => {
                 let id = stop.assigned_tunnel_id.and_then(|id| self.half_open_tunnel(peer, id, id));
+                let id = id.or_else(|| self.dialled_without_answer(peer.ip()));
                 let Some((id, entry)) = id.and_then(|id| Some((id, self.tunnels.get_mut(&id)?)))
                 else {
                     return self.counters.add(LnsCounter::ControlWithoutTunnel);
@@ -74,7 +84,7 @@ impl Lns {
             }
             Err(reject) => {
                 self.counters.add(LnsCounter::SetupMalformed);
-                if !self.limiter.admit(now, peer.ip()) {
+                if !self.limiter.admit(now, peer.ip(), self.peers.is_known(peer.ip())) {
                     return self.counters.add(LnsCounter::SetupRateLimited);
                 }
                 // Whose it would have been is not known.
@@ -141,7 +151,7 @@ impl Lns {
             return;
         };
         let Some(peer_tunnel_id) = stop.assigned_tunnel_id else { return };
-        if self.limiter.admit(now, peer.ip()) {
+        if self.limiter.admit(now, peer.ip(), self.peers.is_known(peer.ip())) {
             let mut payload = Vec::new();
             transport::acknowledge_unknown(&mut payload, header, peer_tunnel_id);
             self.transmissions.push_back(Transmit { local, peer, payload });
@@ -166,6 +176,13 @@ impl Lns {
             tunnel::Event::Established { peer_host_name, peer_vendor } => {
                 self.replace_older(now, id);
                 self.mark_opened(id);
+                self.note_tunnel_up(id);
+                if let Some(peer) = self.tunnels.get(&id).map(|entry| entry.peer.ip()) {
+                    self.learn_peer(peer);
+                    if self.peers_used.insert(peer) {
+                        self.peer_changes.push_back(PeerChange::Used(peer));
+                    }
+                }
                 self.counters.add(LnsCounter::TunnelsOpened);
                 let profile = self.tunnels.get(&id).and_then(|entry| entry.profile);
                 if let Some(profile) = self.profile_mut(profile) {
@@ -185,11 +202,7 @@ impl Lns {
                 self.handle_incoming_call(now, id, session, &icrq);
             }
             tunnel::Event::OutgoingCall { session, .. } => {
-                if let Some(entry) = self.tunnels.get_mut(&id) {
-                    let result = CallResult::NoFacilitiesPermanent;
-                    let text = "no calls are placed here";
-                    entry.tunnel.refuse_call(now, session, result, None, text);
-                }
+                self.handle_outgoing_call(now, id, session);
             }
             tunnel::Event::LinkInfo { session, sli } => self.handle_link_info(id, session, sli),
             tunnel::Event::WanErrors { session, errors } => {
@@ -202,8 +215,15 @@ impl Lns {
                 self.end_call(now, id, session, &cause.to_string());
             }
             tunnel::Event::Closed { cause } => {
+                let was_up = self.tunnels.get(&id).is_some_and(|entry| entry.established);
                 self.mark_closed(id);
-                tracing::info!(tunnel = id.0, %cause, "tunnel closed");
+                self.note_tunnel_over(id, &cause.to_string());
+                if was_up {
+                    tracing::info!(tunnel = id.0, %cause, "tunnel closed");
+                } else {
+                    // Whoever forges addresses could fill a disk.
+                    tracing::debug!(tunnel = id.0, %cause, "tunnel given up while it was set up");
+                }
             }
         }
     }
@@ -212,7 +232,9 @@ impl Lns {
     /// own Tunnel ID for this tunnel: what else goes by that ID is left over from before it started
     /// anew.
     fn replace_older(&mut self, now: Time, id: TunnelId) {
-        let Some(entry) = self.tunnels.get(&id) else { return };
+        let Some(entry) = self.tunnels.get(&id).filter(|entry| entry.client.is_none()) else {
+            return;
+        };
         let (peer, peer_tunnel_id) = (entry.peer, entry.tunnel.peer_tunnel_id());
         let same = (peer, peer_tunnel_id, 0, TunnelId(0))
             ..=(peer, peer_tunnel_id, u64::MAX, TunnelId(u16::MAX));
@@ -237,7 +259,11 @@ impl Lns {
             && !entry.established
         {
             entry.established = true;
-            self.tunnels_half_open -= 1;
+            // What we dial is not what forged addresses can hold.
+            if entry.client.is_none() {
+                let started = entry.started;
+                self.half_open.remove(started, id);
+            }
         }
     }
 
@@ -251,7 +277,7 @@ impl Lns {
     }
 
     /// Forgets a tunnel. Its calls, if any are left, end with it.
-    fn remove_tunnel(&mut self, now: Time, id: TunnelId, why: &str) {
+    pub(super) fn remove_tunnel(&mut self, now: Time, id: TunnelId, why: &str) {
         let Some(entry) = self.tunnels.get(&id) else { return };
         let sessions: Vec<_> = entry.calls.keys().copied().collect();
         for session in sessions {
@@ -259,6 +285,7 @@ impl Lns {
         }
         if !self.is_closed(id) {
             self.mark_closed(id);
+            self.note_tunnel_over(id, why);
         }
         self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
@@ -269,7 +296,9 @@ impl Lns {
             *of_peer -= 1;
             if *of_peer == 0 {
                 self.tunnels_per_address.remove(&address);
-                self.peer_changes.push_back(PeerChange::Unused(address));
+                if self.peers_used.remove(&address) {
+                    self.peer_changes.push_back(PeerChange::Unused(address));
+                }
             }
         }
     }
@@ -277,6 +306,7 @@ impl Lns {
     /// Closes every tunnel, so that peers dial again at once, and opens no more.
     pub fn shut_down(&mut self, now: Time) {
         self.shutting_down = true;
+        self.shut_down_clients(now);
         for id in self.tunnels.keys().copied().collect::<Vec<_>>() {
             self.close_tunnel(now, id, "shutting down");
         }

@@ -32,6 +32,7 @@ lns_counters! {
     SetupRateLimited, "setup_rate_limited", "SCCRQs over the rate of their source or of all.";
     SetupRefused, "setup_refused", "SCCRQs answered with StopCCN: a limit is reached or no profile matches.";
     SetupDuplicate, "setup_duplicate", "Retransmitted SCCRQs that found their tunnel.";
+    SetupDisplaced, "setup_displaced", "Tunnels that were not established yet and made room for newer ones: a flood of SCCRQs.";
     SetupReplaced, "setup_replaced", "Tunnels replaced by a new SCCRQ of a peer that had started anew.";
     PortFollowed, "port_followed", "Tunnels whose peer was followed to another UDP port.";
     TunnelsOpened, "tunnels_opened", "Tunnels that reached established.";

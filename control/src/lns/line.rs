@@ -7,7 +7,7 @@ use crate::l2tp::result::printable;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::ppp::proxy::{Proxy, ProxyAuthentication};
 
-/// Characters of a text that are kept: circuit IDs have no more (RFC 5515 section 5), telephone
+/// Characters of a text that are kept: circuit IDs have no more (RFC 5515), telephone
 /// numbers far fewer.
 const TEXT_CHARS_MAX: usize = 63;
 

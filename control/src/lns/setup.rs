@@ -9,9 +9,7 @@ use std::time::Duration;
 use rand::RngCore;
 use xlns_dataplane::api::SessionKey;
 
-use super::{
-    Life, Lns, LnsCounter, PeerChange, PortWatch, REFUSALS_LOGGED_PER_SECOND, TunnelEntry,
-};
+use super::{Life, Lns, LnsCounter, PortWatch, REFUSALS_LOGGED_PER_SECOND, TunnelEntry};
 use crate::config::Config;
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
@@ -45,11 +43,17 @@ impl Lns {
             self.counters.add(LnsCounter::SetupDuplicate);
             return self.handle_in_tunnel(now, id, header, datagram);
         }
-        if !self.limiter.admit(now, peer.ip()) {
+        let known = self.peers.is_known(peer.ip());
+        if !self.limiter.admit(now, peer.ip(), known) {
             return self.counters.add(LnsCounter::SetupRateLimited);
         }
         let profile = self.profile_of(local.ip(), peer.ip(), &sccrq.host_name);
-        let opened = self.admit(peer.ip(), profile).and_then(|(id, profile)| {
+        let mut admitted = self.admit(peer.ip(), profile);
+        if admitted.is_err() && known && self.displace_stranger(now) {
+            admitted = self.admit(peer.ip(), profile);
+        }
+        let opened = admitted.and_then(|(id, profile)| {
+            self.make_room_half_open(now, known);
             self.open_tunnel(now, (local, peer), id, profile, sccrq, hash)
         });
         if let Err(result) = opened {
@@ -112,8 +116,6 @@ impl Lns {
             "no more tunnels"
         } else if of_peer >= l2tp.tunnels_per_peer_max {
             "no more tunnels for this peer"
-        } else if self.tunnels_half_open >= l2tp.tunnels_half_open_max {
-            "too many tunnels are being set up"
         } else if let Some(id) = self.free_tunnel_id() {
             return Ok((id, profile));
         } else {
@@ -123,7 +125,7 @@ impl Lns {
     }
 
     /// An ID that no tunnel has, nor a session whose last packets are still being counted.
-    fn free_tunnel_id(&mut self) -> Option<TunnelId> {
+    pub(super) fn free_tunnel_id(&mut self) -> Option<TunnelId> {
         let key =
             |id: TunnelId, local_session_id| SessionKey { local_tunnel_id: id.0, local_session_id };
         (0..TUNNEL_ID_TRIES).map(|_| TunnelId(self.rng.next_u32() as u16)).find(|id| {
@@ -153,6 +155,7 @@ impl Lns {
             local,
             peer,
             profile: Some(profile),
+            client: None,
             policy,
             sccrq_hash,
             started: now,
@@ -162,12 +165,9 @@ impl Lns {
             life: Life::default(),
         };
         self.tunnels.insert(id, entry);
-        self.tunnels_half_open += 1;
+        self.half_open.insert(self.peers.is_known(peer.ip()), now, id);
         let of_peer = self.tunnels_per_address.entry(peer.ip()).or_insert(0);
         *of_peer += 1;
-        if *of_peer == 1 {
-            self.peer_changes.push_back(PeerChange::Used(peer.ip()));
-        }
         self.drive_tunnel(now, id);
         Ok(())
     }

@@ -10,6 +10,7 @@ mod lines;
 mod ports;
 mod profiles;
 mod setup;
+mod strangers;
 mod teardown;
 
 use std::net::{IpAddr, Ipv4Addr};

@@ -4,7 +4,7 @@
 use super::classify::{Address, Data, Inner, Packet};
 use super::{Context, Origin, source_check};
 use crate::frame::Frame;
-use crate::tables::{Decap, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6};
+use crate::tables::{Decap, Entry, FLAG_ANY_SOURCE, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::{ipv4, udp};
 
@@ -39,11 +39,15 @@ impl Context<'_> {
         if session.flags & protocol == 0 {
             return Err(DropReason::NoNetworkProtocol);
         }
-        if !source_check::is_source_of(self.guard, session, packet.source(frame.octets())) {
+        if session.flags & FLAG_ANY_SOURCE != 0 {
+            self.check_dialled(frame, data, session, packet)?;
+        } else if !source_check::is_source_of(self.guard, session, packet.source(frame.octets())) {
             return Err(DropReason::InnerSource);
         }
         let verdict = match self.forward(frame, packet, data.entry, Origin::Network) {
-            Err(DropReason::DestinationInvalid) => self.link_broadcast(frame, packet)?,
+            Err(DropReason::DestinationInvalid) if session.flags & FLAG_ANY_SOURCE == 0 => {
+                self.link_broadcast(frame, packet)?
+            }
             verdict => verdict?,
         };
         self.guard.counters(session.index).count_upstream(packet.length() as u64);
@@ -52,6 +56,31 @@ impl Context<'_> {
 }
 
 impl Context<'_> {
+    /// A packet out of a session that we dialled: anybody may have sent it, but nobody sends it back
+    /// to where it came from. Two routers that each take the other for the way would hand it to and
+    /// fro until its hops ran out: for the unused rest of a delegated prefix, say (RFC 7084,
+    /// its WPD-5).
+    #[cold]
+    fn check_dialled(
+        &self,
+        frame: &Frame,
+        data: &Data,
+        session: &Decap,
+        packet: Packet,
+    ) -> Result<(), DropReason> {
+        // RFC 1812 section 5.3.7, and the same of IPv6.
+        if packet.is_source_invalid(frame.octets()) {
+            return Err(DropReason::SourceInvalid);
+        }
+        match data.entry {
+            // The index, not the slot: a session that is being changed has two slots for a moment.
+            Entry::Session(slot) if self.guard.encap_index(slot) == session.index => {
+                Err(DropReason::SessionLoop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What a subscriber sends to everybody on its link: to the host if it is for its DHCP server
     /// (DHCPINFORM), and to nobody else: the host has other ears for broadcasts, on links that are
     /// not a stranger's.

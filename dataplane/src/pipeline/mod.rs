@@ -125,7 +125,10 @@ fn prefetch(guard: &Guard<'_>, frame: &Frame, work: &Work) {
             guard.prefetch_ids(work.place);
             guard.prefetch_route_ipv4(work.destination);
         }
-        Work::Downstream(work) => guard.prefetch_route_ipv4(work.destination),
+        Work::Downstream(work) => {
+            guard.prefetch_route_ipv4(work.destination);
+            frame.prefetch_headroom();
+        }
         Work::Drop(_) => {}
         Work::Route { packet, .. } => prefetch_route(guard, packet.destination(frame.octets())),
         Work::Data(data) => {
@@ -180,9 +183,10 @@ fn find_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
         }
         Work::Drop(_) | Work::Upstream(_) | Work::Downstream(_) => return,
     };
-    if let Address::V4(destination) = packet.destination(frame.octets()) {
-        guard.begin_route_ipv4(destination);
-    }
+    match packet.destination(frame.octets()) {
+        Address::V4(destination) => guard.begin_route_ipv4(destination),
+        Address::V6(destination) => guard.begin_route_ipv6(destination),
+    };
 }
 
 /// Begins again the general way with a frame whose shape promised too much.

@@ -141,6 +141,8 @@ fn steer_counters(ports: impl Iterator<Item = Vec<(Reason, u64)>>) -> Vec<SteerC
     counters
 }
 
+const _: () = assert!(crate::api::PEERS_MAX <= xlns_bpf::PEERS_MAX, "the program has room");
+
 /// Carries out a command in the tables, and tells the steering program what it has to learn. What
 /// the program does not take is taken back from the tables: they never differ, and the same command
 /// may be tried again.
@@ -176,8 +178,10 @@ fn undo(change: SteerChange) -> Option<Command> {
         SteerChange::SubscriberPrefix { prefix, present: true } => {
             Some(Command::SubscriberPrefixRemove { prefix })
         }
+        SteerChange::Peer { address, present: true } => Some(Command::PeerRemove { address }),
         SteerChange::HostAddress { endpoint: None, .. }
-        | SteerChange::SubscriberPrefix { present: false, .. } => None,
+        | SteerChange::SubscriberPrefix { present: false, .. }
+        | SteerChange::Peer { present: false, .. } => None,
     }
 }
 
@@ -193,6 +197,8 @@ fn tell(steer: &mut Steer, change: SteerChange) -> Result<(), String> {
         SteerChange::SubscriberPrefix { prefix, present: false } => {
             steer.remove_subscriber_prefix(prefix)
         }
+        SteerChange::Peer { address, present: true } => steer.set_peer(address),
+        SteerChange::Peer { address, present: false } => steer.remove_peer(address),
     };
     told.map_err(|error| error.to_string())
 }

@@ -12,6 +12,8 @@ mod lpm;
 mod path;
 mod session;
 mod slots;
+#[cfg(all(test, not(loom)))]
+mod stress;
 mod writer;
 
 use std::io;
@@ -26,8 +28,8 @@ pub use adjacency::Adjacency;
 pub use fib::Entry;
 pub(crate) use session::ipv6_front;
 pub use session::{
-    Decap, Encap, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC,
-    FLAG_SPECIAL, Sender,
+    Decap, Encap, FLAG_ANY_SOURCE, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6, FLAG_SEND_ACFC,
+    FLAG_SEND_PFC, FLAG_SPECIAL, Sender,
 };
 pub use writer::Writer;
 
@@ -91,6 +93,13 @@ pub enum SteerChange {
     SubscriberPrefix {
         /// The prefix.
         prefix: IpNet,
+        /// Whether it is there or gone.
+        present: bool,
+    },
+    /// A peer.
+    Peer {
+        /// Its address.
+        address: IpAddr,
         /// Whether it is there or gone.
         present: bool,
     },
@@ -291,7 +300,7 @@ impl Guard<'_> {
 
     /// The first step of [`Guard::route_ipv4`]; asks the CPU for what the second one will read.
     #[inline(always)]
-    pub(crate) fn begin_route_ipv4(&self, destination: [u8; 4]) -> u32 {
+    pub fn begin_route_ipv4(&self, destination: [u8; 4]) -> u32 {
         self.tables.fib4.begin(u32::from_be_bytes(destination))
     }
 
@@ -312,6 +321,12 @@ impl Guard<'_> {
     #[inline]
     pub fn prefetch_route_ipv6(&self, destination: [u8; 16]) {
         self.tables.fib6.prefetch_root(u128::from_be_bytes(destination));
+    }
+
+    /// The first step of [`Guard::route_ipv6`]; asks the CPU for what the second one will read.
+    #[inline]
+    pub fn begin_route_ipv6(&self, destination: [u8; 16]) -> u32 {
+        self.tables.fib6.begin(u128::from_be_bytes(destination))
     }
 
     /// What the destination resolves to.

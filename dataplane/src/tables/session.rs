@@ -27,6 +27,8 @@ pub const FLAG_IPV6: u16 = 4;
 pub const FLAG_SEND_ACFC: u16 = 8;
 /// The protocol is sent in one octet.
 pub const FLAG_SEND_PFC: u16 = 16;
+/// The network is at the other end, not a subscriber: any source may come from there.
+pub const FLAG_ANY_SOURCE: u16 = 32;
 /// Some option asks for more than the quick path does: each packet goes the general way.
 pub const FLAG_SPECIAL: u16 = 1 << 15;
 
@@ -247,7 +249,8 @@ pub(crate) fn lines(session: &api::Session, index: u32, path: u32) -> (Decap, En
         outer_addresses: outer_addresses(session),
         inner_ipv4,
         peer_port: U16::new(session.peer.port()),
-        flags,
+        // The quick path takes packets from the one address that a subscriber has.
+        flags: if session.source_check { flags } else { flags | FLAG_SPECIAL },
         index,
         path,
         key: pack(session.key),
@@ -267,6 +270,7 @@ fn flags(session: &api::Session) -> u16 {
     set(session.prefixes.iter().any(|prefix| prefix.addr().is_ipv6()), FLAG_IPV6);
     set(session.send_acfc, FLAG_SEND_ACFC);
     set(session.send_pfc, FLAG_SEND_PFC);
+    set(!session.source_check, FLAG_ANY_SOURCE);
     flags
 }
 

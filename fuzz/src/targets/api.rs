@@ -255,6 +255,7 @@ fn session(script: &mut Script<'_>) -> Session {
         magic: 7,
         peer_mru: if flags & 4 != 0 { script.word() } else { 1460 },
         prefixes: (0..flags >> 4).map(|_| prefix(script)).collect(),
+        source_check: flags & 16 == 0,
         gateway: (flags & 8 != 0).then_some(Ipv4Addr::new(10, 0, 0, 1)),
     }
 }

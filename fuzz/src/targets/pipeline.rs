@@ -226,6 +226,7 @@ fn session(id: u16) -> Session {
         magic: u32::from(id),
         peer_mru: if id == 3 { 600 } else { 1460 },
         prefixes,
+        source_check: id != 8,
         gateway: Some(Ipv4Addr::new(10, 0, 0, 254)),
     }
 }

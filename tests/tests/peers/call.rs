@@ -53,15 +53,22 @@ fn an_access_node_uses_numbers_of_the_ietf() {
     lac.open_tunnel();
     // Circuit ID, remote ID, and speeds whose numbers mean something else without the vendor; one
     // that would be the Session ID.
-    let dsl_forum = [
-        raw_avp(0, 3561, 1, b"access-1 atm 1/2:0.35"),
+    let before =
+        [raw_avp(0, 3561, 1, b"access-1 atm 1/2:0.35"), raw_avp(0, 3561, 14, &[0x66, 0x66])];
+    let behind = [
         raw_avp(0, 3561, 2, b"line-7"),
-        raw_avp(0, 3561, 14, &[0x66, 0x66]),
-        raw_avp(0, 3561, 129, &[0, 1, 0, 0]),
+        raw_avp(0, 3561, 15, &[0x66; 4]),
+        raw_avp(0, 3561, 130, &[0, 1, 0, 0]),
     ];
-    lac.say(0, ICRQ, &[dsl_forum.concat(), icrq(SESSION_ID), dsl_forum.concat()].concat());
+    lac.say(0, ICRQ, &[before.concat(), icrq(SESSION_ID), behind.concat()].concat());
     let icrp = lac.hear(ICRP);
     assert_eq!(icrp.session_id, SESSION_ID);
+    let line = &stage.show("sessions")[0]["line"];
+    assert_eq!(line["circuit_id"], "access-1 atm 1/2:0.35");
+    assert_eq!(
+        (&line["remote_id"], &line["actual"]["downstream"]),
+        (&"line-7".into(), &65_536.into())
+    );
 }
 
 #[test]

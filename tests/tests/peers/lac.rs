@@ -83,6 +83,11 @@ impl Lac {
         self.socket.local_addr().unwrap()
     }
 
+    /// Goes on from another port: that of `other`.
+    pub fn move_to(&mut self, other: Self) {
+        self.socket = other.socket;
+    }
+
     /// Sends a datagram.
     pub fn send(&self, octets: &[u8]) {
         self.socket.send(octets).unwrap();

@@ -9,6 +9,7 @@ mod lac;
 mod link;
 mod network;
 mod octets;
+mod profile;
 mod stage;
 mod teardown;
 mod tunnel;

@@ -122,6 +122,13 @@ impl Stage {
         Lac::new(self.namespace.inside(open).unwrap())
     }
 
+    /// A socket that hears whatever comes to it.
+    pub fn socket(&self) -> UdpSocket {
+        let open =
+            || UdpSocket::bind((LAC, 0)).map_err(|error| LabError::io("a LAC's socket", &error));
+        self.namespace.inside(open).unwrap()
+    }
+
     /// `xlns` with these words.
     #[track_caller]
     pub fn xlns(&self, words: &[&str]) -> String {

@@ -128,7 +128,7 @@ const fn entry(
     Entry { attribute, vendor: IETF, number, name, mandatory, hideable, bytes_min, bytes_max }
 }
 
-/// An attribute of an access line: none has the M bit, all may be hidden (RFC 5515 section 5).
+/// An attribute of an access line: none has the M bit, all may be hidden (RFC 5515).
 const fn line(attribute: Attribute, number: u16, name: &'static str, sizes: (u16, u16)) -> Entry {
     Entry { vendor: BROADBAND_FORUM, ..entry(attribute, number, name, (NO, H), sizes) }
 }

@@ -23,7 +23,7 @@ pub struct Icrq {
     pub called_number: Option<Vec<u8>>,
     /// More digits.
     pub sub_address: Option<Vec<u8>>,
-    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308 section 4).
+    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308).
     pub session_ds: Option<u16>,
     /// What an access node says of the subscriber's line (RFC 5515).
     pub access_line: Option<Box<AccessLine>>,
@@ -34,7 +34,7 @@ pub struct Icrq {
 pub struct Icrp {
     /// How the sender wants to be addressed.
     pub assigned_session_id: SessionId,
-    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308 section 4).
+    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308).
     pub session_ds: Option<u16>,
 }
 

@@ -35,13 +35,13 @@ pub struct Sccrq {
     pub challenge: Option<Vec<u8>>,
     /// The lower value wins where both sides ask at once.
     pub tie_breaker: Option<[u8; 8]>,
-    /// Per-hop behaviour that the sender wants for control messages (RFC 3308 section 3).
+    /// Per-hop behaviour that the sender wants for control messages (RFC 3308).
     pub control_ds: Option<u16>,
-    /// What the sender can do after it has failed (RFC 4951 section 5.1).
+    /// What the sender can do after it has failed (RFC 4951).
     pub failover: Option<FailoverCapability>,
 }
 
-/// The Failover Capability AVP (RFC 4951 section 5.1). We do not send it, and so nobody may ask us
+/// The Failover Capability AVP (RFC 4951). We do not send it, and so nobody may ask us
 /// to recover a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailoverCapability {

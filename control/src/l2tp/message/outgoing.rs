@@ -25,7 +25,7 @@ pub struct Ocrq {
     pub called_number: Vec<u8>,
     /// More digits.
     pub sub_address: Option<Vec<u8>>,
-    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308 section 4).
+    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308).
     pub session_ds: Option<u16>,
 }
 
@@ -36,7 +36,7 @@ pub struct Ocrp {
     pub assigned_session_id: SessionId,
     /// For logs.
     pub physical_channel_id: Option<u32>,
-    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308 section 4).
+    /// Per-hop behaviour that the sender wants for the session's packets (RFC 3308).
     pub session_ds: Option<u16>,
 }
 

@@ -186,6 +186,41 @@ fn ends_are_read_whatever_is_wrong_with_them() {
 }
 
 #[test]
+fn failover_is_not_supported() {
+    // A capability is noted, a tunnel that is to be recovered is refused; what only makes sense
+    // with that is skipped.
+    let mut avps = sccrq();
+    avps.push((0, 76, &[0, 3, 0, 0, 0x75, 0x30]));
+    avps.push((0, 78, &[0; 6]));
+    let Message::Sccrq(read) = Message::decode(&body(&avps), None).unwrap() else {
+        panic!("not an SCCRQ");
+    };
+    let capability = FailoverCapability { flags: 3, recovery_time_milliseconds: 30_000 };
+    assert_eq!(read.failover, Some(capability));
+    for flags in [0x80, 0] {
+        let mut avps = avps.clone();
+        avps.push((flags, 77, &[0, 0, 0, 5, 0, 6]));
+        let reject = Message::decode(&body(&avps), None).unwrap_err();
+        assert_eq!((reject.scope, reject.result.as_tunnel()), (Scope::Tunnel, TunnelResult::Error));
+        assert_eq!(reject.result.error, Some(ErrorCode::UnknownAvp));
+        assert!(reject.result.message.contains("failover"));
+        assert_eq!(reject.assigned_tunnel_id, Some(TunnelId(0x1234)));
+    }
+}
+
+#[test]
+fn differentiated_services_are_noted() {
+    let mut avps = sccrq();
+    avps.push((0, 47, &[0xb8, 0]));
+    let message = Message::decode(&body(&avps), None).unwrap();
+    assert!(matches!(message, Message::Sccrq(sccrq) if sccrq.control_ds == Some(0xb800)));
+    let mut avps = icrq();
+    avps.push((0, 48, &[0x28, 0]));
+    let message = Message::decode(&body(&avps), None).unwrap();
+    assert!(matches!(message, Message::Icrq(icrq) if icrq.session_ds == Some(0x2800)));
+}
+
+#[test]
 fn sequencing_required_is_empty() {
     let avps: [(u8, u16, &[u8]); 4] = [
         (0x80, TYPE, &[0, 12]),
@@ -353,7 +388,6 @@ fn iccn() -> impl Strategy<Value = Message> {
             proxy_authen_response: rest.0.map(SecretBytes::new),
             private_group_id: rest.1,
             sequencing_required: rest.2,
-            ..Iccn::default()
         }))
     })
 }
@@ -436,19 +470,78 @@ fn call_message() -> impl Strategy<Value = Message> {
     prop_oneof![icrq, icrp, iccn(), ocrq, ocrp, occn, cdn(), wen, sli]
 }
 
+fn directions<T: std::fmt::Debug + Clone>(
+    value: impl Strategy<Value = T> + Clone,
+) -> impl Strategy<Value = Directions<T>> {
+    (maybe(value.clone()), maybe(value))
+        .prop_map(|(upstream, downstream)| Directions { upstream, downstream })
+}
+
+fn access_line() -> impl Strategy<Value = AccessLine> {
+    let ids = (maybe(bytes()), maybe(bytes()), maybe(any::<[u8; 3]>()), maybe(any::<u32>()));
+    let rates = prop::collection::vec(directions(any::<u64>()), 5);
+    let delays = (directions(any::<u32>()), directions(any::<u32>()));
+    (ids, rates, delays, any::<bool>()).prop_map(|(ids, rates, delays, interworking)| AccessLine {
+        agent_circuit_id: ids.0,
+        agent_remote_id: ids.1,
+        actual_rate: rates[0],
+        minimum_rate: rates[1],
+        attainable_rate: rates[2],
+        maximum_rate: rates[3],
+        minimum_low_power_rate: rates[4],
+        maximum_delay: delays.0,
+        actual_delay: delays.1,
+        encapsulation: ids.2,
+        line_type: ids.3,
+        interworking,
+    })
+}
+
+type Extensions = (Option<u16>, Option<FailoverCapability>, Option<AccessLine>);
+
+fn extensions() -> impl Strategy<Value = Extensions> {
+    let failover = (any::<u16>(), any::<u32>()).prop_map(|(flags, recovery_time_milliseconds)| {
+        FailoverCapability { flags, recovery_time_milliseconds }
+    });
+    (maybe(any::<u16>()), maybe(failover), maybe(access_line()))
+}
+
+/// Adds what later RFCs add, where the message has a place for it.
+fn extended((mut message, (ds, failover, line)): (Message, Extensions)) -> Message {
+    match &mut message {
+        Message::Sccrq(sccrq) => (sccrq.control_ds, sccrq.failover) = (ds, failover),
+        Message::Sccrp(sccrp) => (sccrp.control_ds, sccrp.failover) = (ds, failover),
+        Message::Icrq(icrq) => {
+            icrq.session_ds = ds;
+            // One that says nothing is as good as none.
+            icrq.access_line = line.filter(|line| *line != AccessLine::default()).map(Box::new);
+        }
+        Message::Icrp(icrp) => icrp.session_ds = ds,
+        Message::Ocrq(ocrq) => ocrq.session_ds = ds,
+        Message::Ocrp(ocrp) => ocrp.session_ds = ds,
+        _ => {}
+    }
+    message
+}
+
 fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![control_message(), call_message()]
+    (prop_oneof![control_message(), call_message()], extensions()).prop_map(extended)
+}
+
+fn hide() -> impl Strategy<Value = Hide> {
+    prop_oneof![Just(Hide::Never), Just(Hide::Secrets), Just(Hide::All)]
 }
 
 proptest! {
     #[test]
-    fn round_trip(message in message(), hide in any::<bool>(),
+    fn round_trip(message in message(), hide in hide(), secret in any::<bool>(),
         vector in prop::collection::vec(any::<u8>(), 23..=136),
         padding in prop::collection::vec(any::<u8>(), 0..=142)) {
-        let hiding = Hiding { hide: Hide::All, secret: b"secret", random_vector: &vector, padding: &padding };
+        let hiding =
+            Hiding { hide, secret: b"secret", random_vector: &vector, padding: &padding };
         let mut out = vec![0xa5; 3];
         message.emit(
-            &mut out, TunnelId(1), SessionId(2), (Sequence(3), Sequence(4)), hide.then_some(hiding),
+            &mut out, TunnelId(1), SessionId(2), (Sequence(3), Sequence(4)), secret.then_some(hiding),
         );
         let datagram = &out[3..];
         let header = crate::l2tp::header::parse(datagram).unwrap();

@@ -37,6 +37,7 @@ mod placing;
 mod request;
 pub mod table;
 mod tie;
+mod timers;
 
 pub use config::Config;
 pub use event::{CallCause, Event, TunnelCause};
@@ -267,11 +268,17 @@ impl Tunnel {
     }
 
     fn on_body(&mut self, now: Time, session_id: SessionId, body: &[u8]) {
+        let secret = self.config.secret.as_ref().map(SecretBytes::expose);
         if self.state == State::Closing {
-            // Nothing matters any more, but the peer should not have to repeat it.
+            // Nothing matters any more, but the peer should not have to repeat it, nor miss the end
+            // of a request that we gave up while it was answered.
+            if self.peer_tunnel_id == TunnelId::UNASSIGNED
+                && let Ok(Message::Sccrp(sccrp)) = Message::decode(body, secret)
+            {
+                self.adopt_peer_id(Some(sccrp.assigned_tunnel_id));
+            }
             return self.transport.acknowledge_at_once();
         }
-        let secret = self.config.secret.as_ref().map(SecretBytes::expose);
         match Message::decode(body, secret) {
             Ok(message) => self.on_message(now, session_id, message),
             Err(reject) => self.on_reject(now, session_id, reject),
@@ -436,96 +443,6 @@ impl Tunnel {
         self.advance(now, Input::LocalClose, result.clone(), TunnelCause::Local(result));
     }
 
-    /// Data came from the peer: a sign of life like any control message (RFC 2661 section 5.5,
-    /// docs/peers.md row 7). Telling it every few seconds is enough.
-    pub fn handle_activity(&mut self, now: Time) {
-        self.transport.heard(now);
-    }
-
-    /// Asks the peer whether it is there, where nothing else is on its way that asks.
-    pub fn probe(&mut self, now: Time) {
-        if self.state == State::Established && self.transport.is_idle() {
-            self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
-        }
-    }
-
-    /// Whether a control message has the numbers that the peer would use now.
-    pub fn is_next(&self, header: &Header) -> bool {
-        self.transport.is_next(header)
-    }
-
-    /// When the peer was last heard.
-    pub fn last_heard(&self) -> Time {
-        self.transport.last_heard()
-    }
-
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Time) {
-        self.transport.handle_timeout(now);
-        if self.transport.is_dead() {
-            return self.on_dead(now);
-        }
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.deadline = None;
-            if self.state == State::Closing {
-                self.finished = true;
-                return;
-            }
-            let text = match self.state {
-                State::WaitCtlReply => "no SCCRP came in time",
-                _ => "no SCCCN came in time",
-            };
-            let result = ResultCode::tunnel(TunnelResult::Cleared, None, text);
-            self.advance(now, Input::LocalClose, result, TunnelCause::SetupTimeout);
-        }
-        self.end_late_setups(now);
-        if self.idle_at().is_some_and(|at| at <= now) {
-            let result = ResultCode::tunnel(TunnelResult::Cleared, None, "no call for too long");
-            return self.advance(now, Input::LocalClose, result, TunnelCause::Idle);
-        }
-        if self.hello_at().is_some_and(|at| at <= now) {
-            self.send(now, SessionId::UNASSIGNED, &Message::Hello, Origin::Local);
-        }
-    }
-
-    fn on_dead(&mut self, now: Time) {
-        if self.state != State::Closing {
-            self.state = State::Closing;
-            self.clean_up(now, TunnelCause::Dead);
-        }
-        // A full cycle without an answer has passed already.
-        self.transport.forget_all();
-        self.finished = true;
-    }
-
-    /// When a HELLO is due: never while something else is unanswered, that serves as well.
-    fn hello_at(&self) -> Option<Time> {
-        let wanted = self.state == State::Established
-            && self.transport.is_idle()
-            && !self.config.hello_interval.is_zero();
-        wanted.then(|| self.transport.last_heard() + self.config.hello_interval)
-    }
-
-    /// When the tunnel has been without a call for too long (RFC 2661 section 7.6 leaves that to
-    /// us).
-    fn idle_at(&self) -> Option<Time> {
-        let wanted = self.state == State::Established
-            && self.sessions.is_empty()
-            && !self.config.idle_timeout.is_zero();
-        self.idle_since.filter(|_| wanted).map(|since| since + self.config.idle_timeout)
-    }
-
-    /// When [`Tunnel::handle_timeout`] is due; looks at five values, however many calls there are.
-    pub fn poll_timeout(&self) -> Option<Time> {
-        if self.finished {
-            return None;
-        }
-        let setup = self.setups.front().map(|(deadline, _)| *deadline);
-        let (hello, idle) = (self.hello_at(), self.idle_at());
-        let timers = [self.transport.poll_timeout(), self.deadline, setup, hello, idle];
-        timers.into_iter().flatten().min()
-    }
-
     /// Appends the next datagram's payload to `out`, if there is one.
     pub fn poll_transmit_into(&mut self, out: &mut Vec<u8>) -> bool {
         !self.finished && self.transport.poll_transmit(out)
@@ -552,8 +469,9 @@ impl Tunnel {
         self.local_tunnel_id
     }
 
-    /// Whether the owner should give [`Tunnel::handle`] what comes from this tunnel's peer, address
-    /// and port alike, with a Tunnel ID of 0 (docs/peers.md row 26).
+    /// Whether the owner should give [`Tunnel::handle`] the control messages that come from this
+    /// tunnel's peer, address and port alike, with a Tunnel ID of 0, all but an SCCRQ; and take data
+    /// with that ID for this tunnel's (docs/peers.md row 26).
     pub fn takes_tunnel_id_zero(&self) -> bool {
         self.config.tunnel_id_zero
     }

@@ -5,16 +5,21 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::l2tp::header;
-use crate::l2tp::message::{CallErrors, Sli, Unassigned, decode_unassigned};
+use crate::l2tp::message::{AccessLine, CallErrors, Sli, Unassigned, decode_unassigned};
 use crate::l2tp::raw_tests::{Frame, RawAvp, body, datagram, parsed};
 use crate::l2tp::result::{CallResult, PppDisconnectCause, PppDisconnectCode};
 
+mod both;
 mod calls;
 mod delivery;
+mod hiding;
+mod originate;
+mod placing;
 mod setup;
 mod teardown;
 
 const SCCRP: u16 = 2;
+const SCCCN: u16 = 3;
 const STOP_CCN: u16 = 4;
 const HELLO: u16 = 6;
 const ICRP: u16 = 11;
@@ -95,6 +100,14 @@ impl Pair {
         Ok(Self { now, tunnel, ns: 1, nr: 0, events: Vec::new() })
     }
 
+    /// A tunnel that was asked for, the SCCRQ not yet taken; the LAC is an LNS then.
+    fn originate(config: Config) -> Self {
+        let mut rng = StdRng::seed_from_u64(7);
+        let now = Time::ZERO + seconds(1000);
+        let tunnel = Tunnel::connect(now, LOCAL, Arc::new(config), &mut rng);
+        Self { now, tunnel, ns: 0, nr: 0, events: Vec::new() }
+    }
+
     /// A tunnel that is up, with nothing to be sent.
     fn established_with(config: Config, more: &[RawAvp<'_>]) -> Self {
         let mut pair = Self::accept(config, &sccrq(more)).unwrap();
@@ -158,7 +171,7 @@ impl Pair {
         let mut frames = Vec::new();
         while let Some(datagram) = self.tunnel.poll_transmit() {
             let frame = Frame::read(&datagram);
-            assert_eq!(frame.tunnel_id, LAC_TUNNEL);
+            assert_eq!(frame.tunnel_id, self.tunnel.peer_tunnel_id().0);
             if frame.message_type() != ZLB && frame.ns == self.nr {
                 self.nr = self.nr.wrapping_add(1);
             }

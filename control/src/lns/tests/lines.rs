@@ -6,7 +6,7 @@ use crate::l2tp::message::{AccessLine, CallErrors, Occn, Ocrp, Sli, Wen};
 
 impl Lab {
     fn line(&self) -> crate::admin::LineRow {
-        self.lns.session_rows(self.now, &SessionFilter::default(), 0, 10).0[0].line.clone()
+        self.lns.session_rows(self.now, &SessionFilter::default(), 0, 10).0[0].line.as_ref().clone()
     }
 
     /// Opens a tunnel to a LAC that places calls.

@@ -6,7 +6,7 @@ const FOLLOW: &str = "[[lac]]\nname = \"a\"\nfollow_port = true\n";
 
 impl Lab {
     /// A message with these numbers from another port of the peer; what is sent is left there.
-    fn from_port(&mut self, port: u16, numbers: (u16, u16), message: Option<&Message>) {
+    fn say_from(&mut self, port: u16, numbers: (u16, u16), message: Option<&Message>) {
         let mut out = Vec::new();
         let (ns, nr) = (Sequence(numbers.0), Sequence(numbers.1));
         match message {
@@ -58,17 +58,17 @@ fn a_message_from_a_new_port_moves_tunnel_and_sessions() {
     lab.open();
     let (session, _) = lab.up(5, "alice", "wonder");
     lab.commands.clear();
-    lab.from_port(40_000, (lab.ns, lab.nr), Some(&Message::Hello));
+    lab.say_from(40_000, (lab.ns, lab.nr), Some(&Message::Hello));
     lab.ns += 1;
     assert!(lab.moved(40_000));
     assert_eq!((lab.last_set().key, lab.last_set().peer), (lab.key(session), lab.peer));
     assert_eq!(lab.count(LnsCounter::PortFollowed), 1);
     // The old port is not the peer's any more, for now.
-    lab.from_port(1701, (lab.ns, lab.nr), Some(&Message::Hello));
+    lab.say_from(1701, (lab.ns, lab.nr), Some(&Message::Hello));
     assert!(!lab.moved(1701));
     assert_eq!(lab.count(LnsCounter::ControlOuterAddress), 1);
     lab.wait(Duration::from_secs(5));
-    lab.from_port(1701, (lab.ns, lab.nr), Some(&Message::Hello));
+    lab.say_from(1701, (lab.ns, lab.nr), Some(&Message::Hello));
     assert!(lab.moved(1701));
 }
 
@@ -81,7 +81,7 @@ fn who_does_not_know_the_numbers_moves_nothing() {
     for numbers in
         [(ns, nr + 1), (ns, nr.wrapping_sub(1)), (ns + 64, nr), (ns.wrapping_sub(65), nr)]
     {
-        lab.from_port(40_000, numbers, Some(&Message::Hello));
+        lab.say_from(40_000, numbers, Some(&Message::Hello));
         assert!(!lab.moved(40_000), "{numbers:?}");
     }
     let other_host: SocketAddr = "198.51.100.8:1701".parse().unwrap();
@@ -90,7 +90,7 @@ fn who_does_not_know_the_numbers_moves_nothing() {
     lab.lns.handle_datagram(lab.now, lab.local, other_host, &out);
     assert_eq!(lab.count(LnsCounter::ControlOuterAddress), 5);
     // A message that was received before, as its acknowledgement went to the old port.
-    lab.from_port(40_000, (ns - 1, nr), Some(&Message::Hello));
+    lab.say_from(40_000, (ns - 1, nr), Some(&Message::Hello));
     assert!(lab.moved(40_000));
 }
 
@@ -102,7 +102,7 @@ fn a_tunnel_in_set_up_keeps_its_port() {
     let Some((_, Message::Sccrp(sccrp))) = lab.messages.pop() else { panic!("no SCCRP") };
     lab.lns_tunnel = sccrp.assigned_tunnel_id;
     let scccn = Message::Scccn(Scccn { challenge_response: None });
-    lab.from_port(40_000, (1, 1), Some(&scccn));
+    lab.say_from(40_000, (1, 1), Some(&scccn));
     assert!(!lab.moved(40_000));
 }
 
@@ -127,7 +127,7 @@ fn data_from_a_new_port_makes_us_ask_there() {
     assert_eq!(asked, [elsewhere, lab.peer], "one HELLO, to both");
     assert_eq!(lab.count(LnsCounter::PortFollowed), 0);
     lab.nr += 1;
-    lab.from_port(40_000, (lab.ns, lab.nr), None);
+    lab.say_from(40_000, (lab.ns, lab.nr), None);
     assert!(lab.moved(40_000));
     assert_eq!(lab.last_set().peer, elsewhere);
 }
@@ -143,7 +143,7 @@ fn without_the_key_nobody_is_asked_or_followed() {
     data.extend_from_slice(&[0xff, 3, 0xc0, 0x21, 9, 1, 0, 8, 0, 0, 0, 0]);
     lab.lns.handle_datagram(lab.now, lab.local, elsewhere, &data);
     assert!(lab.lns.poll_transmit().is_none());
-    lab.from_port(40_000, (lab.ns, lab.nr), Some(&Message::Hello));
+    lab.say_from(40_000, (lab.ns, lab.nr), Some(&Message::Hello));
     assert!(!lab.moved(40_000));
 }
 

@@ -48,6 +48,8 @@ fn a_profile_has_its_own_name_and_limits() {
     lab.control(SessionId(0), &sccrq);
     let Some((_, Message::Sccrp(sccrp))) = lab.messages.pop() else { panic!("no SCCRP") };
     assert_eq!(sccrp.host_name, b"lns-first");
+    lab.lns_tunnel = sccrp.assigned_tunnel_id;
+    lab.control(SessionId(0), &Message::Scccn(Scccn { challenge_response: None }));
     lab.another(78);
     lab.open();
     lab.another(79);

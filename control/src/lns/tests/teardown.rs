@@ -36,7 +36,7 @@ fn the_peers_stop_ends_all_its_calls() {
     assert_eq!(lab.lns.calls.len(), 0);
     lab.wait(Duration::from_secs(60));
     assert!(lab.lns.tunnels.is_empty() && lab.lns.tunnels_by_peer.is_empty());
-    assert_eq!(lab.lns.tunnels_half_open, 0);
+    assert_eq!(lab.lns.half_open.len(), 0);
     let changes: Vec<_> = std::iter::from_fn(|| lab.lns.poll_peer_change()).collect();
     assert_eq!(changes.last(), Some(&PeerChange::Unused(lab.peer.ip())));
 }

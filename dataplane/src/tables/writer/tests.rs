@@ -40,6 +40,7 @@ fn session(id: u16, prefixes: &[&str]) -> Session {
         magic: 5,
         peer_mru: 1460,
         prefixes: prefixes.iter().map(|prefix| net(prefix)).collect(),
+        source_check: true,
         gateway: None,
     }
 }
@@ -225,6 +226,7 @@ fn bad_commands_are_refused() {
         Command::NeighborSet { port: 9, address: ip("192.0.2.9"), mac: [2; 6] },
         Command::HostAddressSet { address: ip("0.0.0.0"), tunnel_endpoint: true },
         Command::SubscriberPrefixSet { prefix: net("10.1.0.0/8") },
+        Command::PeerSet { address: ip("224.0.0.1") },
         Command::ResyncEnd,
     ];
     let (_, mut writer, _reader) = tables(4);
@@ -237,10 +239,37 @@ fn bad_commands_are_refused() {
         Command::NeighborRemove { port: 0, address: ip("192.0.2.9") },
         Command::HostAddressRemove { address: ip("192.0.2.9") },
         Command::SubscriberPrefixRemove { prefix: net("10.0.0.0/8") },
+        Command::PeerRemove { address: ip("192.0.2.9") },
     ] {
         assert_eq!(writer.apply(&command), Err(CommandError::NoSuchEntry));
     }
     assert_nothing_left(&mut writer);
+}
+
+#[test]
+fn a_dialled_session_takes_the_default_route_and_its_own_path_does_not_follow() {
+    let (_, mut writer, mut reader) = tables(4);
+    writer.apply(&Command::NeighborSet { port: 0, address: ip("192.0.2.9"), mac: [2; 6] }).unwrap();
+    writer.apply(&route("0.0.0.0/0", "192.0.2.9")).unwrap();
+    let prefixes = &["192.0.2.1/32", "0.0.0.0/0", "0.0.0.0/1", "::/0"];
+    let dialled = Session { source_check: false, ..session(1, prefixes) };
+    writer.apply(&set(dialled.clone())).unwrap();
+    let slot = slot_of(&mut reader, 1).unwrap();
+    {
+        let guard = reader.guard();
+        for destination in [[192, 0, 2, 1], [9, 9, 9, 9], [200, 0, 0, 1]] {
+            assert_eq!(guard.route_ipv4(destination), Entry::Session(slot));
+        }
+        assert_eq!(guard.route_ipv6([0x20; 16]), Entry::Session(slot));
+        assert!(matches!(guard.path(guard.encap(slot).path), Entry::Neighbor(_)));
+    }
+    // The host route of the kernel's table is the path's, and no more than that.
+    writer.apply(&route("192.0.2.1/32", "192.0.2.9")).unwrap();
+    assert_eq!(reader.guard().route_ipv4([192, 0, 2, 1]), Entry::Session(slot));
+    writer.apply(&Command::SessionRemove(key(1))).unwrap();
+    assert!(matches!(reader.guard().route_ipv4([9, 9, 9, 9]), Entry::Neighbor(_)));
+    let multicast = Session { prefixes: vec![net("224.0.0.0/4")], ..dialled };
+    assert!(matches!(writer.apply(&set(multicast)), Err(CommandError::Invalid(_))));
 }
 
 #[test]
@@ -289,6 +318,23 @@ fn steering_learns_changes_only() {
         [host(Some(false)), host(Some(true)), subscriber(true), host(None), subscriber(false)];
     assert_eq!(writer.take_steer_changes(), expected);
     assert_eq!(writer.take_steer_changes(), []);
+}
+
+#[test]
+fn steering_learns_of_peers_and_forgets_those_not_named_again() {
+    let (_, mut writer, _reader) = tables(4);
+    let [stays, goes] = ["192.0.2.2", "2001:db8::2"].map(ip);
+    for address in [stays, goes, stays] {
+        writer.apply(&Command::PeerSet { address }).unwrap();
+    }
+    let peer = |address, present| SteerChange::Peer { address, present };
+    assert_eq!(writer.take_steer_changes(), [peer(stays, true), peer(goes, true)]);
+    writer.apply(&Command::ResyncBegin).unwrap();
+    writer.apply(&Command::PeerSet { address: stays }).unwrap();
+    writer.apply(&Command::ResyncEnd).unwrap();
+    assert_eq!(writer.take_steer_changes(), [peer(goes, false)]);
+    writer.apply(&Command::PeerRemove { address: stays }).unwrap();
+    assert_eq!(writer.take_steer_changes(), [peer(stays, false)]);
 }
 
 #[test]

@@ -382,7 +382,7 @@ fn many_calls_in_one_tunnel() {
 }
 
 /// A message of which every AVP but the first is hidden, with long padding.
-fn hidden(avps: &[RawAvp<'_>]) -> Vec<u8> {
+pub(super) fn hidden(avps: &[RawAvp<'_>]) -> Vec<u8> {
     let vector = [0x5a; 136];
     let mut out = body(&[avps[0], (0x80, 36, &vector)]);
     for (flags, number, value) in &avps[1..] {

@@ -72,7 +72,7 @@ fn softether() {
 }
 
 #[test]
-fn without_a_common_protocol_the_wish_is_rejected_in_the_end() {
+fn a_wish_that_no_method_meets_is_rejected_in_the_end() {
     let mut pair = Pair::opened(client(&[Authentication::ChapMd5, Authentication::Pap]));
     pair.next();
     for identifier in 1..=6 {

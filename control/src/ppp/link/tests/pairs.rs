@@ -138,7 +138,7 @@ fn the_two_find_what_both_have() {
 }
 
 #[test]
-fn nothing_in_common_ends_both() {
+fn no_shared_method_ends_both() {
     let server = server(&[Authentication::MsChapV2]);
     let mut wire = Wire::new(server, client(&[Authentication::Pap]), 1, [0; 3]);
     wire.run(60 * SECOND);

@@ -1,0 +1,101 @@
+//! The loop: the emulator on its sockets, by the clock.
+
+use std::time::Duration;
+
+use nix::sched::{CpuSet, sched_setaffinity};
+use nix::unistd::Pid;
+use xlns_tests::{LabError, Result};
+
+use super::sockets::Sockets;
+use super::{Emulator, Outcome, Plan, Stage};
+use crate::clock;
+
+/// How often timers are looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How often the progress is told.
+const PROGRESS: Duration = Duration::from_secs(1);
+
+/// How long the end may take: acknowledgements of a peer that is gone are not waited for.
+const END_MAX: Duration = Duration::from_secs(60);
+
+/// Milliseconds that the loop sleeps while nothing comes.
+const IDLE_MS: u8 = 1;
+
+/// What a run tells while it runs.
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Since the start.
+    pub elapsed: Duration,
+    /// How far.
+    pub stage: Stage,
+    /// Calls placed so far.
+    pub offered: u64,
+    /// Calls that came up so far, and of those in the last second.
+    pub opened: u64,
+    /// See `opened`.
+    pub opened_last: u64,
+    /// Calls that are up.
+    pub held: u32,
+    /// Calls that failed.
+    pub failed: u64,
+}
+
+/// Pins this thread.
+///
+/// # Errors
+/// Where there is no such core for us.
+pub fn pin(core: u16) -> Result<()> {
+    let mut set = CpuSet::new();
+    set.set(usize::from(core))
+        .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set))
+        .map_err(|error| LabError::new(format!("cannot use core {core}: {error}")))
+}
+
+/// Carries a plan out on this thread, from its namespace, and tells `progress` once a second.
+///
+/// # Errors
+/// Where a source address cannot be bound.
+pub fn run(plan: Plan, mut progress: impl FnMut(Progress)) -> Result<Outcome> {
+    let mut sockets = Sockets::bind(&plan.sources)?;
+    let mut emulator = Emulator::new(plan);
+    let start = clock::now();
+    let (mut next_tick, mut next_progress) = (TICK, PROGRESS);
+    let (mut told, mut ending) = (0, None);
+    while emulator.stage() != Stage::Over {
+        let now = start.elapsed();
+        let received = sockets.receive(|from, octets| emulator.handle_datagram(now, from, octets));
+        if now >= next_tick {
+            next_tick = now + TICK;
+            emulator.handle_timeout(now);
+        }
+        emulator.step(now);
+        let mut sent = 0;
+        while let Some(datagram) = emulator.poll_transmit(now) {
+            sockets.queue(datagram);
+            sent += 1;
+        }
+        sockets.flush();
+        if now >= next_progress {
+            next_progress += PROGRESS;
+            let outcome = emulator.outcome();
+            progress(Progress {
+                elapsed: now,
+                stage: emulator.stage(),
+                offered: outcome.offered,
+                opened: outcome.opened,
+                opened_last: outcome.opened - told,
+                held: emulator.in_progress().1,
+                failed: outcome.failures(),
+            });
+            told = outcome.opened;
+        }
+        if emulator.stage() == Stage::End && now >= *ending.get_or_insert(now) + END_MAX {
+            break;
+        }
+        if received == 0 && sent == 0 {
+            sockets.wait(IDLE_MS);
+        }
+    }
+    Ok(emulator.into_outcome())
+}

@@ -1,0 +1,155 @@
+use std::sync::Arc;
+
+use xlns_control::config::Config;
+use xlns_control::lns::Lns;
+use xlns_control::time::Time;
+use xlns_dataplane::api::Command;
+use xlns_dataplane::counters::SessionCounters;
+
+use super::subscriber::{Account, Authentication};
+use super::*;
+
+const LNS: &str = "192.0.2.1:1701";
+
+fn plan() -> Plan {
+    let account = Account {
+        user: b"subscriber".to_vec(),
+        password: b"password".to_vec(),
+        authentication: Authentication::ChapMd5,
+    };
+    Plan {
+        lns: LNS.parse().unwrap(),
+        sources: vec!["192.0.2.2:1701".parse().unwrap(), "192.0.2.3:1701".parse().unwrap()],
+        host_name: "lac".into(),
+        secret: Some(b"tunnel-secret".to_vec()),
+        account,
+        tunnels: 5,
+        calls: 300,
+        sessions: 100,
+        rate: None,
+        outstanding: 20,
+        hold: None,
+        linger: Duration::from_secs(1),
+        one_by_one: false,
+        keep_alive: None,
+    }
+}
+
+fn lns() -> Lns {
+    let text = crate::calls::lac::configuration()
+        + "[[lac]]\nname = \"lab\"\nsecret = \"tunnel-secret\"\n";
+    let mut lns = Lns::new(Arc::new(Config::parse("bench", &text).unwrap()), [1; 32]).unwrap();
+    lns.handle_dataplane_ready();
+    lns
+}
+
+/// Runs a plan against a real LNS in memory and virtual time; `deliver` says whether a datagram
+/// arrives.
+fn run(plan: Plan, mut deliver: impl FnMut(u64) -> bool) -> (Outcome, Lns) {
+    let (mut lns, sources) = (lns(), plan.sources.clone());
+    let mut emulator = Emulator::new(plan);
+    let mut datagrams = 0;
+    let mut arrives = || {
+        datagrams += 1;
+        deliver(datagrams)
+    };
+    for millisecond in 1..200_000u64 {
+        let now = Duration::from_millis(millisecond);
+        let time = Time::ZERO + now;
+        emulator.handle_timeout(now);
+        emulator.step(now);
+        while let Some(Datagram { source, lns: to, payload }) = emulator.poll_transmit(now) {
+            if arrives() {
+                lns.handle_datagram(time, to, sources[source], &payload);
+            }
+        }
+        lns.handle_timeout(time);
+        while let Some(command) = lns.poll_command() {
+            if let Command::SessionRemove(key) = command {
+                lns.handle_session_ended(time, key, SessionCounters::default());
+            }
+        }
+        while lns.poll_peer_change().is_some() {}
+        while let Some(transmit) = lns.poll_transmit() {
+            if arrives() {
+                emulator.handle_datagram(now, transmit.local, &transmit.payload);
+            }
+        }
+        if emulator.stage() == Stage::Over {
+            return (emulator.into_outcome(), lns);
+        }
+    }
+    panic!("not over: {:?}, {:?}", emulator.stage(), emulator.in_progress());
+}
+
+#[test]
+fn every_call_comes_up_and_all_end() {
+    let (outcome, lns) = run(plan(), |_| true);
+    assert_eq!((outcome.offered, outcome.opened), (300, 300));
+    assert_eq!((outcome.held, outcome.held_max), (100, 100));
+    assert_eq!((outcome.failures(), outcome.lost, outcome.tunnels_failed), (0, 0, 0));
+    let repeated = (outcome.retransmissions_control, outcome.retransmissions_ppp);
+    assert_eq!(repeated, (0, 0), "nobody waited for a timer");
+    assert!(outcome.setup_ms(1.0) < 1000.0, "{}", outcome.setup_ms(1.0));
+    assert_eq!(lns.audit().unwrap().calls, 0);
+}
+
+#[test]
+fn calls_come_up_over_a_network_that_loses() {
+    let (outcome, lns) = run(plan(), |number| number % 17 != 0);
+    assert_eq!((outcome.opened, outcome.failures(), outcome.lost), (300, 0, 0));
+    assert!(outcome.retransmissions_control > 0);
+    assert_eq!(lns.audit().unwrap().calls, 0);
+}
+
+#[test]
+fn a_rate_is_kept_and_calls_end_after_their_time() {
+    let hold = Some(Duration::from_millis(100));
+    let (outcome, _) = run(Plan { rate: Some(100.0), hold, ..plan() }, |_| true);
+    assert_eq!(outcome.opened, 300);
+    assert!((2.9..3.1).contains(&outcome.span().as_secs_f64()), "{:?}", outcome.span());
+    assert!(outcome.held_max < 20, "{}", outcome.held_max);
+}
+
+#[test]
+fn a_wrong_password_is_told_as_such() {
+    let mut plan = Plan { calls: 3, ..plan() };
+    plan.account.password = b"wrong".to_vec();
+    let (outcome, _) = run(plan, |_| true);
+    assert_eq!((outcome.opened, outcome.failures()), (0, 3));
+    assert_eq!(outcome.failed.get("authentication"), Some(&3));
+}
+
+#[test]
+fn a_wrong_secret_ends_the_run() {
+    let (outcome, _) = run(Plan { secret: Some(b"wrong".to_vec()), ..plan() }, |_| true);
+    assert_eq!((outcome.opened, outcome.tunnels_failed), (0, 5));
+}
+
+#[test]
+fn pap_brings_calls_up() {
+    let mut plan = plan();
+    plan.account.authentication = Authentication::Pap;
+    let (outcome, _) = run(plan, |_| true);
+    assert_eq!((outcome.opened, outcome.failures()), (300, 0));
+}
+
+#[test]
+fn one_tunnel_after_the_other_each_with_a_call() {
+    let plan = Plan { tunnels: 50, calls: 50, one_by_one: true, ..plan() };
+    let (outcome, lns) = run(plan, |_| true);
+    assert_eq!((outcome.opened, outcome.tunnels_failed, outcome.held), (50, 0, 50));
+    assert!(outcome.setup_ms(1.0) < 20.0, "a step a millisecond: {}", outcome.setup_ms(1.0));
+    assert_eq!(outcome.retransmissions_control + outcome.retransmissions_ppp, 0);
+    assert_eq!(lns.audit().unwrap().calls, 0);
+}
+
+#[test]
+fn what_is_held_shows_that_it_lives() {
+    let keep_alive = Some(KeepAlive { interval: Duration::from_millis(100), echoes: 10 });
+    let (outcome, _) = run(Plan { keep_alive, linger: Duration::from_secs(2), ..plan() }, |_| true);
+    assert!(outcome.echoes_sent > 100, "{}", outcome.echoes_sent);
+    assert_eq!(outcome.echoes_answered, outcome.echoes_sent);
+    assert_eq!((outcome.lost, outcome.held), (0, 100));
+    assert_eq!(outcome.retransmissions_control, 0, "every HELLO is acknowledged");
+}

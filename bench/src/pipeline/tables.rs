@@ -1,0 +1,357 @@
+//! `xlns-bench tables`: the FIB with subscribers and two internet tables in it, and changes to it
+//! while a worker reads.
+//!
+//! Prefix lengths of the internet tables are drawn as they are found in a full table; addresses are
+//! random. A look-up is timed in batches of 64, with the first two lines asked for before, as the
+//! pipeline does it. The worker that reads meanwhile has the other core.
+
+use std::error::Error;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use clap::Args;
+use ipnet::IpNet;
+use serde::Serialize;
+use xlns_dataplane::api::{Command, RouteTarget, Session};
+use xlns_dataplane::pipeline::BATCH_MAX;
+use xlns_dataplane::tables::{Entry, Reader, Tables, Writer};
+
+use super::load::{self, Direction, Load, Random, Reading};
+use super::measure::{Headers, Plan, Shape, frames, measure};
+use crate::{clock, memory};
+
+/// Share of each prefix length in a full IPv4 table, out of 100, and the length.
+const IPV4_LENGTHS: [(u32, u8); 9] =
+    [(60, 24), (10, 23), (11, 22), (5, 21), (5, 20), (3, 19), (2, 18), (1, 17), (3, 16)];
+
+/// The same for IPv6.
+const IPV6_LENGTHS: [(u32, u8); 7] =
+    [(47, 48), (8, 44), (10, 40), (6, 36), (17, 32), (9, 29), (3, 46)];
+
+/// Look-ups of one window.
+const WINDOW_BATCHES: usize = 500;
+
+/// Sessions that are changed while the pipeline is timed, a second.
+const CHURN_PER_SECOND: f64 = 100_000.0;
+
+/// Changes of one turn of the process that makes them, after which it frees what it can.
+const TURN_CHANGES: u32 = 64;
+
+/// What to build.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+    /// Subscribers, with an IPv4 address and an IPv6 prefix of 64 bits each.
+    #[arg(long, default_value_t = 1_000_000)]
+    sessions: u32,
+    /// IPv4 routes.
+    #[arg(long, default_value_t = 1_000_000)]
+    ipv4_routes: u32,
+    /// IPv6 routes.
+    #[arg(long, default_value_t = 200_000)]
+    ipv6_routes: u32,
+    /// How long changes are made, seconds.
+    #[arg(long, default_value_t = 2)]
+    seconds: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    sessions: u32,
+    ipv4_routes: u32,
+    ipv6_routes: u32,
+    resident_bytes: u64,
+    lookups: Vec<Lookup>,
+    /// Routes set and removed while a worker reads.
+    route_changes_per_second: f64,
+    /// Sessions added and removed while a worker reads.
+    session_changes_per_second: f64,
+    /// What a packet costs with 100,000 sessions a second changed beside, against none: the least of
+    /// alternating windows each.
+    churn: Vec<Churn>,
+}
+
+#[derive(Debug, Serialize)]
+struct Lookup {
+    what: &'static str,
+    ns: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Churn {
+    direction: Direction,
+    quiet_ns: f64,
+    churned_ns: f64,
+    loss_percent: f64,
+}
+
+/// Builds, measures and prints.
+///
+/// # Errors
+/// Where the tables cannot be made or filled.
+pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let routes = arguments.ipv4_routes + arguments.ipv6_routes + 65_536;
+    let mut load = Load::dual_stack(arguments.sessions, routes)?;
+    let mut random = Random::default();
+    let ipv4: Vec<_> = (0..arguments.ipv4_routes).map(|_| ipv4_route(&mut random)).collect();
+    let ipv6: Vec<_> = (0..arguments.ipv6_routes).map(|_| ipv6_route(&mut random)).collect();
+    for prefix in ipv4.iter().chain(&ipv6) {
+        load.writer.apply(&route(*prefix))?;
+    }
+    let resident_bytes = memory::resident_bytes()?;
+    let lookups = lookups(&load, &ipv4, &ipv6);
+    let plan = Plan {
+        windows: 50,
+        window: Duration::from_millis(2),
+        ticks_per_nanosecond: clock::ticks_per_nanosecond(Duration::from_millis(100)),
+    };
+    let span = Duration::from_secs(arguments.seconds);
+    let route_changes_per_second = while_read(&mut load, span, |writer, number| {
+        let prefix =
+            if number % 6 == 0 { ipv6_route(&mut random) } else { ipv4_route(&mut random) };
+        writer.apply(&route(prefix)).and_then(|()| writer.apply(&Command::RouteRemove { prefix }))
+    })?;
+    let sessions = arguments.sessions;
+    let session_changes_per_second = while_read(&mut load, span, |writer, number| {
+        let session = load::dual_stack_session(number as u32 % sessions);
+        change(writer, session)
+    })?;
+    let churn = churn(&mut load, &plan)?;
+    let report = Report {
+        sessions,
+        ipv4_routes: arguments.ipv4_routes,
+        ipv6_routes: arguments.ipv6_routes,
+        resident_bytes,
+        lookups,
+        route_changes_per_second,
+        session_changes_per_second,
+        churn,
+    };
+    if arguments.json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        print(&report);
+    }
+    Ok(())
+}
+
+/// Removes a session and adds it again: two changes.
+fn change(writer: &mut Writer, session: Session) -> Result<(), xlns_dataplane::api::CommandError> {
+    writer.apply(&Command::SessionRemove(session.key))?;
+    writer.apply(&Command::SessionSet(Box::new(session)))
+}
+
+fn length(random: &mut Random, lengths: &[(u32, u8)]) -> u8 {
+    let mut share = random.below(100);
+    for &(part, length) in lengths {
+        match share.checked_sub(part) {
+            Some(rest) => share = rest,
+            None => return length,
+        }
+    }
+    lengths[0].1
+}
+
+fn network(address: IpAddr, length: u8) -> IpNet {
+    IpNet::new(address, length).map(|net| net.trunc()).unwrap_or_else(|_| address.into())
+}
+
+/// Anywhere between 16.0.0.0 and 208.0.0.0: not where the subscribers are.
+fn ipv4_route(random: &mut Random) -> IpNet {
+    let address = Ipv4Addr::from_bits(0x1000_0000 + random.below(0xc000_0000));
+    network(address.into(), length(random, &IPV4_LENGTHS))
+}
+
+/// In 2400::/6, a few thousand blocks of 32 bits.
+fn ipv6_route(random: &mut Random) -> IpNet {
+    let block = 0x2400_0000 | random.below(1 << 13) << 13;
+    let rest = (u128::from(random.below(u32::MAX))) << 64;
+    let address = Ipv6Addr::from_bits(u128::from(block) << 96 | rest);
+    network(address.into(), length(random, &IPV6_LENGTHS))
+}
+
+fn route(prefix: IpNet) -> Command {
+    let target = RouteTarget::Neighbor { port: 1, gateway: load::GATEWAY.into() };
+    Command::RouteSet { prefix, target }
+}
+
+fn lookups(load: &Load, ipv4: &[IpNet], ipv6: &[IpNet]) -> Vec<Lookup> {
+    let mut random = Random::default();
+    let count = BATCH_MAX * WINDOW_BATCHES;
+    let mut reader = load.tables.register(0);
+    let mut one = |what, addresses: Vec<IpAddr>| Lookup { what, ns: best(&mut reader, &addresses) };
+    let mut pick = |prefixes: &[IpNet]| -> Vec<IpAddr> {
+        let mut address = || prefixes[random.below(prefixes.len() as u32) as usize].addr();
+        (0..count).map(|_| address()).collect()
+    };
+    let internet = [("internet, IPv4", pick(ipv4)), ("internet, IPv6", pick(ipv6))];
+    let mut number = || random.below(load.sessions);
+    let subscribers = [
+        ("subscribers, IPv4", (0..count).map(|_| load::address(number()).into()).collect()),
+        ("subscribers, IPv6", (0..count).map(|_| load::prefix(number()).addr()).collect()),
+    ];
+    subscribers.into_iter().chain(internet).map(|(what, list)| one(what, list)).collect()
+}
+
+/// The least time of a look-up, over windows of different addresses.
+fn best(reader: &mut Reader, addresses: &[IpAddr]) -> f64 {
+    let mut best = f64::INFINITY;
+    for _ in 0..20 {
+        let start = clock::now();
+        let mut found = 0;
+        for batch in addresses.chunks(BATCH_MAX) {
+            found += look_up(reader, batch);
+        }
+        let elapsed = start.elapsed();
+        assert_eq!(found, addresses.len(), "every address has a route");
+        best = best.min(elapsed.as_nanos() as f64 / addresses.len() as f64);
+    }
+    best
+}
+
+/// Looks a batch up in stages. Returns how many lead anywhere.
+fn look_up(reader: &mut Reader, batch: &[IpAddr]) -> usize {
+    let guard = reader.guard();
+    for address in batch {
+        match address {
+            IpAddr::V4(address) => guard.prefetch_route_ipv4(address.octets()),
+            IpAddr::V6(address) => guard.prefetch_route_ipv6(address.octets()),
+        }
+    }
+    for address in batch {
+        match address {
+            IpAddr::V4(address) => guard.begin_route_ipv4(address.octets()),
+            IpAddr::V6(address) => guard.begin_route_ipv6(address.octets()),
+        };
+    }
+    let entry = |address: &IpAddr| match address {
+        IpAddr::V4(address) => guard.route_ipv4(address.octets()),
+        IpAddr::V6(address) => guard.route_ipv6(address.octets()),
+    };
+    batch.iter().filter(|address| entry(address) != Entry::NoRoute).count()
+}
+
+/// Makes changes for some time, two in a call, while a worker looks subscribers up. Changes a second.
+fn while_read(
+    load: &mut Load,
+    span: Duration,
+    mut change: impl FnMut(&mut Writer, u64) -> Result<(), xlns_dataplane::api::CommandError>,
+) -> Result<f64, Box<dyn Error>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let reading = read_on(Arc::clone(&load.tables), load.sessions, Arc::clone(&stop));
+    let start = clock::now();
+    let mut number = 0;
+    let mut result = Ok(());
+    while start.elapsed() < span && result.is_ok() {
+        for _ in 0..100 {
+            result = result.and_then(|()| change(&mut load.writer, number));
+            number += 1;
+        }
+        load.writer.reclaim();
+    }
+    let elapsed = start.elapsed();
+    stop.store(true, Ordering::Relaxed);
+    reading.join().map_err(|_| "the reader ended badly")?;
+    result?;
+    Ok(2.0 * number as f64 / elapsed.as_secs_f64())
+}
+
+fn read_on(
+    tables: Arc<Tables>,
+    sessions: u32,
+    stop: Arc<AtomicBool>,
+) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut reader = tables.register(0);
+        let mut random = Random::default();
+        while !stop.load(Ordering::Relaxed) {
+            let batch: [IpAddr; BATCH_MAX] =
+                std::array::from_fn(|_| load::address(random.below(sessions)).into());
+            look_up(&mut reader, &batch);
+        }
+    })
+}
+
+/// The pipeline's cost with and without changes at a steady pace beside it, alternating. Without
+/// them the other core waits in the same way: it may share more than the tables with this one.
+fn churn(load: &mut Load, plan: &Plan) -> Result<Vec<Churn>, Box<dyn Error>> {
+    let shape = Shape { headers: Headers::Warm, burst: BATCH_MAX, inner_bytes: 46 };
+    let mut frames = frames();
+    let mut rows = Vec::new();
+    for direction in [Direction::Decapsulation, Direction::Encapsulation] {
+        let mut one = |load: &mut Load, pace: f64| {
+            beside(load, pace, |reading| measure(reading, &mut frames, direction, shape, plan))
+        };
+        let (mut quiet_ns, mut churned_ns) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..20 {
+            quiet_ns = quiet_ns.min(one(load, 0.0)?.ns_per_packet);
+            churned_ns = churned_ns.min(one(load, CHURN_PER_SECOND)?.ns_per_packet);
+        }
+        let loss_percent = (churned_ns / quiet_ns - 1.0) * 100.0;
+        rows.push(Churn { direction, quiet_ns, churned_ns, loss_percent });
+    }
+    Ok(rows)
+}
+
+/// Measures with packets to the lower half of the sessions, while those of the upper half are
+/// changed `pace` times a second.
+fn beside<T>(
+    load: &mut Load,
+    pace: f64,
+    measure: impl FnOnce(&Reading) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
+    let stop = AtomicBool::new(false);
+    let (reading, writer) = load.halves();
+    let half = reading.sessions;
+    std::thread::scope(|scope| {
+        let changes = scope.spawn(|| {
+            let start = clock::now();
+            let mut done = 0u32;
+            while !stop.load(Ordering::Relaxed) {
+                if f64::from(done) >= start.elapsed().as_secs_f64() * pace {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                if change(writer, load::dual_stack_session(half + done / 2 % half)).is_err() {
+                    return false;
+                }
+                done += 2;
+                if done.is_multiple_of(TURN_CHANGES) {
+                    writer.reclaim();
+                }
+            }
+            true
+        });
+        let measured = measure(&reading);
+        stop.store(true, Ordering::Relaxed);
+        match changes.join() {
+            Ok(true) => measured,
+            _ => Err("a change was refused".into()),
+        }
+    })
+}
+
+fn print(report: &Report) {
+    let Report { sessions, ipv4_routes, ipv6_routes, .. } = report;
+    println!(
+        "{sessions} subscribers with an address and a prefix, {ipv4_routes} IPv4 and {ipv6_routes} \
+         IPv6 routes, {} MiB resident",
+        report.resident_bytes >> 20
+    );
+    for Lookup { what, ns } in &report.lookups {
+        println!("{what:<18} {ns:>6.1} ns a look-up");
+    }
+    println!("{:.0} route changes a second beside a reader", report.route_changes_per_second);
+    println!("{:.0} session changes a second beside a reader", report.session_changes_per_second);
+    for Churn { direction, quiet_ns, churned_ns, loss_percent } in &report.churn {
+        let name = format!("{direction:?}").to_lowercase();
+        println!(
+            "{name}: {quiet_ns:.1} ns a packet, {churned_ns:.1} with 100,000 sessions a second \
+             changed beside ({loss_percent:+.1} %)"
+        );
+    }
+}
