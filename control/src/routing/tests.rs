@@ -659,7 +659,7 @@ fn what_the_kernel_refuses_for_a_dialled_session_is_asked_for_again() {
     test.routing.set_uplinks(Uplinks { addresses: [address].into(), ..Uplinks::default() });
     let entry = crate::netlink::UplinkEntry::Address { link: TUN, address };
     let request = KernelRequest::AddUplink(entry);
-    assert_eq!(test.requests(), [request.clone()]);
+    assert_eq!(test.requests(), std::slice::from_ref(&request));
     test.event(Event::Failed { request: request.clone(), errno: 12 });
     assert_eq!(test.pass(Duration::from_secs(4)), []);
     assert_eq!(test.pass(Duration::from_secs(2)), [request]);
