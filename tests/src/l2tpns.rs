@@ -17,7 +17,7 @@ use crate::netns::Netns;
 use crate::process::Process;
 use crate::{Lab, LabError, Result};
 
-/// From its start until it takes tunnels: it listens for 3 s whether others of its cluster are there.
+/// From its start until it takes tunnels: for 3 s it listens for others of its cluster.
 const START_WAIT: Duration = Duration::from_secs(30);
 
 /// How long the RADIUS server may take.
@@ -63,7 +63,8 @@ impl Settings {
             pool: "10.99.0.0/16".to_owned(),
             routes: Vec::new(),
             ipv6_prefix: None,
-            lines: String::new(),
+            // Links of 1460 octets, as xlns has them: what is announced to TCP fits both.
+            lines: "set l2tp_mtu 1498\n".to_owned(),
             receive_buffer: None,
         }
     }
@@ -176,9 +177,7 @@ fn start_radius(
 /// All that it needs in one file; a refusal is not held back, and nothing is logged by request.
 fn radius_config(folder: &Path) -> String {
     let listen = |kind: &str, port: u16| {
-        format!(
-            "    listen {{\n        type = {kind}\n        ipaddr = 127.0.0.1\n        port = {port}\n    }}\n"
-        )
+        format!("listen {{\n    type = {kind}\n    ipaddr = 127.0.0.1\n    port = {port}\n}}\n")
     };
     let (auth, accounting) = (listen("auth", 1812), listen("acct", 1813));
     let folder = folder.display();
@@ -225,22 +224,22 @@ modules {{
     }}
 }}
 server default {{
-{auth}{accounting}    authorize {{
-        chap
-        files
+{auth}{accounting}authorize {{
+    chap
+    files
+    pap
+}}
+authenticate {{
+    Auth-Type PAP {{
         pap
     }}
-    authenticate {{
-        Auth-Type PAP {{
-            pap
-        }}
-        Auth-Type CHAP {{
-            chap
-        }}
+    Auth-Type CHAP {{
+        chap
     }}
-    accounting {{
-        ok
-    }}
+}}
+accounting {{
+    ok
+}}
 }}
 "#
     )

@@ -448,6 +448,7 @@ fn log_file(login: &Login) -> String {
 }
 
 /// pppd as a subscriber: asks for everything an LNS hands out, proves who it is in some ways only.
+/// It logs echoes where it is asked twice to say more.
 fn pppd_options(login: &Login) -> String {
     let Login { name, protocols, options, .. } = login;
     let all = [Protocol::Chap, Protocol::MsChapV2, Protocol::Pap].into_iter();
@@ -457,7 +458,7 @@ fn pppd_options(login: &Login) -> String {
         "user {name}\nname {name}\nnoauth\nrefuse-eap\nrefuse-mschap\n{refused}\
          nodefaultroute\nusepeerdns\nnoipdefault\nipcp-accept-local\nipcp-accept-remote\n\
          mtu 1460\nmru 1460\nlcp-echo-interval 1\nlcp-echo-failure 5\nifname {}\n\
-         debug\nlogfile {}\n{options}",
+         debug\ndebug\nlogfile {}\n{options}",
         login.interface(),
         log_file(login)
     )

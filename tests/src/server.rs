@@ -54,7 +54,7 @@ impl<'a> Server<'a> {
             &format!(
                 "auth\nname server\nrefuse-eap\nnodefaultroute\nnoccp\nipcp-accept-remote\n\
                  ms-dns 192.0.2.53\nmtu 1460\nmru 1460\nlcp-echo-interval 1\n\
-                 lcp-echo-failure 5\ndebug\nlogfile {LOG}\n{}",
+                 lcp-echo-failure 5\ndebug\ndebug\nlogfile {LOG}\n{}",
                 options.pppd
             ),
         )?;

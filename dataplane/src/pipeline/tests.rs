@@ -70,6 +70,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
             magic: 0,
             peer_mru: 80,
             prefixes,
+            source_check: true,
             gateway: None,
         })));
     }

@@ -72,7 +72,6 @@ fn set_up() -> (Arc<Tables>, Writer) {
     let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500 };
     let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
     let limits = Limits {
-        l2tp_port_count: 1,
         sessions_max: SESSIONS.into(),
         routes_max: 64,
         workers: READERS,
