@@ -39,6 +39,9 @@ pub struct ClientConfig {
     /// Which AVPs are sent hidden.
     #[serde(default)]
     pub hidden_avps: HiddenAvps,
+    /// Whether there shall be one tunnel where the server asks us for one at the same time.
+    #[serde(default)]
+    pub tie_breaker: bool,
     /// Our Host Name; default: `lns.host_name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_name: Option<String>,

@@ -147,6 +147,7 @@ pub const KEYS: &[Key] = &[
     key("client", "secret"),
     key("client", "challenge"),
     key("client", "hidden_avps"),
+    key("client", "tie_breaker"),
     key("client", "host_name"),
     key("client", "user"),
     key("client", "password"),

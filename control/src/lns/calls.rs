@@ -146,6 +146,8 @@ impl Lns {
                 self.set_forwarding(index, Forwarding::Echo);
             }
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
+            // Nobody here proves anything to a subscriber.
+            ppp::Event::Refused { .. } => {}
             ppp::Event::Identification { message } => {
                 if let Some(call) = self.calls.get(index) {
                     let (tunnel, session) = (call.tunnel.0, call.session.0);

@@ -32,6 +32,7 @@ pub fn tunnel_config(config: &Config, client: &ClientConfig) -> tunnel::Config {
             HiddenAvps::Secrets => Hide::Secrets,
             HiddenAvps::All => Hide::All,
         },
+        tie_breaker: client.tie_breaker,
         bearer_capabilities: client.accept_outgoing_calls.then_some(BEARER_ANY),
         receive_window: l2tp.receive_window,
         retransmit_initial: Duration::from_millis(l2tp.retransmit_initial_ms),
