@@ -229,7 +229,7 @@ impl Engine {
                 (self.ipv4, self.host, self.packet_at) = (None, None, None);
                 self.wants_end = true;
             }
-            Event::Authenticate(_) | Event::Identification { .. } => {}
+            Event::Authenticate(_) | Event::Refused { .. } | Event::Identification { .. } => {}
         }
     }
 }
