@@ -1,6 +1,7 @@
 //! Calls from ICRQ to packets, and what does not disturb them.
 
 use super::*;
+use crate::l2tp::result::PppDisconnectCode;
 
 #[test]
 fn a_call_comes_up_and_is_forwarded() {
@@ -162,6 +163,8 @@ fn a_subscriber_that_answers_no_echo_is_ended() {
     assert_eq!(lab.lns.audit().unwrap().calls, 0);
     let Some((_, Message::Cdn(cdn))) = lab.messages.pop() else { panic!("no CDN") };
     assert_eq!(cdn.result.message, "no answer to echo");
+    let code = cdn.ppp_cause.map(|cause| cause.code);
+    assert_eq!(code, Some(PppDisconnectCode::LcpEchoTimeout));
 }
 
 #[test]
