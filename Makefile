@@ -63,6 +63,7 @@ soak: ## workers that read for a minute while sessions and routes come and go: C
 		no_read_meets_half_an_entry
 
 privileged: build ## scripted and real peers in network namespaces (root)
+	@scripts/setup l2tpns freeradius wide-dhcpv6-client dhcpcd-base
 	$(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler --no-run
 	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler
 

@@ -1,4 +1,4 @@
-//! tshark as the judge of frames: captures a link, and says afterwards what it cannot make sense of.
+//! tshark as the judge of frames: captures a link, and says afterwards what makes no sense to it.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -27,7 +27,7 @@ pub struct Frames {
 }
 
 impl Capture {
-    /// Captures what crosses `interface` of `namespace` from now on; the frames stay beside the logs.
+    /// Captures what crosses `interface` of `namespace` from now on; the file stays with the logs.
     ///
     /// # Errors
     /// Where tshark does not start.

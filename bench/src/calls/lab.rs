@@ -70,6 +70,7 @@ impl Stand {
              gateway = \"{GATEWAY}\"\n\
              [admin]\nsocket = {:?}\n\
              [dataplane]\nsocket = {:?}\nworkers = 1\ncores = [{}]\n\
+             [ppp]\nauthentication = [{:?}]\n\
              [[port]]\ninterface = \"{ACCESS_PORT}\"\nqueues = {QUEUES}\n\
              [[port]]\ninterface = \"{CORE_PORT}\"\nqueues = {QUEUES}\n\
              [[lac]]\nname = \"lab\"\nsecret = \"{SECRET}\"\n\
@@ -78,6 +79,7 @@ impl Stand {
             folder.join("admin.sock"),
             folder.join("dataplane.sock"),
             arguments.lns_core,
+            arguments.authentication.name(),
             String::from_utf8_lossy(&user),
             String::from_utf8_lossy(&password),
         )

@@ -361,7 +361,7 @@ impl Default for DataplaneConfig {
             tun_mtu: 1460,
             away_seconds_max: 5,
             busy_poll: false,
-            setup_packets_per_second: 20_000,
+            setup_packets_per_second: 5_000,
             tunnel_packets_per_second: 100_000,
             ppp_packets_per_second: 200_000,
             control_burst_packets: 4096,

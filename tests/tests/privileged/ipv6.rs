@@ -29,8 +29,8 @@ fn row_of(xlns: &Xlns<'_>, user: &str) -> Value {
     rows.into_iter().find(|row| row["user"] == user).unwrap_or(Value::Null)
 }
 
-/// The address that autoconfiguration made, of the prefix that xlns shows, reaches the core, and the
-/// core reaches it.
+/// The address that autoconfiguration made, of the prefix that xlns shows, reaches the core, and
+/// the core reaches it.
 #[track_caller]
 fn assert_reaches6(stage: &Stage, xlns: &Xlns<'_>, session: &Session<'_>, user: &str) -> Ipv6Addr {
     let address = session.advertised_address().unwrap();
@@ -111,7 +111,8 @@ const CLIENTS: [Client; 2] = [
         config: |interface| {
             format!(
                 "interface {interface} {{\n send ia-pd 0;\n request domain-name-servers;\n}};\n\
-                 id-assoc pd 0 {{\n prefix-interface vec0 {{\n  sla-id 1;\n  sla-len 8;\n }};\n}};\n"
+                 id-assoc pd 0 {{\n prefix-interface vec0 {{\n  sla-id 1;\n  sla-len 8;\n }};\n\
+                 }};\n"
             )
         },
         command: "mkdir -p /var/lib/dhcpv6 && exec dhcp6c -f -D -c CONFIG -p /run/dhcp6c INTERFACE",

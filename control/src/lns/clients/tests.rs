@@ -7,7 +7,7 @@ use xlns_dataplane::api::{self, Command};
 use xlns_dataplane::counters::SessionCounters;
 
 use super::*;
-use crate::admin::ClientRow;
+use crate::admin::{ClientRow, SessionSelector, TunnelSelector};
 use crate::l2tp::header;
 use crate::l2tp::message::{Message, Sccrq};
 use crate::l2tp::result::ResultCode;
@@ -512,6 +512,28 @@ fn a_set_up_that_hangs_is_given_up() {
     world.seconds(2);
     let row = world.row(0);
     assert_eq!(row.last_error, "calling for 5 s");
+}
+
+#[test]
+fn what_an_operator_ends_is_told_to_the_client_at_once() {
+    let mut world = World::new(&to_first("")).with_server(FIRST, "10.0.0.1", "");
+    for round in 1..=2 {
+        world.seconds(2);
+        let row = world.assert_state("up");
+        let (now, dialler) = (world.now, &mut world.dialler);
+        let ended = if round == 1 {
+            dialler.clear_tunnels(now, &TunnelSelector::Id(row.tunnel_id))
+        } else {
+            let (tunnel_id, session_id) = (row.tunnel_id, row.session_id);
+            dialler.clear_sessions(now, &SessionSelector::Id { tunnel_id, session_id })
+        };
+        assert_eq!(ended, 1);
+        // Nothing is left to a next datagram or timer.
+        assert!(dialler.client_events.is_empty());
+        world.exchange();
+        assert_eq!(world.assert_state("backoff").redials, round - 1);
+        assert_eq!(world.uplinks, Uplinks::default());
+    }
 }
 
 #[test]
