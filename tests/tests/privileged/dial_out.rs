@@ -16,8 +16,8 @@ use crate::stage::{PATIENCE, assert_sound, stage};
 /// What every judged frame of ours comes from.
 const OURS: &str = "ip.src == 192.0.2.1 && udp.dstport == 1701";
 
-/// Where l2tpns is, beside the guest.
-const L2TPNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+/// Where l2tpns is, beside the guest, and beside those in whose name hostile frames come.
+const L2TPNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 251);
 
 /// A `[[client]]` that dials `server` and leads to what is behind it; more lines of it.
 fn dials(server: Ipv4Addr, lines: &str) -> Settings {
