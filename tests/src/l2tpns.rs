@@ -17,7 +17,7 @@ use crate::netns::Netns;
 use crate::process::Process;
 use crate::{Lab, LabError, Result};
 
-/// From its start until it takes tunnels: for 3 s it listens for others of its cluster.
+/// From its start until it takes tunnels: it listens for others of its cluster, at least for 3.1 s.
 const START_WAIT: Duration = Duration::from_secs(30);
 
 /// How long the RADIUS server may take.
@@ -77,7 +77,7 @@ impl Settings {
             "set debug 3\nset pid_file \"{}\"\nset hostname \"l2tpns\"\n\
              set l2tp_secret \"{secret}\"\nset bind_address {address}\nset send_garp no\n\
              set iftun_address {gateway}\nset peer_address {gateway}\n\
-             set cluster_interface {CLUSTER_INTERFACE}\n\
+             set cluster_interface {CLUSTER_INTERFACE}\nset cluster_hb_timeout 31\n\
              set primary_dns 192.0.2.53\nset primary_radius 127.0.0.1\n\
              set radius_secret \"{RADIUS_SECRET}\"\nset radius_authtypes \"{authentication}\"\n\
              set allow_duplicate_users yes\n{}{lines}",
