@@ -407,6 +407,9 @@ impl World {
 mod tests {
     use super::*;
 
+    /// What no input makes this machine count: it dials nobody.
+    const NOT_REACHED: &[&str] = &["setup_crossed"];
+
     #[test]
     fn the_corpus_reaches_what_the_machine_counts() {
         let mut counters: BTreeMap<String, u64> = BTreeMap::new();
@@ -418,7 +421,8 @@ mod tests {
                 }
             }
         }
-        let idle: Vec<_> = counters.iter().filter(|(_, value)| **value == 0).collect();
-        assert!(idle.is_empty(), "no input reaches {idle:?}");
+        let idle: Vec<_> =
+            counters.iter().filter(|(_, value)| **value == 0).map(|(name, _)| name).collect();
+        assert_eq!(idle, NOT_REACHED);
     }
 }

@@ -4,6 +4,7 @@ mod admin;
 mod api;
 mod avps;
 mod dhcp;
+mod dialler;
 mod header;
 mod host;
 mod ipv6;
@@ -37,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     target_of("l2tp_avps", 1024, avps::run),
     target_of("l2tp_tunnel", 2048, tunnel::run),
     target_of("lns", 2048, lns::run),
+    target_of("lns_dialler", 1024, dialler::run),
     target_of("ppp_options", 512, options::run),
     target_of("ppp_link", 2048, link::run),
     target_of("ipv6_router", 1024, router::run),
