@@ -60,6 +60,18 @@ fn assert_reaches_behind(topology: &Topology, xlns: &Xlns<'_>) {
     }
 }
 
+/// TCP from the core network to what is behind the server, and back, where iperf3 serves.
+#[track_caller]
+fn assert_tcp_flows(topology: &Topology) {
+    for direction in ["", "-R"] {
+        let line = format!("iperf3 -c {BEHIND} -t 2 -J {direction}");
+        let report = topology.core.run(&line).unwrap();
+        let parsed: Value = serde_json::from_str(&report).unwrap();
+        let received = parsed["end"]["sum_received"]["bytes"].as_f64();
+        assert!(received > Some(1e6), "{direction}: {report}");
+    }
+}
+
 /// xl2tpd gives a session one address; the network behind us is routed there by hand.
 fn route_core(stage: &crate::stage::Stage) {
     let script = "ip route replace 198.51.100.0/24 dev srv0";
@@ -127,12 +139,7 @@ fn tcp_flows_through_xl2tpd() {
 
     let iperf3 = stage.guest.start("exec iperf3 -s --forceflush").unwrap();
     iperf3.output().wait_for(0, PATIENCE, "Server listening").unwrap();
-    for direction in ["", "-R"] {
-        let line = format!("iperf3 -c {BEHIND} -t 2 -J {direction}");
-        let report: Value = serde_json::from_str(&stage.topology.core.run(&line).unwrap()).unwrap();
-        let received = &report["end"]["sum_received"];
-        assert!(received["bytes"].as_f64().unwrap() > 1e6, "{direction}: {received}");
-    }
+    assert_tcp_flows(&stage.topology);
     stage.guest.signal(&iperf3, "TERM").unwrap();
     let row = wait_up(&xlns);
     assert!(row["sent_packets"].as_u64() > Some(100), "{row}");
@@ -229,12 +236,7 @@ fn l2tpns_forwards_tcp_and_comes_back() {
     command.args(["-s", "--forceflush"]).stdin(Stdio::null());
     let server = Process::spawn("iperf3", &mut command, &stage.lab.log("l2tpns-iperf3")).unwrap();
     server.wait_line(PATIENCE, "Server listening").unwrap();
-    for direction in ["", "-R"] {
-        let line = format!("iperf3 -c {BEHIND} -t 2 -J {direction}");
-        let report: Value = serde_json::from_str(&stage.topology.core.run(&line).unwrap()).unwrap();
-        let received = &report["end"]["sum_received"];
-        assert!(received["bytes"].as_f64().unwrap() > 1e6, "{direction}: {received}");
-    }
+    assert_tcp_flows(&stage.topology);
     l2tpns.crash();
     let lost = |rows: &[Value]| rows[0]["state"] != "up";
     xlns.wait_rows("clients", PATIENCE, lost).unwrap();
