@@ -5,6 +5,7 @@
 //! each under libFuzzer, guided by coverage; `tests/replay.rs` runs the committed corpus and mutations
 //! of it on any toolchain, in every `make test`.
 
+mod kept;
 pub mod mutate;
 pub mod script;
 pub mod targets;

@@ -39,6 +39,9 @@ pub struct ClientConfig {
     /// Which AVPs are sent hidden.
     #[serde(default)]
     pub hidden_avps: HiddenAvps,
+    /// Whether there shall be one tunnel where the server asks us for one at the same time.
+    #[serde(default)]
+    pub tie_breaker: bool,
     /// Our Host Name; default: `lns.host_name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_name: Option<String>,
@@ -88,6 +91,10 @@ pub struct ClientConfig {
     /// Silence before a HELLO, seconds; 0: none is sent. Default: `l2tp.hello_interval_seconds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hello_interval_seconds: Option<u64>,
+    /// From one Echo-Request of ours to the next, seconds; 0: none is sent. Default:
+    /// `ppp.echo_interval_seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo_interval_seconds: Option<u64>,
     /// Silence in the session before it is ended, seconds; 0: never.
     #[serde(default)]
     pub idle_seconds: u64,

@@ -146,6 +146,8 @@ impl Lns {
                 self.set_forwarding(index, Forwarding::Echo);
             }
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
+            // Nobody here proves anything to a subscriber.
+            ppp::Event::Refused { .. } => {}
             ppp::Event::Identification { message } => {
                 if let Some(call) = self.calls.get(index) {
                     let (tunnel, session) = (call.tunnel.0, call.session.0);
@@ -376,7 +378,7 @@ fn disconnect_reason(cause: DownCause) -> (CallResult, PppDisconnectCause) {
         DownCause::RefusedByPeer => {
             (CallResult::Error, Code::AuthenticationFailed, NONE, AT_SENDER)
         }
-        DownCause::EchoTimeout => (CallResult::LossOfCarrier, Code::LcpSilent, LCP, AT_PEER),
+        DownCause::EchoTimeout => (CallResult::LossOfCarrier, Code::LcpEchoTimeout, LCP, AT_PEER),
         DownCause::AuthenticationTimeout => {
             (CallResult::Error, Code::AuthenticationTimeout, NONE, AT_PEER)
         }

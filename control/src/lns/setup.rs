@@ -53,6 +53,9 @@ impl Lns {
             admitted = self.admit(peer.ip(), profile);
         }
         let opened = admitted.and_then(|(id, profile)| {
+            if !self.settle_crossing(now, peer.ip(), sccrq.tie_breaker) {
+                return Ok(());
+            }
             self.make_room_half_open(now, known);
             self.open_tunnel(now, (local, peer), id, profile, sccrq, hash)
         });

@@ -10,6 +10,7 @@ use mio::{Events, Poll};
 use tempfile::TempDir;
 use xlns_control::admin::{CounterRow, Cursor, Request, Response, Server};
 
+use crate::kept::{self, Kept};
 use crate::script::Script;
 
 /// Pages of an answer.
@@ -26,12 +27,12 @@ struct World {
 
 thread_local! {
     /// Made once: a socket file for each input would be most of the work.
-    static WORLD: RefCell<World> = RefCell::new(World::new());
+    static WORLD: Kept<World> = const { RefCell::new(None) };
 }
 
 /// The input is a script of pieces to write; the server is asked in between.
 pub fn run(input: &[u8]) {
-    WORLD.with_borrow_mut(|world| world.converse(&mut Script::new(input)));
+    kept::with(&WORLD, World::new, |world| world.converse(&mut Script::new(input)));
 }
 
 impl World {

@@ -1,6 +1,7 @@
 //! The socket between the processes: what the data plane decodes, and what it does with every command,
 //! valid or not.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use xlns_dataplane::api::{
 use xlns_dataplane::tables::{self, Tables, Writer};
 
 use super::pipeline::limits;
+use crate::kept::{self, Kept};
 use crate::script::Script;
 
 /// Sessions, and routes: few, so that inputs reach the limits.
@@ -30,32 +32,35 @@ struct World {
     ending: BTreeMap<SessionKey, u32>,
 }
 
+thread_local! {
+    /// Made once: every input leaves the tables empty.
+    static WORLD: Kept<World> = const { RefCell::new(None) };
+}
+
 /// The input is a message of either side, or a script of commands.
 pub fn run(input: &[u8]) {
     let mut script = Script::new(input);
     match script.octet() {
-        0 => return message::<Reply>(script.rest()),
+        0 => message::<Reply>(script.rest()),
         1 => {
             let octets = script.rest();
             message::<Request>(octets);
             let Ok(Request { body: RequestBody::Batch(commands), .. }) = api::decode(octets) else {
                 return;
             };
-            let mut world = World::new();
-            for command in commands.iter().take(BATCH_COMMANDS_MAX) {
-                world.apply(command);
-            }
-            world.end();
+            kept::with(&WORLD, World::new, |world| {
+                commands.iter().take(BATCH_COMMANDS_MAX).for_each(|command| world.apply(command));
+                world.end();
+            });
         }
-        _ => {
-            let mut world = World::new();
+        _ => kept::with(&WORLD, World::new, |world| {
             while !script.is_over() {
                 let command = command(&mut script);
                 message::<Command>(&api::encode(&command).expect("short enough"));
                 world.apply(&command);
             }
             world.end();
-        }
+        }),
     }
 }
 
@@ -150,18 +155,20 @@ impl World {
         }
     }
 
-    /// Everything goes, and nothing is left that a second run could trip over.
+    /// Everything goes, and nothing is left that the next input could trip over.
     fn end(&mut self) {
-        self.writer.apply(&Command::ResyncBegin).expect("a beginning");
-        self.writer.apply(&Command::ResyncEnd).expect("an end");
+        self.apply(&Command::ResyncBegin);
+        self.apply(&Command::ResyncEnd);
         assert_eq!((self.writer.sessions(), self.writer.routes()), (0, 0));
         self.forget_replaced();
         // No worker holds anything: two looks later every final counter is out.
         for _ in 0..3 {
             self.writer.reclaim().into_iter().for_each(|(key, _)| self.ended(key));
         }
+        self.writer.take_steer_changes();
         let untold: Vec<_> = self.ending.iter().filter(|(_, left)| **left != 0).collect();
         assert!(untold.is_empty(), "ended, and nobody was told: {untold:?}");
+        self.ending.clear();
         let mut reader = self.tables.register(0);
         let guard = reader.guard();
         for last in 0..=u8::MAX {
@@ -184,9 +191,11 @@ fn address(script: &mut Script<'_>) -> IpAddr {
 fn prefix(script: &mut Script<'_>) -> IpNet {
     let (address, length) = (address(script), script.octet());
     let whole = if address.is_ipv4() { 32 } else { 128 };
-    let net = IpNet::new(address, length % (whole + 1)).unwrap_or_default();
+    // A short prefix is millions of entries to paint: seldom.
+    let bits = if length >= 0xf8 { length % 16 } else { 16 + length % (whole - 15) };
+    let net = IpNet::new(address, bits).unwrap_or_default();
     // Some with host bits.
-    if length < 0xe0 { net.trunc() } else { net }
+    if length & 0xe0 != 0xe0 { net.trunc() } else { net }
 }
 
 fn key(script: &mut Script<'_>) -> SessionKey {

@@ -260,7 +260,10 @@ impl World {
                 assert!(!self.ipv4_up && !self.ipv6_up, "over with protocols that are up");
                 self.down = true;
             }
-            Event::LcpUp { .. } | Event::Authenticate(_) | Event::Identification { .. } => {}
+            Event::LcpUp { .. }
+            | Event::Authenticate(_)
+            | Event::Refused { .. }
+            | Event::Identification { .. } => {}
         }
     }
 }

@@ -13,6 +13,7 @@ mod messages;
 mod options;
 mod pipeline;
 mod router;
+mod subscriber;
 mod tunnel;
 
 /// One target.

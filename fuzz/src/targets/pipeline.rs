@@ -16,6 +16,7 @@ use xlns_dataplane::tables::{self, Limits, PortInfo, PortKind, Reader, Tables, W
 use xlns_dataplane::verdict::Verdict;
 use xlns_dataplane::wire::checksum::{Sum, pseudo_ipv4};
 
+use crate::kept::{self, Kept};
 use crate::script::Script;
 
 const L2TP_PORT: u16 = 1701;
@@ -55,7 +56,7 @@ struct World {
 
 thread_local! {
     /// Made once: nothing of an input stays but counters.
-    static WORLD: RefCell<World> = RefCell::new(World::new());
+    static WORLD: Kept<World> = const { RefCell::new(None) };
 }
 
 /// The input is a script of frames.
@@ -68,7 +69,7 @@ pub fn run(input: &[u8]) {
         octets.truncate(FRAME_BYTES_MAX);
         frames.push((PortId(port), octets));
     }
-    WORLD.with_borrow_mut(|world| world.process(&frames));
+    kept::with(&WORLD, World::new, |world| world.process(&frames));
 }
 
 type Outcome = Vec<(Verdict, Vec<u8>)>;

@@ -213,9 +213,10 @@ impl Engine {
             Event::Ipv6Up { local, .. } => {
                 let duid: Box<[u8]> = [&[0, 4][..], self.habits.user.as_bytes()].concat().into();
                 let wants = self.habits.wants_delegated;
-                self.host = Some(Box::new(Host::new(now, local, duid, wants, &mut self.rng)));
+                let mut host = Box::new(Host::new(now, local, duid, wants, &mut self.rng));
                 // Its first question is due at once.
-                self.host.as_mut().map(|host| host.handle_timeout(now, &mut self.rng));
+                host.handle_timeout(now, &mut self.rng);
+                self.host = Some(host);
             }
             Event::Ipv6Down => self.host = None,
             Event::Ipv6Packet(packet) => {
@@ -228,7 +229,7 @@ impl Engine {
                 (self.ipv4, self.host, self.packet_at) = (None, None, None);
                 self.wants_end = true;
             }
-            Event::Authenticate(_) | Event::Identification { .. } => {}
+            Event::Authenticate(_) | Event::Refused { .. } | Event::Identification { .. } => {}
         }
     }
 }

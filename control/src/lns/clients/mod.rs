@@ -8,6 +8,7 @@
 
 mod build;
 mod call;
+mod crossing;
 mod idle;
 mod network;
 mod servers;
@@ -54,6 +55,8 @@ pub(super) struct Client {
     network: Network,
     up_since: Option<Time>,
     dials: u64,
+    /// What the server said when it refused our name or proof.
+    refusal: String,
     last_error: String,
     traffic: idle::Traffic,
 }
@@ -86,6 +89,7 @@ impl Client {
             network: Network::default(),
             up_since: None,
             dials: 0,
+            refusal: String::new(),
             last_error: String::new(),
             traffic: idle::Traffic::default(),
             config: client.clone(),
@@ -200,7 +204,11 @@ impl Lns {
         let mut event = event;
         if matches!(event, Event::Failed | Event::GaveUp) && client.state.has_tunnel() {
             event = client.after_failure(event == Event::GaveUp);
-            let shown = printable(reason.as_bytes());
+            let mut shown = printable(reason.as_bytes());
+            let refusal = std::mem::take(&mut client.refusal);
+            if !refusal.is_empty() {
+                shown = format!("{shown}: {refusal}");
+            }
             client.last_error = shown.chars().take(ERROR_CHARS_MAX).collect();
         }
         let (actions, next) = table::transition(client.state, event);
@@ -335,17 +343,6 @@ impl Lns {
             (entry.local, entry.peer) = (local, peer);
         }
         self.drive_tunnel(now, id);
-    }
-
-    /// The dialled tunnel without an answer yet to a server at this address, where there is just one:
-    /// what a StopCCN without a Tunnel ID is about (docs/peers.md row 38).
-    pub(super) fn dialled_without_answer(&self, peer: std::net::IpAddr) -> Option<TunnelId> {
-        let mut waiting = self.clients.iter().filter_map(|client| {
-            let id = client.tunnel?;
-            let entry = self.tunnels.get(&id)?;
-            (entry.tunnel.awaits_reply() && entry.peer.ip() == peer).then_some(id)
-        });
-        waiting.next().filter(|_| waiting.next().is_none())
     }
 
     /// Ends what there is of a client's session. Nobody may be there any more, so no answer is waited

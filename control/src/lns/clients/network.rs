@@ -117,6 +117,11 @@ impl Lns {
                     link.authenticated(now, Err(Refusal { message: String::new() }));
                 }
             }
+            ppp::Event::Refused { message } => {
+                if let Some(client) = self.clients.get_mut(index) {
+                    client.refusal = printable(&message);
+                }
+            }
             ppp::Event::Identification { message } => {
                 let client = self.clients.get(index).map_or("", |client| &client.config.name);
                 tracing::debug!(client, message = printable(&message), "server identifies itself");

@@ -7,10 +7,11 @@ use xlns_dataplane::api::{self, Command};
 use xlns_dataplane::counters::SessionCounters;
 
 use super::*;
-use crate::admin::ClientRow;
+use crate::admin::{ClientRow, SessionSelector, TunnelSelector};
 use crate::l2tp::header;
 use crate::l2tp::message::{Message, Sccrq};
 use crate::l2tp::result::ResultCode;
+use crate::lns::LnsCounter;
 use crate::routing::Uplinks;
 use crate::udp::Transmit;
 
@@ -331,7 +332,7 @@ fn a_wrong_password_is_told_and_backed_off_from() {
     let mut world = World::new(&wrong).with_server(FIRST, "10.0.0.1", "");
     world.seconds(120);
     let row = world.row(0);
-    assert!(row.last_error.contains("refused by the peer"), "{}", row.last_error);
+    assert_eq!(row.last_error, "refused by the peer: authentication failed");
     assert!((4..=14).contains(&world.asked.len()), "{}", world.asked.len());
     assert_eq!(world.server_lns(FIRST).audit().unwrap().calls, 0);
 }
@@ -427,6 +428,73 @@ fn a_stop_without_a_tunnel_id_is_a_refusal() {
     assert!(world.assert_state("backoff").last_error.contains("cannot read it"));
 }
 
+/// Somebody at this address asks the dialler for a tunnel.
+fn ask_the_dialler(world: &mut World, from: &str, tie_breaker: Option<[u8; 8]>) {
+    let sccrq = Message::Sccrq(Box::new(Sccrq {
+        protocol_version: crate::l2tp::message::PROTOCOL_VERSION,
+        framing_capabilities: 3,
+        host_name: b"lac".to_vec(),
+        assigned_tunnel_id: TunnelId(77),
+        tie_breaker,
+        ..Sccrq::default()
+    }));
+    let mut payload = Vec::new();
+    sccrq.emit(&mut payload, TunnelId(0), SessionId(0), Default::default(), None);
+    let (now, peer) = (world.now, from.parse().unwrap());
+    world.dialler.handle_datagram(now, OURS.parse().unwrap(), peer, &payload);
+}
+
+#[test]
+fn requests_for_tunnels_that_cross() {
+    let (low, high) = (Some([0; 8]), Some([0xff; 8]));
+    for (ours, peers, state, tunnels) in [
+        // Nobody minds: both stay.
+        (false, None, "connecting", 2),
+        (false, high, "backoff", 1),
+        (true, None, "connecting", 1),
+        (true, high, "connecting", 1),
+        (true, low, "backoff", 1),
+    ] {
+        let mut world = World::new(&to_first(&format!("tie_breaker = {ours}\n")));
+        world.seconds(1);
+        world.assert_state("connecting");
+        // Another peer's request crosses nothing.
+        ask_the_dialler(&mut world, "198.51.100.7:1701", low);
+        world.assert_state("connecting");
+        assert_eq!(world.dialler.audit().unwrap().tunnels, 2);
+        // From any port: the server's LAC may be another process.
+        ask_the_dialler(&mut world, "203.0.113.1:40000", peers);
+        world.assert_state(state);
+        let case = (ours, peers);
+        assert_eq!(world.dialler.audit().unwrap().tunnels, 1 + tunnels, "{case:?}");
+        let crossed = world.dialler.counters.value(LnsCounter::SetupCrossed);
+        assert_eq!(crossed, u64::from(ours || peers.is_some()), "{case:?}");
+        if state == "backoff" {
+            world.seconds(2);
+            assert_eq!(world.row(0).redials, 1, "{case:?}");
+        }
+    }
+}
+
+#[test]
+fn a_tunnel_that_is_up_crosses_nothing() {
+    let mut world =
+        World::new(&to_first("tie_breaker = true\n")).with_server(FIRST, "10.0.0.1", "");
+    world.seconds(2);
+    ask_the_dialler(&mut world, FIRST, Some([0; 8]));
+    world.assert_state("up");
+    assert_eq!(world.dialler.audit().unwrap().tunnels, 2);
+}
+
+#[test]
+fn who_may_not_dial_us_does_not_end_what_we_dial() {
+    let others = "[[lac]]\nname = \"others\"\npeers = [\"198.51.100.0/24\"]\n";
+    let mut world = World::new(&format!("{others}{}", to_first("")));
+    world.seconds(1);
+    ask_the_dialler(&mut world, FIRST, Some([0; 8]));
+    world.assert_state("connecting");
+}
+
 #[test]
 fn a_set_up_that_hangs_is_given_up() {
     // The tunnel comes up, the call is never answered: the server leaves it to itself.
@@ -444,6 +512,28 @@ fn a_set_up_that_hangs_is_given_up() {
     world.seconds(2);
     let row = world.row(0);
     assert_eq!(row.last_error, "calling for 5 s");
+}
+
+#[test]
+fn what_an_operator_ends_is_told_to_the_client_at_once() {
+    let mut world = World::new(&to_first("")).with_server(FIRST, "10.0.0.1", "");
+    for round in 1..=2 {
+        world.seconds(2);
+        let row = world.assert_state("up");
+        let (now, dialler) = (world.now, &mut world.dialler);
+        let ended = if round == 1 {
+            dialler.clear_tunnels(now, &TunnelSelector::Id(row.tunnel_id))
+        } else {
+            let (tunnel_id, session_id) = (row.tunnel_id, row.session_id);
+            dialler.clear_sessions(now, &SessionSelector::Id { tunnel_id, session_id })
+        };
+        assert_eq!(ended, 1);
+        // Nothing is left to a next datagram or timer.
+        assert!(dialler.client_events.is_empty());
+        world.exchange();
+        assert_eq!(world.assert_state("backoff").redials, round - 1);
+        assert_eq!(world.uplinks, Uplinks::default());
+    }
 }
 
 #[test]
@@ -618,17 +708,7 @@ fn a_peer_that_dials_us_is_no_client() {
     let mut world =
         World::new(&format!("{users}{}", to_first(""))).with_server(FIRST, "10.0.0.1", "");
     world.seconds(2);
-    let sccrq = Message::Sccrq(Box::new(Sccrq {
-        protocol_version: crate::l2tp::message::PROTOCOL_VERSION,
-        framing_capabilities: 3,
-        host_name: b"lac".to_vec(),
-        assigned_tunnel_id: TunnelId(77),
-        ..Sccrq::default()
-    }));
-    let mut payload = Vec::new();
-    sccrq.emit(&mut payload, TunnelId(0), SessionId(0), Default::default(), None);
-    let (now, peer) = (world.now, "198.51.100.7:1701".parse().unwrap());
-    world.dialler.handle_datagram(now, OURS.parse().unwrap(), peer, &payload);
+    ask_the_dialler(&mut world, "198.51.100.7:1701", None);
     let census = world.dialler.audit().unwrap();
     assert_eq!(census.tunnels, 2);
     world.assert_state("up");
