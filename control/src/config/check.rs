@@ -162,9 +162,9 @@ fn check_users(config: &Config, problems: &mut Vec<Problem>) {
         let path = users.index(index);
         check_name(&path.key("name"), &user.name, problems);
         check_secret(&path.key("password"), &user.password, problems);
-        if user.address.is_some() && user.sessions_max.is_some_and(|most| most > 1) {
-            let message = "a user with a fixed address has one session at a time";
-            let help = "remove `sessions_max`, or `address` for addresses of a pool";
+        if user.fixed().next().is_some() && user.sessions_max.is_some_and(|most| most > 1) {
+            let message = "a user with a fixed address, prefix or route has one session at a time";
+            let help = "remove `sessions_max`, or what is fixed for addresses of a pool";
             problems.push(Problem::new(&path.key("sessions_max"), message).with_help(help));
         }
         match &user.pool {
@@ -343,7 +343,16 @@ mod tests {
         let fixed = format!("{user}address = \"10.0.0.9\"\n");
         accepted("", "", &format!("{fixed}sessions_max = 1\n"));
         let two = format!("{fixed}sessions_max = 2\n");
-        refused("", "", &two, "user[0].sessions_max: a user with a fixed address has one");
+        refused("", "", &two, "user[0].sessions_max: a user with a fixed address, ");
+        for fixed in [
+            "ipv6_prefix = \"2001:db8:8::/64\"",
+            "delegated_prefix = \"2001:db8:9::/56\"",
+            "framed_routes = [\"172.17.0.0/24\"]",
+        ] {
+            accepted("", "", &format!("{user}{fixed}\nsessions_max = 1\n"));
+            let two = format!("{user}{fixed}\nsessions_max = 2\n");
+            refused("", "", &two, "user[0].sessions_max: a user with a fixed address, prefix or ");
+        }
         let none = format!("{user}sessions_max = 0\n");
         refused("", "", &none, "user[0].sessions_max: 0");
     }

@@ -235,6 +235,8 @@ impl Host {
             let is_good = prefix.autonomous
                 && prefix.prefix.prefix_len() == 64
                 && prefix.preferred_seconds <= prefix.valid_seconds
+                // The one with the loopback address and those that stand for IPv4 ones.
+                && !prefix.prefix.network().is_unspecified()
                 && !prefix.prefix.network().is_unicast_link_local()
                 && !prefix.prefix.network().is_multicast();
             let known = self.prefix.as_ref().map(|known| known.value);

@@ -6,10 +6,10 @@
 //! data plane has counted the last packet of the session that had it; the newcomer waits meanwhile,
 //! and its authentication timer runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::addresses::NoLease;
-use super::{Lns, LnsCounter};
+use super::{Ending, Lns, LnsCounter};
 use crate::call::Phase;
 use crate::ipv6::MTU_MIN;
 use crate::l2tp::result::{CallResult, printable};
@@ -31,9 +31,9 @@ const REPLACED: &str = "replaced by a newer session of the same user";
 pub(super) struct Sessions {
     /// Indices of their calls, oldest first; none is empty.
     of_user: BTreeMap<Box<str>, Vec<usize>>,
-    /// The call of a user that waits until the address of an older one is free, at most one for each
-    /// user: another one ends it.
-    waiting: BTreeMap<Box<str>, Waiting>,
+    /// The calls of a user that wait until the address of an older one is free, the first in front; no
+    /// more than the user may have, as another one ends the oldest. None is empty.
+    waiting: BTreeMap<Box<str>, VecDeque<Waiting>>,
 }
 
 /// A call whose proof was right.
@@ -59,13 +59,39 @@ impl Sessions {
         }
     }
 
-    /// Every user with a limit, and its calls; every user whose call waits, and that call.
+    /// Every user with a limit, and its calls; every user whose calls wait, and those.
     pub(super) fn entries(&self) -> impl Iterator<Item = (&str, usize)> {
         let entered = self
             .of_user
             .iter()
             .flat_map(|(user, calls)| calls.iter().map(|call| (user.as_ref(), *call)));
-        entered.chain(self.waiting.iter().map(|(user, waiting)| (user.as_ref(), waiting.call)))
+        let waiting = self
+            .waiting
+            .iter()
+            .flat_map(|(user, calls)| calls.iter().map(|waiting| (user.as_ref(), waiting.call)));
+        entered.chain(waiting)
+    }
+
+    /// A call waits from here on, unless it does already.
+    fn wait(&mut self, user: &str, waiting: Waiting) {
+        let calls = self.waiting.entry(user.into()).or_default();
+        calls.retain(|other| other.call != waiting.call);
+        calls.push_back(waiting);
+    }
+
+    /// The call of a user that has waited the longest, to be looked at.
+    fn first_waiting(&self, user: &str) -> Option<Waiting> {
+        self.waiting.get(user)?.front().copied()
+    }
+
+    /// A call waits no more.
+    fn end_wait(&mut self, user: &str, call: usize) {
+        if let Some(calls) = self.waiting.get_mut(user) {
+            calls.retain(|waiting| waiting.call != call);
+            if calls.is_empty() {
+                self.waiting.remove(user);
+            }
+        }
     }
 
     /// A call of this user is over.
@@ -76,9 +102,7 @@ impl Sessions {
                 self.of_user.remove(user);
             }
         }
-        if self.waiting.get(user).is_some_and(|waiting| waiting.call == call) {
-            self.waiting.remove(user);
-        }
+        self.end_wait(user, call);
     }
 }
 
@@ -143,6 +167,7 @@ impl Lns {
                     self.counters.add(LnsCounter::PrefixesExhausted);
                 }
                 call.lease = Some(lease);
+                self.sessions.end_wait(user, index);
                 return self.let_in(now, index, mschap_success);
             }
             Err(refusal) => refusal,
@@ -151,20 +176,24 @@ impl Lns {
         if made_room || refusal == NoLease::InUse {
             let (tunnel, session) = (call.tunnel.0, call.session.0);
             tracing::debug!(tunnel, session, user, "waits for an address to be let go");
-            self.sessions.waiting.insert(user.into(), Waiting { call: index, mschap_success });
-            return;
+            return self.sessions.wait(user, Waiting { call: index, mschap_success });
         }
+        self.sessions.end_wait(user, index);
         call.without_address = true;
         self.counters.add(LnsCounter::PoolExhausted);
         self.send_away(now, index, NO_ADDRESS);
     }
 
-    /// An ended session of this user has let its address go: whoever waits for it gets it.
+    /// An ended call of this user has let go what it had, if anything: whoever has waited for that the
+    /// longest gets it.
     pub(super) fn admit_waiting(&mut self, now: Time, user: &str) {
-        let Some(Waiting { call, mschap_success }) = self.sessions.waiting.remove(user) else {
+        let Some(Waiting { call, mschap_success }) = self.sessions.first_waiting(user) else {
             return;
         };
-        self.find_address(now, call, user, mschap_success, false);
+        // Looked for only while somebody waits.
+        let of_user = |ending: &Ending| ending.user.as_deref() == Some(user);
+        let more = self.ending.values().any(|ending| of_user(ending) && ending.lease.is_some());
+        self.find_address(now, call, user, mschap_success, more);
         self.drive_call(now, call);
     }
 

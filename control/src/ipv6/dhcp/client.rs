@@ -180,8 +180,9 @@ impl Client {
         match (self.state, message.kind) {
             (State::Soliciting, Kind::Advertise) => self.on_advertise(now, message, rng),
             (State::Soliciting, Kind::Reply) if message.rapid_commit => {
+                self.on_reply(now, message, rng)?;
                 self.server = Some(server.clone());
-                self.on_reply(now, message, rng)
+                Ok(())
             }
             (State::Requesting | State::Renewing | State::Rebinding, Kind::Reply) => {
                 if self.state != State::Rebinding && self.server.as_ref() != Some(server) {
@@ -294,12 +295,16 @@ impl Client {
             // Try the same server again until the exchange ends.
             Some(StatusCode::UnspecFail) => Err(Discard::Invalid),
             // RFC 3315 section 18.1.8: it has forgotten us, and is asked for a new binding.
-            Some(StatusCode::NoBinding) if self.state != State::Requesting => {
+            Some(StatusCode::NoBinding)
+                if matches!(self.state, State::Renewing | State::Rebinding) =>
+            {
                 self.begin(now, State::Requesting, rng);
                 Ok(())
             }
             // A server that has nothing is as good as none, and not asked again at once.
-            _ if self.state == State::Requesting => Err(Discard::Invalid),
+            _ if matches!(self.state, State::Soliciting | State::Requesting) => {
+                Err(Discard::Invalid)
+            }
             // The prefix was taken away.
             _ => {
                 self.solicit(now, rng);
@@ -330,11 +335,17 @@ impl Client {
     fn bind(&mut self, now: Time, association: &Association, lease: Lease) {
         let after = |seconds: u32| now + Duration::from_secs(seconds.into());
         let (mut renew, mut rebind) = (association.renew_seconds, association.rebind_seconds);
+        // Of one that is not preferred any more, of the time that is left. Never at once: the server
+        // would answer with the same again, and both would do nothing else.
+        let lifetime = match lease.preferred_seconds {
+            0 => lease.valid_seconds,
+            preferred => preferred,
+        };
         if renew == 0 {
-            renew = lease.preferred_seconds / 2;
+            renew = (lifetime / 2).max(1);
         }
         if rebind == 0 {
-            rebind = (lease.preferred_seconds / 5 * 4).max(renew);
+            rebind = (lifetime / 5 * 4).max(renew);
         }
         self.bound = Some(Bound {
             prefix: lease.prefix,

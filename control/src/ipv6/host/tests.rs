@@ -210,6 +210,7 @@ fn a_prefix_that_is_no_use_is_not_taken() {
     };
     assert_eq!(tell("2001:db8::/63", 100, 100), None);
     assert_eq!(tell("fe80::/64", 100, 100), None);
+    assert_eq!(tell("::/64", 100, 100), None, "would make ::1 an address of ours");
     assert_eq!(tell("2001:db8::/64", 100, 101), None);
     assert_eq!(tell("2001:db8::/64", 0, 0), None);
     assert!(tell("2001:db8::/64", 100, 100).is_some());

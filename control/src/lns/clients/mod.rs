@@ -286,7 +286,9 @@ impl Lns {
         let local = self.config.client_local(&client.config, peer.ip());
         let (name, dials) = (client.config.name.clone(), client.dials);
         self.set_client_timer(index, Some(deadline));
-        let room = self.tunnels.len() < self.config.l2tp.tunnels_max as usize;
+        // Forged addresses can ask for as many tunnels as there may be.
+        let room = self.tunnels.len() < self.config.l2tp.tunnels_max as usize
+            || self.displace_stranger(now);
         let id = if room { self.free_tunnel_id() } else { None };
         let (Some(id), Some(local)) = (id, local) else {
             return self.note(index, Event::Failed, "no tunnel is free here (l2tp.tunnels_max)");

@@ -147,12 +147,22 @@ impl Lns {
         }
     }
 
+    /// What is wrong with an address that a server gives us. The host answers for it from then on, so
+    /// that whoever else has it is cut off.
+    fn objection(&self, address: IpAddr) -> Option<String> {
+        let pool = self.subscriber_prefixes.iter().find(|pool| pool.contains(&address));
+        let whose = if let Some(pool) = pool {
+            format!("an address of our own pool {pool}")
+        } else if self.peers.is_known(address) || self.tunnels_per_address.contains_key(&address) {
+            "the address of a peer".to_owned()
+        } else {
+            return None;
+        };
+        Some(format!("the server gave us {address}, {whose}"))
+    }
+
     fn handle_ipv4_up(&mut self, slot: usize, index: usize, link: Ipv4Link) {
-        let local = IpNet::from(IpAddr::V4(link.local));
-        let pool = self.subscriber_prefixes.iter().find(|pool| pool.contains(&local)).copied();
-        if let Some(pool) = pool {
-            let text =
-                format!("the server gave us {}, an address of our own pool {pool}", link.local);
+        if let Some(text) = self.objection(link.local.into()) {
             return self.note(index, Event::Failed, text);
         }
         if let Some(client) = self.clients.get_mut(index) {
@@ -226,7 +236,11 @@ impl Lns {
         let link = self.calls.get_mut(slot).and_then(Call::link_mut);
         send_all(host, link);
         if host.take_changed() {
-            let status = host.status();
+            let status = host.status().clone();
+            if let Some(text) = status.address.and_then(|own| self.objection(own.into())) {
+                return self.note(index, Event::Failed, text);
+            }
+            let Some(client) = self.clients.get(index) else { return };
             let text = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
             tracing::info!(
                 client = client.config.name,

@@ -626,6 +626,58 @@ fn an_address_out_of_our_own_pool_is_not_taken() {
 }
 
 #[test]
+fn strangers_do_not_keep_a_client_from_dialling() {
+    let few = "[l2tp]\ntunnels_max = 3\n";
+    let mut world =
+        World::new(&format!("{few}{}", to_first(""))).with_server(FIRST, "10.0.0.1", "");
+    for last in 1..=9 {
+        let sccrq = Message::Sccrq(Box::new(Sccrq {
+            protocol_version: 0x0100,
+            framing_capabilities: 3,
+            host_name: b"lac".to_vec(),
+            assigned_tunnel_id: TunnelId(7),
+            ..Sccrq::default()
+        }));
+        let mut octets = Vec::new();
+        let numbers = Default::default();
+        sccrq.emit(&mut octets, TunnelId(0), SessionId(0), numbers, None);
+        let stranger = SocketAddr::from(([198, 51, 100, last], 1701));
+        world.dialler.handle_datagram(world.now, OURS.parse().unwrap(), stranger, &octets);
+    }
+    while world.dialler.poll_transmit().is_some() {}
+    assert_eq!(world.dialler.tunnels.len(), 3);
+    world.seconds(2);
+    world.assert_state("up");
+}
+
+/// The host would take it for its own, and the peer would be cut off.
+#[test]
+fn the_address_of_a_peer_is_not_taken() {
+    let lac = "[[lac]]\nname = \"l\"\npeers = [\"198.51.100.7/32\"]\n";
+    let only = "[[user]]\nname = \"only\"\npassword = \"p\"\naddress = \"198.51.100.7\"\n";
+    for (lac, is_taken) in [("", true), (lac, false)] {
+        let dialler = to_first("").replace("alice", "only").replace("wonder", "p");
+        let mut world =
+            World::new(&format!("{lac}{dialler}")).with_server(FIRST, "10.0.2.72", only);
+        world.seconds(3);
+        let row = world.row(0);
+        assert_eq!(!row.last_error.contains("the address of a peer"), is_taken, "{row:?}");
+        assert_eq!(!world.uplinks.addresses.is_empty(), is_taken);
+    }
+}
+
+#[test]
+fn an_ipv6_address_out_of_our_own_pool_is_not_taken() {
+    let pool = "[[pool]]\nname = \"ours\"\nipv6_prefixes = [\"2001:db8:9::/48\"]\n";
+    let mut world = World::new(&format!("{pool}{}", to_first("ipv6 = true\n")))
+        .with_server(FIRST, "10.0.0.1", "");
+    world.seconds(2);
+    let row = world.row(0);
+    assert!(row.last_error.contains("an address of our own pool 2001:db8:9::/48"), "{row:?}");
+    assert!(world.uplinks.addresses.is_empty());
+}
+
+#[test]
 fn ipv6_has_an_address_and_a_delegated_prefix() {
     let mut world = World::new(&to_first("ipv6 = true\n")).with_server(FIRST, "10.0.0.1", "");
     world.seconds(5);

@@ -205,6 +205,32 @@ fn an_exhausted_pool_is_waited_for_by_who_made_room() {
     assert_eq!(lab.address(new), address);
 }
 
+/// Of several who wait each gets what one of those that made room lets go, and what lets nothing go
+/// sends nobody away.
+#[test]
+fn all_who_made_room_in_an_exhausted_pool_get_in() {
+    let more = "[[pool]]\nname = \"q\"\nprefixes = [\"10.9.0.0/30\"]\n\
+        [[user]]\nname = \"carol\"\npassword = \"c\"\npool = \"q\"\nsessions_max = 2\n";
+    let mut lab = Lab::opened(more);
+    let (first, one) = lab.up(5, "carol", "c");
+    let (second, two) = lab.up(6, "carol", "c");
+    let third = lab.dial(7, "carol", "c");
+    let fourth = lab.dial(8, "carol", "c");
+    assert_eq!(lab.count(LnsCounter::CallsReplaced), 2);
+    lab.dial(9, "carol", "wrong");
+    lab.live(5);
+    assert_eq!((lab.frames_for(7, PAP, 3), lab.frames_for(8, PAP, 3)), (0, 0));
+    lab.let_go(first);
+    let kept = lab.frames.clone();
+    lab.frames.clear_but(7);
+    assert_eq!(lab.address(third), one);
+    lab.frames = kept;
+    lab.let_go(second);
+    lab.frames.clear_but(8);
+    assert_eq!(lab.address(fourth), two);
+    lab.lns.audit().unwrap();
+}
+
 #[test]
 fn who_negotiates_anew_does_not_replace_itself() {
     let mut lab = Lab::opened("");

@@ -237,3 +237,32 @@ fn answers_to_others_and_to_nothing_have_no_effect() {
     let mut lab = Lab::bound();
     assert_eq!(lab.handle(&good), Err(Discard::Unsolicited));
 }
+
+#[test]
+fn a_server_without_a_prefix_is_not_asked_at_once_again() {
+    let mut lab = Lab::soliciting();
+    let mut reply = lab.reply_to(Kind::Reply, 0);
+    reply.rapid_commit = true;
+    for code in [StatusCode::Success, StatusCode::NoPrefixAvail, StatusCode::NoBinding] {
+        reply.associations[0].status = Some(Status::new(code, ""));
+        assert_eq!(lab.handle(&reply), Err(Discard::Invalid), "{code:?}");
+        assert_eq!(lab.client.state(), State::Soliciting);
+        assert!(lab.client.poll_transmit().is_none(), "{code:?}");
+    }
+    assert!(lab.step().since(at(0)) >= Duration::from_secs(1));
+}
+
+#[test]
+fn a_prefix_without_times_is_not_renewed_at_once() {
+    for (preferred_seconds, valid_seconds, renew) in [(0, 1000, 500), (1, 1000, 1), (0, 1, 1)] {
+        let mut lab = Lab::soliciting();
+        let mut reply = lab.reply_to(Kind::Reply, valid_seconds);
+        reply.rapid_commit = true;
+        let own = &mut reply.associations[0];
+        (own.renew_seconds, own.rebind_seconds) = (0, 0);
+        own.leases[0].preferred_seconds = preferred_seconds;
+        lab.handle(&reply).unwrap();
+        assert_eq!(lab.client.state(), State::Bound);
+        assert_eq!(lab.client.poll_timeout(), Some(at(renew)), "{preferred_seconds}");
+    }
+}
