@@ -61,6 +61,8 @@ pub struct Call {
     pub router: Option<Box<Router>>,
     /// The addresses, from authentication until the call's last packet was counted.
     pub lease: Option<Lease>,
+    /// What the user may send and be sent, upstream first.
+    pub policers: [Option<api::Policer>; 2],
     /// Calling Number AVP, where the LAC sent one.
     pub calling_number: Option<Box<str>>,
     /// What the LAC says of its line.
@@ -91,6 +93,7 @@ impl Call {
             ipv4_up: false,
             router: None,
             lease: None,
+            policers: [None; 2],
             calling_number,
             line: None,
             user_wanted: None,
@@ -181,8 +184,26 @@ impl Call {
         prefixes
     }
 
+    /// What is done to its packets, from what its profile says.
+    fn options(&self, profile: api::SessionOptions) -> api::SessionOptions {
+        let required = self.line.as_ref().is_some_and(|line| line.is_sequencing_required());
+        let [police_upstream, police_downstream] = self.policers;
+        api::SessionOptions {
+            // RFC 2661 section 4.4.4: where the LAC requires them, they are there.
+            sequence: if required { api::SequenceNumbers::Always } else { profile.sequence },
+            police_upstream,
+            police_downstream,
+            ..profile
+        }
+    }
+
     /// The entry that the data plane is to have; `None` while nothing is to be forwarded.
-    pub fn entry(&self, ends: &TunnelEnds, gateway: Ipv4Addr) -> Option<api::Session> {
+    pub fn entry(
+        &self,
+        ends: &TunnelEnds,
+        gateway: Ipv4Addr,
+        options: api::SessionOptions,
+    ) -> Option<api::Session> {
         let link = self.link()?;
         let prefixes = match self.forwarding {
             Forwarding::Absent => return None,
@@ -202,6 +223,7 @@ impl Call {
             peer_mru: agreed.peer_mru,
             prefixes,
             gateway: Some(gateway),
+            options: self.options(options),
         })
     }
 }

@@ -14,7 +14,7 @@
 //! The data plane checks every command and refuses a bad one on its own
 //! ([`Reply::Ack`]`.refused`); the rest of the batch is carried out.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::counters::{DropCounts, PortCounters, SessionCounters, WorkerCounters};
 
 /// The version of this contract; both sides must speak the same.
-pub const API_VERSION: u32 = 2;
+pub const API_VERSION: u32 = 3;
 
 /// The largest encoded message, in octets; below the default socket buffer of Linux.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -218,6 +218,10 @@ pub struct Configuration {
     pub l2tp_port_count: u16,
     /// Rates at which L2TP and PPP control reaches the kernel, packets a second, per port.
     pub control_rates: ControlRates,
+    /// Source of ICMP errors about packets that no session is concerned with.
+    pub gateway: Option<Ipv4Addr>,
+    /// Source of ICMPv6 errors; `None`: there are none.
+    pub gateway_ipv6: Option<Ipv6Addr>,
 }
 
 /// The token buckets of the steering program, per port.
@@ -390,7 +394,108 @@ pub struct Session {
     pub prefixes: Vec<IpNet>,
     /// Our address on the PPP link, the source of ICMP errors towards the subscriber.
     pub gateway: Option<Ipv4Addr>,
+    /// What is done to its packets besides.
+    pub options: SessionOptions,
 }
+
+/// What is done to a session's packets besides encapsulation and forwarding. By default, what needs
+/// no agreement and costs plain packets nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOptions {
+    /// Sequence numbers on what is sent (RFC 2661 section 5.4).
+    pub sequence: SequenceNumbers,
+    /// The number of the first packet that the data plane sends, where the session is new to it.
+    pub first_ns: u16,
+    /// Whether packets that come with a number that is past are dropped.
+    pub drop_late: bool,
+    /// Whether the MSS of TCP connections is lowered to what crosses the tunnel in one piece.
+    pub mss_clamp: bool,
+    /// Whether what fits the subscriber's MRU, and not the link's MTU with all headers in front, is
+    /// sent in fragments of the outer packet; else it is treated as larger than the MRU.
+    pub outer_fragments: bool,
+    /// Whether outer UDP checksums are sent; over IPv6 always.
+    pub udp_checksum: bool,
+    /// Whether outer UDP checksums that come are verified.
+    pub verify_checksum: bool,
+    /// DSCP and ECN of outer packets.
+    pub traffic_class: TrafficClass,
+    /// The most that the subscriber may send.
+    pub police_upstream: Option<Policer>,
+    /// The most that is sent to the subscriber.
+    pub police_downstream: Option<Policer>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            sequence: SequenceNumbers::Never,
+            first_ns: 0,
+            drop_late: true,
+            mss_clamp: true,
+            outer_fragments: false,
+            udp_checksum: true,
+            verify_checksum: false,
+            traffic_class: TrafficClass::default(),
+            police_upstream: None,
+            police_downstream: None,
+        }
+    }
+}
+
+/// Whether data is sent with sequence numbers (RFC 2661 section 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SequenceNumbers {
+    /// No.
+    #[default]
+    Never,
+    /// On every packet.
+    Always,
+    /// As the peer does: begun and ended by what comes from it. For the role of LAC.
+    AsPeer,
+}
+
+/// The outer traffic class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TrafficClass {
+    /// DSCP.
+    pub dscp: Dscp,
+    /// Whether the peer knows about ECN on tunnels, so that the inner field is copied (the normal
+    /// mode of RFC 6040 section 4.1); else outer packets say that they cannot be marked.
+    pub ecn: bool,
+}
+
+/// Where the outer DSCP comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dscp {
+    /// This one, 0 to [`DSCP_MAX`].
+    Set(u8),
+    /// The inner packet.
+    Copy,
+}
+
+impl Default for Dscp {
+    fn default() -> Self {
+        Self::Set(0)
+    }
+}
+
+/// The largest DSCP: six bits.
+pub const DSCP_MAX: u8 = 63;
+
+/// A limit on what passes, IP packets inside PPP; what is over it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policer {
+    /// In the long run; [`POLICER_RATES`].
+    pub rate_bits_per_second: u64,
+    /// What may come at once beyond that; [`POLICER_BURSTS`].
+    pub burst_bytes: u32,
+}
+
+/// Rates of a [`Policer`], bits a second: a fraction of a modem's to more than a port's.
+pub const POLICER_RATES: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000_000;
+
+/// Bursts of a [`Policer`], octets: one packet at least.
+pub const POLICER_BURSTS: std::ops::RangeInclusive<u32> = 1_500..=1_000_000_000;
 
 /// Where a route leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -492,6 +597,20 @@ pub fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, ApiError> {
 mod tests {
     use super::*;
 
+    fn largest_options() -> SessionOptions {
+        let policer = Policer {
+            rate_bits_per_second: *POLICER_RATES.end(),
+            burst_bytes: *POLICER_BURSTS.end(),
+        };
+        SessionOptions {
+            first_ns: u16::MAX,
+            traffic_class: TrafficClass { dscp: Dscp::Set(DSCP_MAX), ecn: true },
+            police_upstream: Some(policer),
+            police_downstream: Some(policer),
+            ..SessionOptions::default()
+        }
+    }
+
     #[test]
     fn a_batch_of_the_largest_commands_fits_a_message() {
         let end = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
@@ -507,6 +626,7 @@ mod tests {
             peer_mru: u16::MAX,
             prefixes: vec![IpNet::new(end.ip(), 128).unwrap(); SESSION_PREFIXES_MAX],
             gateway: Some(Ipv4Addr::BROADCAST),
+            options: largest_options(),
         };
         let commands = vec![Command::SessionSet(Box::new(session)); BATCH_COMMANDS_MAX];
         let request = Request { number: u64::MAX, body: RequestBody::Batch(commands) };

@@ -28,6 +28,8 @@ pub struct WorkerCounters {
     pub core: Option<u16>,
     /// Frames received, from ports and from the host.
     pub received: u64,
+    /// Frames made here: fragments beyond the first one, ICMP errors.
+    pub originated: u64,
     /// Frames sent, to ports and to the host.
     pub transmitted: u64,
     /// Frames dropped, all reasons.
@@ -147,6 +149,7 @@ pub struct PortShard {
 #[repr(align(64))]
 pub struct Shard {
     received: Counter,
+    originated: Counter,
     transmitted: Counter,
     dropped: Counter,
     batches: Counter,
@@ -159,6 +162,7 @@ impl Shard {
     pub fn new(ports: usize) -> Self {
         Self {
             received: Counter::default(),
+            originated: Counter::default(),
             transmitted: Counter::default(),
             dropped: Counter::default(),
             batches: Counter::default(),
@@ -193,6 +197,12 @@ impl Shard {
         }
     }
 
+    /// Counts a frame that was made here.
+    #[inline]
+    pub fn count_originated(&self) {
+        self.originated.add(1);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
@@ -205,6 +215,7 @@ impl Shard {
         WorkerCounters {
             core: None,
             received: self.received.value(),
+            originated: self.originated.value(),
             transmitted: self.transmitted.value(),
             dropped: self.dropped.value(),
             batches: self.batches.value(),

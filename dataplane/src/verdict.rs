@@ -66,7 +66,12 @@ drop_reasons! {
     Unreachable, "unreachable", "The route says unreachable, or no session has this subscriber address.";
     DestinationInvalid, "destination_invalid", "The destination may not be forwarded to: unspecified, loopback, link-local or multicast.";
     SourceInvalid, "source_invalid", "The source may not be forwarded from: unspecified, loopback, link-local or multicast.";
-    TooBig, "too_big", "Larger than the subscriber's MRU or the link's MTU.";
+    TooBig, "too_big", "Larger than the subscriber's MRU or the link's MTU, and it may not be fragmented.";
+    Late, "late", "Its sequence number is past: it was overtaken on the way, or came twice.";
+    Policed, "policed", "Over the rate that the session has.";
+    UdpChecksum, "udp_checksum", "The outer UDP checksum is wrong.";
+    EcnMarked, "ecn_marked", "Marked for congestion on its way through the tunnel, and the inner packet cannot carry the mark.";
+    NoFrame, "no_frame", "No frame was left for the fragments of a packet.";
     HostLoop, "host_loop", "The host sent it to a worker and the route leads back to the host.";
     NeighborUnknown, "neighbor_unknown", "The tunnel peer's link-layer address is not known yet.";
     TransmitFull, "transmit_full", "The transmit ring of the port was full.";

@@ -14,17 +14,18 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::counters::{Shard, WorkerCounters};
 use crate::cpu;
 use crate::frame::Frame;
-use crate::pipeline::{BATCH_MAX, Pipeline};
+use crate::pipeline::{BATCH_MAX, Extra, Pipeline, RESERVE_FRAMES};
 use crate::port::PortId;
 use crate::port::tun::TunQueue;
 use crate::port::xsk::{Pool, Queue, kernel};
-use crate::tables::{Reader, Tables};
+use crate::tables::{Guard, Reader, Tables};
 use crate::verdict::{DropReason, Verdict};
 
 /// Empty turns before a worker sleeps: some microseconds, in which a sender that keeps a steady
@@ -160,6 +161,8 @@ struct Io {
     pool: Pool,
     tables: Arc<Tables>,
     index: usize,
+    /// Time counts from here.
+    start: Instant,
 }
 
 impl Worker {
@@ -178,11 +181,12 @@ impl Worker {
             sleepers.push(wanted(queue.socket().map(|socket| socket.as_raw_fd())));
         }
         let host_port = PortId(ports.len() as u16);
+        let start = Instant::now();
         Self {
             index,
             reader: tables.register(index),
             pipeline: Pipeline::new(Arc::clone(tables), index),
-            io: Io { ports, host, host_port, pool, tables: Arc::clone(tables), index },
+            io: Io { ports, host, host_port, pool, tables: Arc::clone(tables), index, start },
             batch: Vec::with_capacity(BATCH_MAX),
             verdicts: Vec::with_capacity(BATCH_MAX),
             sleepers,
@@ -206,8 +210,13 @@ impl Worker {
             }
         }
         self.reader.park();
-        let missing = self.io.missing();
+        let missing = self.missing();
         tracing::debug!(worker = self.index, missing, "worker stopped");
+    }
+
+    /// See [`Io::missing`].
+    fn missing(&mut self) -> i64 {
+        self.io.missing(self.pipeline.reserve().len())
     }
 
     /// One turn over all queues. Returns the number of frames received.
@@ -221,17 +230,17 @@ impl Worker {
                     continue;
                 }
                 received += batch.len();
-                pipeline.process(&guard, batch, verdicts);
-                io.settle(lane, batch, verdicts);
+                io.process(pipeline, &guard, batch, verdicts);
+                io.settle(lane, batch, verdicts, pipeline.extras());
             }
         }
         self.turns = self.turns.wrapping_add(1);
         let now_and_then = self.turns.is_multiple_of(HOST_TURNS);
         if (idle || now_and_then) && io.receive_from_host(batch) > 0 {
             received += batch.len();
-            pipeline.process(&guard, batch, verdicts);
+            io.process(pipeline, &guard, batch, verdicts);
             // Always by the same queue: the packets of a connection keep their order.
-            io.settle(0, batch, verdicts);
+            io.settle(0, batch, verdicts, pipeline.extras());
         }
         io.flush(now_and_then);
         if received > 0 {
@@ -314,18 +323,64 @@ impl Io {
         batch.len()
     }
 
-    /// Puts every frame where its verdict says: on a transmit ring, to the host, or back into the
-    /// pool. `lane` spreads over the worker's queues of the port that it leaves by.
+    /// Lets the pipeline decide, at the time of now, with its reserve full as far as there are frames.
     #[inline]
-    fn settle(&mut self, lane: usize, batch: &mut Vec<Frame>, verdicts: &[Verdict]) {
+    fn process(
+        &mut self,
+        pipeline: &mut Pipeline,
+        guard: &Guard<'_>,
+        batch: &mut [Frame],
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let reserve = pipeline.reserve();
+        while reserve.len() < RESERVE_FRAMES {
+            let Some(frame) = self.pool.take(self.host_port) else { break };
+            reserve.push(frame);
+        }
+        // 64 bits of nanoseconds last for 584 years.
+        pipeline.set_time(self.start.elapsed().as_nanos() as u64);
+        pipeline.process(guard, batch, verdicts);
+    }
+
+    /// Puts every frame where its verdict says: on a transmit ring, to the host, or back into the
+    /// pool; what was made of it behind it. `lane` spreads over the worker's queues of the port that it
+    /// leaves by.
+    #[inline]
+    fn settle(
+        &mut self,
+        lane: usize,
+        batch: &mut Vec<Frame>,
+        verdicts: &[Verdict],
+        extras: &mut Vec<Extra>,
+    ) {
         debug_assert_eq!(batch.len(), verdicts.len());
-        for (frame, verdict) in batch.drain(..).zip(verdicts) {
-            match *verdict {
-                Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
-                Verdict::Transmit(port) => self.transmit(port, lane, frame),
-                // The pipeline has counted it.
-                Verdict::Drop(_) => self.pool.give(frame),
+        if extras.is_empty() {
+            for (frame, verdict) in batch.drain(..).zip(verdicts) {
+                self.settle_one(lane, frame, *verdict);
             }
+            return;
+        }
+        let mut extras = extras.drain(..).peekable();
+        for (frame, verdict) in batch.drain(..).zip(verdicts) {
+            let chunk = frame.chunk();
+            self.settle_one(lane, frame, *verdict);
+            while let Some(extra) = extras.next_if(|extra| extra.behind == chunk) {
+                self.settle_one(lane, extra.frame, Verdict::Transmit(extra.port));
+            }
+        }
+        // Each is behind a frame of this batch; were one not, it would not be lost.
+        for extra in extras {
+            self.pool.give(extra.frame);
+        }
+    }
+
+    #[inline(always)]
+    fn settle_one(&mut self, lane: usize, frame: Frame, verdict: Verdict) {
+        match verdict {
+            Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
+            Verdict::Transmit(port) => self.transmit(port, lane, frame),
+            // The pipeline has counted it.
+            Verdict::Drop(_) => self.pool.give(frame),
         }
     }
 
@@ -374,12 +429,12 @@ impl Io {
         queues.any(|queue| queue.is_retrying() || (empty && queue.outstanding() > 0))
     }
 
-    /// Frames that are neither in the pool nor on a ring as far as this side can tell; a driver may
+    /// Frames that are neither in the pool, nor set aside, nor on a ring as far as this side can tell; a driver may
     /// hold some. After a turn, 0 without a kernel.
-    fn missing(&mut self) -> i64 {
+    fn missing(&mut self, reserved: usize) -> i64 {
         let queues = self.ports.iter_mut().flat_map(|queues| queues.iter_mut());
         let held: i64 = queues.map(|queue| i64::from(queue.held())).sum();
-        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held
+        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held - reserved as i64
     }
 }
 
@@ -410,6 +465,7 @@ mod tests {
                 workers: 1,
                 l2tp_port: 1701,
                 l2tp_port_count: 1,
+                gateways: Default::default(),
                 ports: vec![ethernet, ethernet, host],
             };
             let (tables, _writer) = tables::new(&limits).unwrap();
@@ -449,7 +505,7 @@ mod tests {
                 if let Verdict::Drop(reason) = verdict {
                     batch.iter().for_each(|_| io.shard().count_drop(reason));
                 }
-                io.settle(0, batch, &verdicts);
+                io.settle(0, batch, &verdicts, &mut Vec::new());
             }
             io.flush(false);
         }
@@ -466,7 +522,7 @@ mod tests {
         let mut bench = Bench::new();
         assert_eq!(bench.wires[0].fill.available(), RING);
         assert_eq!(bench.wires[1].fill.available(), RING);
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
     }
 
     #[test]
@@ -480,10 +536,10 @@ mod tests {
             assert_eq!(bench.wires[1].collect(&bench.memory), Some(vec![0; 60]));
         }
         assert_eq!(bench.wires[0].collect(&bench.memory), None);
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
         bench.worker.turn(false);
         assert_eq!(bench.worker.io.pool.free(), free);
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
     }
 
     #[test]
@@ -495,7 +551,7 @@ mod tests {
         bench.deliver(0, 5);
         bench.settle(Verdict::Transmit(PortId(1)));
         assert_eq!(bench.counters(), (69, 64, 5));
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
     }
 
     #[test]
@@ -510,7 +566,7 @@ mod tests {
         bench.worker.io.shard().add_drops(&mut drops);
         assert_eq!(drops.0[DropReason::TransmitFull as usize], 1);
         assert_eq!(drops.0[DropReason::HostFull as usize], 1);
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
     }
 
     #[test]
@@ -523,7 +579,7 @@ mod tests {
             assert_eq!(bench.worker.turn(round % 3 == 0), count);
             received += count as u64;
             while bench.wires.iter_mut().any(|wire| wire.collect(&bench.memory).is_some()) {}
-            assert_eq!(bench.worker.io.missing(), 0);
+            assert_eq!(bench.worker.missing(), 0);
         }
         assert_eq!(bench.counters().0, received);
     }

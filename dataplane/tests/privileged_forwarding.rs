@@ -10,7 +10,7 @@ use lab::frames::{self, LAC, LNS, SERVER, SUBSCRIBER};
 use lab::{Client, DataPlane, Lab, Wire, configuration};
 use xlns_dataplane::api::{
     ApiError, AttachMode, Command, Configuration, Counters, PortStatus, Reply, RequestBody,
-    RouteTarget, Session, SessionKey,
+    RouteTarget, Session, SessionKey, SessionOptions,
 };
 use xlns_dataplane::verdict::DropReason;
 
@@ -135,6 +135,7 @@ fn session() -> Command {
         peer_mru: 1492,
         prefixes: vec![IpNet::new(SUBSCRIBER.into(), 32).unwrap()],
         gateway: Some(LNS),
+        options: SessionOptions::default(),
     }))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
-use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey};
+use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey, SessionOptions};
 use xlns_dataplane::tables::{self, Limits, PortInfo, PortKind, Tables, Writer};
 use xlns_dataplane::wire::checksum::{Sum, pseudo_ipv4};
 
@@ -81,6 +81,7 @@ impl Load {
             workers: 1,
             l2tp_port: L2TP_PORT,
             l2tp_port_count: 1,
+            gateways: Default::default(),
             ports: vec![ethernet(1), ethernet(2), host],
         };
         let (tables, mut writer) = tables::new(&limits)?;
@@ -207,6 +208,7 @@ fn session(number: u32) -> Session {
         peer_mru: 1460,
         prefixes: vec![IpNet::from(std::net::IpAddr::from(address(number)))],
         gateway: None,
+        options: SessionOptions::default(),
     }
 }
 

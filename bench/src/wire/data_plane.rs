@@ -237,6 +237,7 @@ fn session(number: u32) -> Session {
         peer_mru: PEER_MRU,
         prefixes: vec![IpNet::from(IpAddr::V4(frames::subscriber(number)))],
         gateway: Some(CORE_GATEWAY),
+        options: api::SessionOptions::default(),
     }
 }
 

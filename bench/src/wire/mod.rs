@@ -195,6 +195,8 @@ fn configuration(arguments: &Arguments) -> Configuration {
         busy_poll: arguments.busy_poll,
         l2tp_port: l2tp::PORT,
         l2tp_port_count: 1,
+        gateway: None,
+        gateway_ipv6: None,
         control_rates: CONTROL_RATES,
     }
 }

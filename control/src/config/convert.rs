@@ -1,11 +1,16 @@
 //! What other parts take from the configuration.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use xlns_dataplane::api::{Configuration, ControlRates, PortConfiguration};
+use xlns_dataplane::api::{
+    Configuration, ControlRates, POLICER_BURSTS, Policer, PortConfiguration,
+};
 
 use super::{Config, PoolConfig, UserConfig};
+
+/// The least burst unless an operator says otherwise, large packets: a TCP connection begins with ten.
+const BURST_PACKETS_MIN: u32 = 10;
 
 impl PoolConfig {
     /// What it hands out, of both families and kinds.
@@ -23,6 +28,18 @@ impl UserConfig {
         let prefixes = [self.ipv6_prefix, self.delegated_prefix].into_iter().flatten();
         let routes = self.framed_routes.iter().copied();
         address.into_iter().chain(prefixes.map(IpNet::V6)).chain(routes)
+    }
+
+    /// What its sessions may send and be sent, upstream first.
+    pub fn policers(&self) -> [Option<Policer>; 2] {
+        [self.rate_up, self.rate_down].map(|kilobits| {
+            let rate_bits_per_second = kilobits?.saturating_mul(1000);
+            let tenth = u32::try_from(rate_bits_per_second / 80).unwrap_or(u32::MAX);
+            let (least, most) =
+                (*POLICER_BURSTS.start() * BURST_PACKETS_MIN, *POLICER_BURSTS.end());
+            let burst_bytes = self.rate_burst_bytes.unwrap_or(tenth.clamp(least, most));
+            Some(Policer { rate_bits_per_second, burst_bytes })
+        })
     }
 
     /// Whether it has an address or a prefix of its own, and needs no pool.
@@ -59,7 +76,18 @@ impl Config {
                 ppp_packets_per_second: dataplane.ppp_packets_per_second,
                 burst_packets: dataplane.control_burst_packets,
             },
+            gateway: Some(self.lns.gateway),
+            gateway_ipv6: self.gateway_ipv6(),
         }
+    }
+
+    /// Where ICMPv6 errors come from.
+    fn gateway_ipv6(&self) -> Option<Ipv6Addr> {
+        let listen = self.lns.listen.iter().filter_map(|address| match address {
+            IpAddr::V6(address) if !address.is_unspecified() => Some(*address),
+            _ => None,
+        });
+        self.lns.gateway_ipv6.into_iter().chain(listen).next()
     }
 
     /// Where subscribers' addresses lie: the prefixes of the pools, and what users have of their own

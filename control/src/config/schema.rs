@@ -59,12 +59,21 @@ const SOURCE_PORTS_MAX: i64 = WORKERS_MAX;
 
 const TUNNEL_SESSIONS_MAX: i64 = crate::l2tp::tunnel::SESSIONS_MAX as i64;
 
+const DSCP_MAX: i64 = xlns_dataplane::api::DSCP_MAX as i64;
+
+/// What the data plane's policers take, in kilobits.
+const RATE_MIN: i64 = *xlns_dataplane::api::POLICER_RATES.start() as i64 / 1000;
+const RATE_MAX: i64 = *xlns_dataplane::api::POLICER_RATES.end() as i64 / 1000;
+const BURST_MIN: i64 = *xlns_dataplane::api::POLICER_BURSTS.start() as i64;
+const BURST_MAX: i64 = *xlns_dataplane::api::POLICER_BURSTS.end() as i64;
+
 /// Every key; tables in the order of the file.
 pub const KEYS: &[Key] = &[
     key("lns", "host_name"),
     key("lns", "listen"),
     number("lns", "port", 1..=65_535, "UDP port"),
     key("lns", "gateway"),
+    key("lns", "gateway_ipv6"),
     key("lns", "allow_gateway_on_listen_address"),
     // What may be held for one peer before it is in order; carriers' LACs offer up to 800.
     number("l2tp", "receive_window", 1..=1024, "messages"),
@@ -135,6 +144,15 @@ pub const KEYS: &[Key] = &[
     key("lac", "data_is_life"),
     number("lac", "idle_seconds", 0..=86_400, "seconds"),
     key("lac", "tunnel_id_zero"),
+    key("lac", "sequencing"),
+    key("lac", "drop_late"),
+    key("lac", "mss_clamp"),
+    key("lac", "outer_fragments"),
+    key("lac", "udp_checksum"),
+    key("lac", "verify_udp_checksum"),
+    number("lac", "dscp", 0..=DSCP_MAX, "as DSCP"),
+    key("lac", "copy_dscp"),
+    key("lac", "ecn"),
     number("lac", "tunnels_max", 1..=TUNNELS_MAX, "tunnels"),
     number("lac", "sessions_max", 1..=SESSIONS_MAX, "sessions"),
     number("lac", "sessions_per_tunnel_max", 1..=TUNNEL_SESSIONS_MAX, "sessions"),
@@ -151,6 +169,9 @@ pub const KEYS: &[Key] = &[
     key("user", "ipv6_prefix"),
     key("user", "delegated_prefix"),
     key("user", "framed_routes"),
+    number("user", "rate_up", RATE_MIN..=RATE_MAX, "kbit/s"),
+    number("user", "rate_down", RATE_MIN..=RATE_MAX, "kbit/s"),
+    number("user", "rate_burst_bytes", BURST_MIN..=BURST_MAX, "octets"),
 ];
 
 /// The names that may stand where `path` stands: the keys of its table, or the tables.

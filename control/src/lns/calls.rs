@@ -194,7 +194,9 @@ impl Lns {
             peer_tunnel_id: entry.tunnel.peer_tunnel_id(),
             peer_session_id,
         };
-        call.entry(&ends, self.config.lns.gateway)
+        let profile = self.profile(entry.profile);
+        let options = profile.map(|profile| profile.options).unwrap_or_default();
+        call.entry(&ends, self.config.lns.gateway, options)
     }
 
     /// Sends the control messages and acknowledgements that are due.

@@ -1,5 +1,7 @@
 //! Reads all headers of a frame, without any table: what it is, and where its parts are.
 
+use zerocopy::FromBytes;
+
 use super::quick::{Downstream, Upstream};
 use super::{Entry, Frame};
 use crate::tables::{Guard, PortKind, Tables};
@@ -49,7 +51,7 @@ pub(super) struct Packet {
 impl Packet {
     /// `None` where a number is larger than any frame.
     #[inline]
-    fn new(offset: usize, length: usize, is_ipv4: bool) -> Option<Self> {
+    pub(super) fn new(offset: usize, length: usize, is_ipv4: bool) -> Option<Self> {
         let (offset, length) = (u16::try_from(offset).ok()?, u16::try_from(length).ok()?);
         Some(Self { offset, length, is_ipv4 })
     }
@@ -69,6 +71,12 @@ impl Packet {
     #[inline]
     pub(super) fn is_ipv4(self) -> bool {
         self.is_ipv4
+    }
+
+    /// Whether a router may send it in pieces; `octets` is the packet.
+    pub(super) fn may_be_cut(self, octets: &[u8]) -> bool {
+        let header = ipv4::Header::ref_from_prefix(octets);
+        self.is_ipv4 && header.is_ok_and(|(header, _)| !header.is_dont_fragment())
     }
 
     /// The source address; `octets` is the frame as it was received.
@@ -135,6 +143,8 @@ pub(super) struct Data {
     pub(super) outer: Packet,
     /// The sender's UDP port.
     pub(super) source_port: u16,
+    /// The sequence number, where there is one.
+    pub(super) ns: Option<u16>,
     /// Tunnel and session ID.
     pub(super) key: u32,
     pub(super) inner: Inner,
@@ -227,8 +237,8 @@ fn ip(ethertype: u16, octets: &[u8], offset: usize) -> Result<(Packet, Option<us
 
 /// Reads L2TP and PPP of a datagram to the L2TP port, which begins at `start` of the frame.
 ///
-/// A non-zero UDP checksum of data is not verified: that would read the whole payload. It becomes a
-/// choice together with the other per-profile options.
+/// A UDP checksum of data is not verified here: that would read the whole payload, and is the choice of
+/// the session's profile.
 #[inline(always)]
 fn data(
     outer: Packet,
@@ -247,7 +257,8 @@ fn data(
     let key = u32::from(header.tunnel_id) << 16 | u32::from(header.session_id);
     let end = start + header.payload_end;
     let inner = inner(octets, start + header.payload_offset, end).unwrap_or_else(Inner::Drop);
-    Ok(Data { outer, source_port, key, inner, slot: 0, entry: Entry::NoRoute })
+    let ns = header.ns;
+    Ok(Data { outer, source_port, ns, key, inner, slot: 0, entry: Entry::NoRoute })
 }
 
 /// Reads the PPP frame between `start` and `end`.

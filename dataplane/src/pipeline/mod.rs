@@ -6,23 +6,31 @@
 //! is done to a frame is done by functions on one frame.
 
 mod classify;
+mod congestion;
 mod decap;
 mod echo;
 mod encap;
 mod forward;
+mod fragment;
+mod icmp;
+mod mss_clamp;
 mod quick;
 mod rewrite;
 mod source_check;
+mod special;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 use std::sync::Arc;
 
+use crate::counters::Shard;
 use crate::frame::Frame;
 use crate::tables::{Entry, Guard, Tables};
 use crate::verdict::{DropReason, Verdict};
 use classify::{Address, Inner, Packet, Work};
 use quick::Shapes;
+use special::Special;
+pub use special::{Extra, RESERVE_FRAMES};
 
 /// The most frames of one call.
 pub const BATCH_MAX: usize = 64;
@@ -37,12 +45,15 @@ pub struct Pipeline {
     shapes: Shapes,
     /// What is known of each frame of the batch.
     work: Box<[Work; BATCH_MAX]>,
+    special: Special,
 }
 
 /// What the steps on one frame share.
 struct Context<'a> {
     guard: &'a Guard<'a>,
     identification: &'a mut u16,
+    special: &'a mut Special,
+    shard: &'a Shard,
 }
 
 /// Where a packet comes from.
@@ -52,6 +63,8 @@ enum Origin {
     Network,
     /// The host, by its TUN device.
     Host,
+    /// Here.
+    Own,
 }
 
 impl Pipeline {
@@ -62,12 +75,32 @@ impl Pipeline {
         let identification = (worker as u16).wrapping_mul(0x9e37);
         let shapes = Shapes::new(&tables);
         let work = Box::new([Work::Drop(NO_ROOM); BATCH_MAX]);
-        Self { tables, worker, identification, shapes, work }
+        Self { tables, worker, identification, shapes, work, special: Special::new(worker) }
+    }
+
+    /// Says when what is processed next was received, nanoseconds from whatever start; it never goes
+    /// back. Rates and times are counted by it.
+    #[inline]
+    pub fn set_time(&mut self, now: u64) {
+        self.special.now = now;
+    }
+
+    /// Frames for what is made here, at most [`RESERVE_FRAMES`]; the caller keeps it full. Without
+    /// them, packets that would be sent in pieces are dropped.
+    #[inline]
+    pub fn reserve(&mut self) -> &mut Vec<Frame> {
+        &mut self.special.reserve
+    }
+
+    /// What was made by the last [`Pipeline::process`], in order; the caller empties it.
+    #[inline]
+    pub fn extras(&mut self) -> &mut Vec<Extra> {
+        &mut self.special.extras
     }
 
     /// Decides on every frame and rewrites it in place. `verdicts` is cleared and gets one verdict
-    /// per frame, in order. Counts drops and session packets; the caller counts what it received
-    /// and sent.
+    /// per frame, in order. Counts drops, session packets and what is made here; the caller counts what
+    /// it received and sent.
     pub fn process(
         &mut self,
         guard: &Guard<'_>,
@@ -106,13 +139,14 @@ impl Pipeline {
         for work in &self.work[..frames.len()] {
             prefetch_subscriber(guard, work);
         }
-        let mut context = Context { guard, identification: &mut self.identification };
-        let shard = self.tables.shard(self.worker);
+        let mut context = Context {
+            guard,
+            identification: &mut self.identification,
+            special: &mut self.special,
+            shard: self.tables.shard(self.worker),
+        };
         verdicts.extend(frames.iter_mut().zip(self.work.iter()).map(|(frame, work)| {
-            context.act(frame, work).unwrap_or_else(|reason| {
-                shard.count_drop(reason);
-                Verdict::Drop(reason)
-            })
+            context.act(frame, work).unwrap_or_else(|reason| context.refuse(frame, reason))
         }));
     }
 }

@@ -225,6 +225,7 @@ mod tests {
             workers: 1,
             l2tp_port: 1701,
             l2tp_port_count: 1,
+            gateways: Default::default(),
             ports: vec![port(PortKind::Ethernet), port(PortKind::Host)],
         };
         tables::new(&limits).unwrap().1
@@ -269,6 +270,7 @@ mod tests {
         let worker = WorkerCounters {
             core: Some(u16::MAX),
             received: u64::MAX,
+            originated: u64::MAX,
             transmitted: u64::MAX,
             dropped: u64::MAX,
             batches: u64::MAX,

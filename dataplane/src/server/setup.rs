@@ -20,7 +20,7 @@ use crate::port::interface::{self, Interface};
 use crate::port::tun::{self, TunQueue};
 use crate::port::xsk::queue::Rings;
 use crate::port::xsk::{Memory, Pool, Queue, Socket, umem};
-use crate::tables::{self, Limits, PortInfo, PortKind, Tables, Writer};
+use crate::tables::{self, Gateways, Limits, PortInfo, PortKind, Tables, Writer};
 use crate::worker::{self, Handle, WorkerParts};
 
 /// What was set up.
@@ -241,6 +241,10 @@ fn limits(configuration: &Configuration, interfaces: &[Interface], workers: usiz
         workers,
         l2tp_port: configuration.l2tp_port,
         l2tp_port_count: configuration.l2tp_port_count,
+        gateways: Gateways {
+            ipv4: configuration.gateway.map(|gateway| gateway.octets()),
+            ipv6: configuration.gateway_ipv6.map(|gateway| gateway.octets()),
+        },
         ports: interfaces.iter().map(ethernet).chain([host]).collect(),
     }
 }

@@ -13,6 +13,7 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use super::epoch::arena::Arena;
+use super::options::{FLAG_SPECIAL, options};
 use crate::api::{self, SessionKey};
 use crate::wire::checksum::{Sum, pseudo_ipv4, pseudo_ipv6};
 use crate::wire::{ipv4, ipv6, l2tp, udp};
@@ -27,9 +28,6 @@ pub const FLAG_IPV6: u16 = 4;
 pub const FLAG_SEND_ACFC: u16 = 8;
 /// The protocol is sent in one octet.
 pub const FLAG_SEND_PFC: u16 = 16;
-/// Some option asks for more than the quick path does: each packet goes the general way.
-pub const FLAG_SPECIAL: u16 = 1 << 15;
-
 /// TTL and hop limit of outer packets.
 const OUTER_HOPS: u8 = 64;
 
@@ -267,7 +265,7 @@ fn flags(session: &api::Session) -> u16 {
     set(session.prefixes.iter().any(|prefix| prefix.addr().is_ipv6()), FLAG_IPV6);
     set(session.send_acfc, FLAG_SEND_ACFC);
     set(session.send_pfc, FLAG_SEND_PFC);
-    flags
+    flags | options(session).0
 }
 
 fn outer_addresses(session: &api::Session) -> [u8; 32] {

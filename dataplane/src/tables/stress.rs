@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use super::session::{lines, pack};
 use super::{Entry, Guard, Limits, PortInfo, PortKind, Reader, Tables, Writer};
-use crate::api::{Command, CommandError, RouteTarget, Session, SessionKey};
+use crate::api::{Command, CommandError, RouteTarget, Session, SessionKey, SessionOptions};
 
 const SESSIONS: u16 = 64;
 const PEERS: u16 = 8;
@@ -64,6 +64,7 @@ fn session(id: u16, life: u32, change: u32) -> Session {
         peer_mru: 64 + (change % 1400) as u16,
         prefixes: vec![IpNet::from(IpAddr::from(address(id)))],
         gateway: Some(Ipv4Addr::from_bits(change)),
+        options: SessionOptions::default(),
     }
 }
 
@@ -72,6 +73,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
     let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
     let limits = Limits {
         l2tp_port_count: 1,
+        gateways: Default::default(),
         sessions_max: SESSIONS.into(),
         routes_max: 64,
         workers: READERS,

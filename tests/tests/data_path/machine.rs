@@ -1,13 +1,17 @@
 //! The machine that all fixtures run on: ports, routes, neighbours, sessions.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey};
+use xlns_dataplane::api::{
+    Command, Dscp, Policer, RouteTarget, SequenceNumbers, Session, SessionKey, SessionOptions,
+    TrafficClass,
+};
 use xlns_dataplane::counters::{DropCounts, SessionCounters};
-use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline};
+use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline, RESERVE_FRAMES};
 use xlns_dataplane::port::PortId;
 use xlns_dataplane::port::memory::MemoryPool;
-use xlns_dataplane::tables::{self, Limits, PortInfo, PortKind, Reader, Tables, Writer};
+use xlns_dataplane::tables::{self, Gateways, Limits, PortInfo, PortKind, Reader, Tables, Writer};
 use xlns_dataplane::verdict::{DropReason, Verdict};
 
 /// The port towards the LACs.
@@ -54,6 +58,25 @@ pub const LARGE_MRU: u16 = 0x0107;
 pub const NO_ROUTE: u16 = 0x0108;
 /// 10.0.0.9, PFC alone, over IPv4.
 pub const ODD: u16 = 0x0109;
+/// 10.0.0.10, 2001:db8:a::/64; sequence numbers on everything, late packets dropped.
+pub const SEQUENCED: u16 = 0x010a;
+/// 10.0.0.11, 2001:db8:b::/64, over IPv6; sequence numbers as the peer sends them.
+pub const AS_PEER: u16 = 0x010b;
+/// 10.0.0.12; MRU 1500, outer packets may be sent in fragments.
+pub const OUTER_PIECES: u16 = 0x010c;
+/// 10.0.0.13; the same over IPv6.
+pub const OUTER_PIECES6: u16 = 0x010d;
+/// 10.0.0.14; a megabit a second each way, 3000 octets at once.
+pub const POLICED: u16 = 0x010e;
+/// 10.0.0.15, 2001:db8:f::/64; checksums are verified and none are sent, traffic class copied, MSS and
+/// late packets left alone.
+pub const STRICT: u16 = 0x010f;
+/// 10.0.0.16, 2001:db8:10::/64, over IPv6; checksums are verified, DSCP 46.
+pub const STRICT6: u16 = 0x0110;
+/// 10.0.0.17; the smallest MRU.
+pub const TINY: u16 = 0x0111;
+/// Where ICMPv6 errors come from.
+pub const GATEWAY6: &str = "2001:db8:ffff::fe";
 
 pub struct Machine {
     pub writer: Writer,
@@ -61,6 +84,8 @@ pub struct Machine {
     pipeline: Pipeline,
     tables: Arc<Tables>,
     pool: MemoryPool,
+    /// Nanoseconds.
+    pub now: u64,
 }
 
 /// What became of a frame.
@@ -69,6 +94,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The frame as it was left; empty where it was dropped.
     pub octets: Vec<u8>,
+    /// What was made of it besides: port and octets.
+    pub extras: Vec<(u16, Vec<u8>)>,
 }
 
 fn session(id: u16, prefixes: &[&str]) -> Session {
@@ -84,6 +111,7 @@ fn session(id: u16, prefixes: &[&str]) -> Session {
         peer_mru: 1460,
         prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
         gateway: GATEWAY.parse().ok(),
+        options: SessionOptions::default(),
     }
 }
 
@@ -109,6 +137,57 @@ fn sessions() -> Vec<Session> {
         Session { peer_mru: 1500, ..session(LARGE_MRU, &["10.0.0.7/32"]) },
         Session { peer: peer("192.0.2.77"), ..session(NO_ROUTE, &["10.0.0.8/32"]) },
         Session { send_pfc: true, ..session(ODD, &["10.0.0.9/32"]) },
+    ]
+}
+
+fn special_sessions() -> Vec<Session> {
+    let plain = SessionOptions::default();
+    let with = |options, session| Session { options, ..session };
+    let over_ipv6 = |session| Session {
+        local: format!("[{ENDPOINT6}]:1701").parse().unwrap(),
+        peer: format!("[{LAC6}]:1701").parse().unwrap(),
+        ..session
+    };
+    let large = |session| Session { peer_mru: 1500, ..session };
+    let outer_fragments = SessionOptions { outer_fragments: true, ..plain };
+    let megabit = Some(Policer { rate_bits_per_second: 1_000_000, burst_bytes: 3000 });
+    let class = |dscp, ecn| TrafficClass { dscp, ecn };
+    vec![
+        Session { peer_mru: 64, ..session(TINY, &["10.0.0.17/32"]) },
+        with(
+            SessionOptions { sequence: SequenceNumbers::Always, first_ns: 0xfffe, ..plain },
+            session(SEQUENCED, &["10.0.0.10/32", "2001:db8:a::/64"]),
+        ),
+        with(
+            SessionOptions { sequence: SequenceNumbers::AsPeer, ..plain },
+            over_ipv6(session(AS_PEER, &["10.0.0.11/32", "2001:db8:b::/64"])),
+        ),
+        with(outer_fragments, large(session(OUTER_PIECES, &["10.0.0.12/32"]))),
+        with(outer_fragments, large(over_ipv6(session(OUTER_PIECES6, &["10.0.0.13/32"])))),
+        with(
+            SessionOptions { police_upstream: megabit, police_downstream: megabit, ..plain },
+            session(POLICED, &["10.0.0.14/32"]),
+        ),
+        with(
+            SessionOptions {
+                verify_checksum: true,
+                udp_checksum: false,
+                mss_clamp: false,
+                drop_late: false,
+                traffic_class: class(Dscp::Copy, true),
+                ..plain
+            },
+            session(STRICT, &["10.0.0.15/32", "2001:db8:f::/64"]),
+        ),
+        with(
+            SessionOptions {
+                verify_checksum: true,
+                udp_checksum: false,
+                traffic_class: class(Dscp::Set(46), false),
+                ..plain
+            },
+            over_ipv6(session(STRICT6, &["10.0.0.16/32", "2001:db8:10::/64"])),
+        ),
     ]
 }
 
@@ -146,7 +225,12 @@ fn commands() -> Vec<Command> {
         other("192.88.0.0/16", RouteTarget::Unreachable),
         Command::SubscriberPrefixSet { prefix: "10.0.0.0/16".parse().unwrap() },
     ];
-    commands.extend(sessions().into_iter().map(|session| Command::SessionSet(Box::new(session))));
+    commands.extend(
+        sessions()
+            .into_iter()
+            .chain(special_sessions())
+            .map(|session| Command::SessionSet(Box::new(session))),
+    );
     commands
 }
 
@@ -160,6 +244,10 @@ impl Machine {
             workers: 1,
             l2tp_port: 1701,
             l2tp_port_count: 1,
+            gateways: Gateways {
+                ipv4: GATEWAY.parse::<Ipv4Addr>().ok().map(|address| address.octets()),
+                ipv6: GATEWAY6.parse::<Ipv6Addr>().ok().map(|address| address.octets()),
+            },
             ports: vec![
                 ethernet(0xa0),
                 ethernet(0xc0),
@@ -175,7 +263,8 @@ impl Machine {
             reader: tables.register(0),
             pipeline: Pipeline::new(Arc::clone(&tables), 0),
             tables,
-            pool: MemoryPool::new(BATCH_MAX),
+            pool: MemoryPool::new(BATCH_MAX + RESERVE_FRAMES),
+            now: 1_000_000_000,
         }
     }
 
@@ -190,17 +279,30 @@ impl Machine {
                 self.pool.receive(PortId(*port), octets).expect("a free frame")
             };
             let mut received: Vec<_> = part.iter().map(receive).collect();
+            let reserve = self.pipeline.reserve();
+            while reserve.len() < RESERVE_FRAMES {
+                reserve.push(self.pool.receive(PortId(HOST), &[]).expect("a free frame"));
+            }
+            self.pipeline.set_time(self.now);
             self.pipeline.process(&self.reader.guard(), &mut received, &mut verdicts);
             assert_eq!(verdicts.len(), part.len(), "one verdict a frame");
+            let mut made = self.pipeline.extras().drain(..).peekable();
             for (frame, &verdict) in received.into_iter().zip(&verdicts) {
                 let mut octets = Vec::new();
                 if let Verdict::Transmit(port) = verdict {
                     shard.count_transmitted(port, 1, frame.len() as u64);
                     octets.extend_from_slice(frame.octets());
                 }
-                outcomes.push(Outcome { verdict, octets });
+                let mut extras = Vec::new();
+                while let Some(extra) = made.next_if(|extra| extra.behind == frame.chunk()) {
+                    shard.count_transmitted(extra.port, 1, extra.frame.len() as u64);
+                    extras.push((extra.port.0, extra.frame.octets().to_vec()));
+                    self.pool.recycle(extra.frame);
+                }
+                outcomes.push(Outcome { verdict, octets, extras });
                 self.pool.recycle(frame);
             }
+            assert!(made.next().is_none(), "each is behind a frame of the batch, in its order");
         }
         outcomes
     }
@@ -208,7 +310,7 @@ impl Machine {
     /// Received is the sum of verdicts, and each drop has its reason.
     pub fn check_sums(&self) {
         let worker = self.tables.shard(0).worker();
-        assert_eq!(worker.received, worker.transmitted + worker.dropped);
+        assert_eq!(worker.received + worker.originated, worker.transmitted + worker.dropped);
         assert_eq!(self.drops().iter().map(|(_, count)| count).sum::<u64>(), worker.dropped);
     }
 

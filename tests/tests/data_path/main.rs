@@ -9,9 +9,11 @@ mod build;
 mod cases;
 mod fixture;
 mod machine;
+mod options;
 mod random;
+mod sizes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -30,11 +32,14 @@ fn frames(case: &Case) -> Vec<(u16, Vec<u8>)> {
 }
 
 fn sent(outcomes: &[Outcome]) -> Vec<(u16, Vec<u8>)> {
-    let sent = outcomes.iter().filter_map(|outcome| match outcome.verdict {
-        Verdict::Transmit(PortId(port)) => Some((port, outcome.octets.clone())),
-        Verdict::Drop(_) => None,
-    });
-    sent.collect()
+    let sent = |outcome: &Outcome| {
+        let first = match outcome.verdict {
+            Verdict::Transmit(PortId(port)) => Some((port, outcome.octets.clone())),
+            Verdict::Drop(_) => None,
+        };
+        first.into_iter().chain(outcome.extras.clone()).collect::<Vec<_>>()
+    };
+    outcomes.iter().flat_map(sent).collect()
 }
 
 fn counters(machine: &Machine) -> String {
@@ -61,12 +66,35 @@ fn every_frame_has_the_expected_verdict() {
     for case in cases() {
         let outcomes = Machine::new().run(&frames(&case), BATCH_MAX);
         for (number, ((_, _, expected), outcome)) in case.frames.iter().zip(&outcomes).enumerate() {
-            let verdict = match expected {
-                Expected::Sent(port) => Verdict::Transmit(PortId(*port)),
-                Expected::Dropped(reason) => Verdict::Drop(*reason),
+            let (verdict, pieces) = match expected {
+                Expected::Sent(port) | Expected::Told(port, _) => (Ok(*port), 1),
+                Expected::Pieces(port, pieces) => (Ok(*port), *pieces),
+                Expected::Dropped(reason) => (Err(*reason), 1),
             };
-            assert_eq!(outcome.verdict, verdict, "{} frame {number}", case.name);
+            let found = match outcome.verdict {
+                Verdict::Transmit(PortId(port)) => Ok(port),
+                Verdict::Drop(reason) => Err(reason),
+            };
+            assert_eq!(found, verdict, "{} frame {number}", case.name);
+            assert_eq!(outcome.extras.len() + 1, pieces, "{} frame {number}", case.name);
+            assert!(outcome.extras.iter().all(|(port, _)| Ok(*port) == verdict));
         }
+    }
+}
+
+#[test]
+fn what_is_told_is_counted_as_dropped_too() {
+    for case in cases() {
+        let mut machine = Machine::new();
+        machine.run(&frames(&case), BATCH_MAX);
+        let mut expected = BTreeMap::new();
+        for (_, _, expectation) in &case.frames {
+            if let Expected::Dropped(reason) | Expected::Told(_, reason) = expectation {
+                *expected.entry(*reason).or_insert(0) += 1;
+            }
+        }
+        let found: BTreeMap<_, _> = machine.drops().into_iter().collect();
+        assert_eq!(found, expected, "{}", case.name);
     }
 }
 
@@ -116,22 +144,23 @@ fn session_counters_are_exact() {
         let mut machine = Machine::new();
         let outcomes = machine.run(&frames(&case), BATCH_MAX);
         let lcp = case.name.starts_with("echo_");
-        let count = |port: u16, to: &dyn Fn(u16) -> bool| {
-            let pairs = case.frames.iter().zip(&outcomes);
-            pairs
-                .filter(|((from, ..), outcome)| {
-                    *from == port
-                        && matches!(outcome.verdict, Verdict::Transmit(PortId(p)) if to(p))
-                })
-                .count() as u64
-        };
-        let is_transit = |name: &str| name.contains("fragments_to_the_host");
-        let up = if lcp || is_transit(case.name) { 0 } else { count(machine::ACCESS, &|_| true) };
-        let down = if lcp {
-            0
-        } else {
-            (0..3).map(|from| count(from, &|to| to == machine::ACCESS)).sum::<u64>()
-        };
+        let is_transit = case.name.contains("fragments_to_the_host");
+        let (mut up, mut down) = (0, 0);
+        for ((from, _, expected), outcome) in case.frames.iter().zip(&outcomes) {
+            // An error to a subscriber is a packet to it; the one that it is about has not passed.
+            let passed = matches!(expected, Expected::Sent(_) | Expected::Pieces(..));
+            if lcp || is_transit {
+                continue;
+            }
+            up += u64::from(*from == machine::ACCESS && passed);
+            if outcome.verdict == Verdict::Transmit(PortId(machine::ACCESS)) {
+                down += 1 + if case.name.contains("outer_pieces") {
+                    0
+                } else {
+                    outcome.extras.len() as u64
+                };
+            }
+        }
         let sessions = machine.sessions();
         let sum = |part: fn(&xlns_dataplane::counters::SessionCounters) -> u64| {
             sessions.iter().map(|(_, counters)| part(counters)).sum::<u64>()
@@ -228,12 +257,25 @@ fn tshark_has_no_complaint_about_what_we_send() {
     let mut replies = 0;
     for case in cases() {
         let outcomes = sent(&Machine::new().run(&frames(&case), BATCH_MAX));
-        let to_access = outcomes.iter().filter(|(port, _)| *port == machine::ACCESS).count();
-        data += to_access;
-        replies += if case.name.starts_with("echo_") { to_access } else { 0 };
+        let all_to_access = outcomes.iter().filter(|(port, _)| *port == machine::ACCESS).count();
+        // Of outer packets in pieces the last one is dissected, as a whole.
+        let expected = case.frames.iter().map(|(.., expected)| *expected);
+        let is_cut = |expected: &Expected| matches!(expected, Expected::Pieces(_, 2));
+        let to_access = match case.name {
+            "outer_pieces" | "outer_pieces_ipv6" => all_to_access - expected.filter(is_cut).count(),
+            _ => all_to_access,
+        };
         // The fragments there are cut out of nothing, and transit is not of our making.
-        let made_by_us = !["outer_fragments_to_the_host", "transit"].contains(&case.name);
+        let made_by_us = ![
+            "outer_fragments_to_the_host",
+            "transit",
+            "mss_left_alone",
+            "mss_not_at_the_beginning",
+        ]
+        .contains(&case.name);
         if made_by_us {
+            data += to_access;
+            replies += if case.name.starts_with("echo_") { to_access } else { 0 };
             all.extend(outcomes);
         }
     }

@@ -10,7 +10,7 @@ use crate::frame::Frame;
 use crate::tables::{Encap, Entry, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SPECIAL};
 use crate::verdict::Verdict;
 use crate::wire::checksum::Sum;
-use crate::wire::{ethernet, ipv4, l2tp, udp};
+use crate::wire::{ethernet, ipv4, l2tp, tcp, udp};
 
 /// A packet that is routed, to a subscriber as far as it turns out.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,8 @@ pub(in super::super) struct Downstream {
 #[inline(always)]
 pub(super) fn classify(ip: &ipv4::Header, segment: &[u8], work: &mut Work) -> Option<()> {
     let sum = encap::plain_ipv4_sum(ip, segment)?;
-    if !has_hop(ip.ttl) || !are_ordinary(ip) {
+    let begins = ip.protocol == tcp::PROTOCOL && tcp::is_syn(segment);
+    if begins || !has_hop(ip.ttl) || !are_ordinary(ip) {
         return None;
     }
     *work = Work::Downstream(Downstream {

@@ -5,11 +5,12 @@ use zerocopy::network_endian::U32;
 
 use super::super::Context;
 use super::super::classify::{Work, has_hop};
+use super::super::congestion;
 use super::{Front, IP_OFFSET, UDP_OFFSET, are_ordinary, is_plain, rewrite};
 use crate::frame::Frame;
 use crate::tables::{Entry, Sender};
 use crate::verdict::Verdict;
-use crate::wire::{ethernet, ipv4, l2tp, ppp, udp};
+use crate::wire::{ethernet, ipv4, l2tp, ppp, tcp, udp};
 
 /// A packet from a subscriber.
 #[derive(Debug, Clone, Copy)]
@@ -73,6 +74,11 @@ pub(super) fn classify(
     let length = usize::from(inner.total_length.get());
     let fits = (ipv4::HEADER_BYTES..=rest.len()).contains(&length);
     if !fits || !is_plain(inner) || !has_hop(inner.ttl) || !are_ordinary(inner) {
+        return None;
+    }
+    // What met congestion, and what an MSS may be in.
+    let begins = inner.protocol == tcp::PROTOCOL && tcp::is_syn(rest.get(ipv4::HEADER_BYTES..)?);
+    if begins || ip.traffic_class & congestion::MASK != 0 {
         return None;
     }
     let [a, b, c, d] = ip.source;

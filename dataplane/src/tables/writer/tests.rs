@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{RouteTarget, Session};
+use crate::api::{RouteTarget, Session, SessionOptions};
 use crate::tables::{Entry, PortInfo, Reader};
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -17,6 +17,7 @@ fn tables(sessions_max: u32) -> (Arc<Tables>, Writer, Reader) {
         workers: 1,
         l2tp_port: 1701,
         l2tp_port_count: 1,
+        gateways: Default::default(),
         ports: vec![ethernet, ethernet, host],
     };
     let (tables, writer) = super::new(&limits).unwrap();
@@ -41,6 +42,7 @@ fn session(id: u16, prefixes: &[&str]) -> Session {
         peer_mru: 1460,
         prefixes: prefixes.iter().map(|prefix| net(prefix)).collect(),
         gateway: None,
+        options: SessionOptions::default(),
     }
 }
 
