@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use xlns_dataplane::api;
 
 use crate::ipv6::Router;
+use crate::l2tp::sequence::Sequence;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::lns::{Lease, Line};
 use crate::ppp::{self, Agreed, Link};
@@ -61,6 +62,8 @@ pub struct Call {
     pub router: Option<Box<Router>>,
     /// The addresses, from authentication until the call's last packet was counted.
     pub lease: Option<Lease>,
+    /// Sequence number of the next frame, until the data plane numbers them.
+    ns: u16,
     /// What the user may send and be sent, upstream first.
     pub policers: [Option<api::Policer>; 2],
     /// Calling Number AVP, where the LAC sent one.
@@ -93,6 +96,7 @@ impl Call {
             ipv4_up: false,
             router: None,
             lease: None,
+            ns: 0,
             policers: [None; 2],
             calling_number,
             line: None,
@@ -191,10 +195,23 @@ impl Call {
         api::SessionOptions {
             // RFC 2661 section 4.4.4: where the LAC requires them, they are there.
             sequence: if required { api::SequenceNumbers::Always } else { profile.sequence },
+            first_ns: self.ns,
             police_upstream,
             police_downstream,
             ..profile
         }
+    }
+
+    /// Whether what is sent for it has sequence numbers.
+    pub fn is_sequenced(&self, profile: &api::SessionOptions) -> bool {
+        self.options(*profile).sequence != api::SequenceNumbers::Never
+    }
+
+    /// The number of the next frame that control itself sends.
+    pub fn take_ns(&mut self) -> Sequence {
+        let ns = Sequence(self.ns);
+        self.ns = self.ns.wrapping_add(1);
+        ns
     }
 
     /// The entry that the data plane is to have; `None` while nothing is to be forwarded.

@@ -366,7 +366,22 @@ pub enum Command {
         /// The peer's address.
         address: IpAddr,
     },
+    /// Sends a PPP frame of control's in a session: where its data has sequence numbers, that of
+    /// control takes part in them (RFC 2661 section 5.4). No table shows it, and it may be lost.
+    Inject {
+        /// The session.
+        key: SessionKey,
+        /// Address, control and protocol with it, as far as they are sent; at most
+        /// [`INJECT_BYTES_MAX`].
+        frame: Vec<u8>,
+    },
 }
+
+/// The longest [`Command::Inject`], octets: a PPP frame of the largest MRU.
+pub const INJECT_BYTES_MAX: usize = 1504;
+
+/// As how many commands more than one it counts in a batch.
+pub const INJECT_WEIGHT: usize = 6;
 
 /// A session as the workers need it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -406,7 +421,7 @@ pub struct SessionOptions {
     pub sequence: SequenceNumbers,
     /// The number of the first packet that the data plane sends, where the session is new to it.
     pub first_ns: u16,
-    /// Whether packets that come with a number that is past are dropped.
+    /// Whether packets that come with a number that is past are dropped, where any are asked for.
     pub drop_late: bool,
     /// Whether the MSS of TCP connections is lowered to what crosses the tunnel in one piece.
     pub mss_clamp: bool,
@@ -628,10 +643,18 @@ mod tests {
             gateway: Some(Ipv4Addr::BROADCAST),
             options: largest_options(),
         };
+        let inject = Command::Inject { key: session.key, frame: vec![0xff; INJECT_BYTES_MAX] };
         let commands = vec![Command::SessionSet(Box::new(session)); BATCH_COMMANDS_MAX];
-        let request = Request { number: u64::MAX, body: RequestBody::Batch(commands) };
-        let octets = encode(&request).unwrap();
-        assert_eq!(decode::<Request>(&octets).unwrap(), request);
+        let fits = |commands| {
+            let request = Request { number: u64::MAX, body: RequestBody::Batch(commands) };
+            let octets = encode(&request).unwrap();
+            assert_eq!(decode::<Request>(&octets).unwrap(), request);
+        };
+        fits(commands.clone());
+        // As the client counts: one more may come while there is room for a small one.
+        let injected = vec![inject.clone(); (BATCH_COMMANDS_MAX - 1) / (1 + INJECT_WEIGHT) + 1];
+        fits(injected);
+        fits([&commands[..BATCH_COMMANDS_MAX - 1], &[inject]].concat());
     }
 
     #[test]

@@ -16,8 +16,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::api::{INJECT_BYTES_MAX, SessionKey};
 use crate::counters::{Shard, WorkerCounters};
 use crate::cpu;
 use crate::frame::Frame;
@@ -70,6 +72,18 @@ pub struct Status {
     frames_free: AtomicU64,
     /// The core, plus one; 0 while not pinned.
     core: AtomicU32,
+    /// PPP frames of control's that wait to be sent.
+    inbox: ArrayQueue<Injected>,
+}
+
+/// How many frames of control's may wait; what is over that is lost, and PPP says it again.
+const INBOX_MAX: usize = 1024;
+
+/// A PPP frame that control sends in a session.
+#[derive(Debug)]
+struct Injected {
+    key: SessionKey,
+    frame: Box<[u8]>,
 }
 
 /// A running worker; stopped by [`Handle::stop`].
@@ -94,6 +108,7 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
         wake,
         frames_free: AtomicU64::new(parts.pool.free() as u64),
         core: AtomicU32::new(0),
+        inbox: ArrayQueue::new(INBOX_MAX),
     });
     let name = match parts.core {
         Some(core) => format!("xlns-w{core}"),
@@ -117,6 +132,16 @@ impl Handle {
         self.status.stop.store(true, Ordering::Release);
         // The counter of an eventfd that is not read is full after 2^64 stops.
         let _ = self.status.wake.write(1);
+    }
+
+    /// Has the worker send a PPP frame in a session. `None` where it is too long, or too many wait.
+    pub fn inject(&self, key: SessionKey, frame: &[u8]) -> Option<()> {
+        if frame.len() > INJECT_BYTES_MAX {
+            return None;
+        }
+        self.status.inbox.push(Injected { key, frame: frame.into() }).ok()?;
+        let _ = self.status.wake.write(1);
+        Some(())
     }
 
     /// Stops the worker and waits for its end. Returns whether it ended as it should.
@@ -166,6 +191,7 @@ struct Io {
 }
 
 impl Worker {
+    #[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
     fn new(parts: WorkerParts, tables: &Arc<Tables>, status: Arc<Status>) -> Self {
         let WorkerParts { index, ports, host, pool, busy_poll, .. } = parts;
         let wanted = |fd: Option<i32>| libc::pollfd {
@@ -242,6 +268,10 @@ impl Worker {
             // Always by the same queue: the packets of a connection keep their order.
             io.settle(0, batch, verdicts, pipeline.extras());
         }
+        while let Some(injected) = self.status.inbox.pop() {
+            received += 1;
+            io.inject(pipeline, &guard, &injected);
+        }
         io.flush(now_and_then);
         if received > 0 {
             let free = io.pool.free() as u64;
@@ -258,6 +288,8 @@ impl Worker {
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
         if awake {
             self.look_for_gone();
+            // Heard; nobody may have written, which is no error.
+            let _ = self.status.wake.read();
         }
         awake
     }
@@ -311,6 +343,17 @@ impl Io {
             batch.push(frame);
         }
         self.count_batch(self.host_port, batch)
+    }
+
+    /// Sends a PPP frame of control's, which counts as one of the host's.
+    #[cold]
+    fn inject(&mut self, pipeline: &mut Pipeline, guard: &Guard<'_>, injected: &Injected) {
+        let Some(mut frame) = self.pool.take(self.host_port) else { return };
+        frame.reset(self.host_port, &injected.frame);
+        self.shard().count_received(self.host_port, 1, frame.len() as u64);
+        let verdict = pipeline.inject(guard, &mut frame, injected.key);
+        let mut batch = vec![frame];
+        self.settle(0, &mut batch, &[verdict], pipeline.extras());
     }
 
     #[inline]
@@ -485,6 +528,7 @@ mod tests {
                 wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
                 frames_free: AtomicU64::new(0),
                 core: AtomicU32::new(0),
+                inbox: ArrayQueue::new(INBOX_MAX),
             });
             let mut bench = Self { worker: Worker::new(parts, &tables, status), memory, wires };
             bench.worker.turn(false);
@@ -593,6 +637,26 @@ mod tests {
         assert!(!bench.worker.io.is_waiting());
         while bench.worker.io.pool.take(PortId(0)).is_some() {}
         assert!(bench.worker.io.is_waiting());
+    }
+
+    #[test]
+    fn a_frame_of_control_for_a_session_that_is_gone_is_dropped_and_counted() {
+        let mut bench = Bench::new();
+        let free = bench.worker.io.pool.free();
+        let key = SessionKey { local_tunnel_id: 1, local_session_id: 2 };
+        let handle =
+            Handle { status: Arc::clone(&bench.worker.status), thread: std::thread::spawn(|| {}) };
+        assert_eq!(handle.inject(key, &[0; INJECT_BYTES_MAX + 1]), None);
+        assert_eq!(handle.inject(key, &[0; INJECT_BYTES_MAX]), Some(()));
+        // It does not sleep over it, and not twice.
+        assert!(bench.worker.park());
+        assert_eq!(bench.worker.turn(true), 1);
+        assert_eq!(bench.counters(), (1, 0, 1));
+        assert_eq!(bench.worker.io.pool.free(), free);
+        for _ in 0..INBOX_MAX {
+            assert_eq!(handle.inject(key, &[1]), Some(()));
+        }
+        assert_eq!(handle.inject(key, &[1]), None);
     }
 
     #[test]

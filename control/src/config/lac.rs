@@ -120,7 +120,7 @@ pub struct LacConfig {
     /// When data is sent with sequence numbers.
     #[serde(default)]
     pub sequencing: Sequencing,
-    /// Whether data whose sequence number is past is dropped.
+    /// Whether data whose sequence number is past is dropped, in sessions that have them.
     #[serde(default = "yes")]
     pub drop_late: bool,
     /// Whether the MSS of TCP connections is lowered to what crosses the tunnel in one piece.

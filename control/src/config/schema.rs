@@ -272,7 +272,7 @@ fn check_number(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AdminConfig, Config, DataplaneConfig, L2tpConfig, PppConfig};
+    use super::super::{AdminConfig, Config, DataplaneConfig, L2tpConfig, LnsConfig, PppConfig};
     use super::*;
 
     fn check(text: &str) -> Vec<String> {
@@ -352,7 +352,10 @@ mod tests {
         let example = Config::parse("xlns.example.toml", EXAMPLE).unwrap();
         assert_eq!(example.l2tp, L2tpConfig::default());
         let full = Config::parse("xlns.example.toml", &example_in_full()).unwrap();
-        assert_eq!(full.lns, example.lns);
+        // What stands for one that is not there is an example.
+        let gateway_ipv6 = full.lns.gateway_ipv6;
+        assert!(gateway_ipv6.is_some() && example.lns.gateway_ipv6.is_none());
+        assert_eq!(full.lns, LnsConfig { gateway_ipv6, ..example.lns });
         assert_eq!(full.l2tp, L2tpConfig::default());
         assert_eq!(full.ppp, PppConfig::default());
         assert_eq!(full.dataplane, DataplaneConfig::default());

@@ -213,18 +213,29 @@ impl Lns {
         }
     }
 
-    /// Sends the frames of a call's link inside L2TP data messages.
+    /// Sends the frames of a call's link inside L2TP data messages. Where those have sequence numbers,
+    /// the data plane sends them from the time on that it knows the session: all count in one row
+    /// (RFC 2661 section 5.4).
     pub(super) fn transmit_frames(&mut self, index: usize) {
-        let Some(call) = self.calls.get_mut(index) else { return };
+        let Some(call) = self.calls.get(index) else { return };
         let Some(entry) = self.tunnels.get(&call.tunnel) else { return };
         let Some(session) = entry.tunnel.session(call.session) else { return };
         let (local, peer) = (entry.local, entry.peer);
         let (peer_tunnel, peer_session) =
             (entry.tunnel.peer_tunnel_id(), session.peer_session_id());
-        let Some(link) = call.link_mut() else { return };
-        while let Some(frame) = link.poll_transmit() {
+        let profile = self.profile(entry.profile);
+        let sequenced = profile.is_some_and(|profile| call.is_sequenced(&profile.options));
+        let is_known = call.forwarding != Forwarding::Absent && self.dataplane_ready;
+        let key = call.key();
+        while let Some(call) = self.calls.get_mut(index) {
+            let Some(frame) = call.link_mut().and_then(Link::poll_transmit) else { return };
+            if sequenced && is_known {
+                self.push_command(Command::Inject { key, frame: frame.to_vec() });
+                continue;
+            }
+            let ns = sequenced.then(|| call.take_ns());
             let mut payload = Vec::with_capacity(DATA_HEADER_BYTES + frame.len());
-            header::emit_data(&mut payload, peer_tunnel, peer_session, None, false);
+            header::emit_data(&mut payload, peer_tunnel, peer_session, ns, false);
             payload.extend_from_slice(&frame);
             self.transmissions.push_back(Transmit { local, peer, payload });
         }

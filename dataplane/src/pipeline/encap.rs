@@ -29,6 +29,9 @@ const IPV4_BYTES: usize = ipv4::HEADER_BYTES + UDP_L2TP_BYTES;
 const IPV6_BYTES: usize = ipv6::HEADER_BYTES + UDP_L2TP_BYTES;
 const IPV6_FRONT_BYTES: usize = 8;
 
+/// The traffic class of control's frames: nothing special, as what its own socket sends.
+const CONTROL_CLASS: u8 = 0;
+
 /// Where the way of a session's packets leads, and what they look like there.
 #[derive(Clone, Copy)]
 pub(super) struct Way {
@@ -66,6 +69,18 @@ impl Context<'_> {
             mss_clamp::clamp(frame.octets_mut(), packet.is_ipv4(), mru.min(way.room));
         }
         if is_too_large { self.send_in_pieces(frame, &way, whole) } else { self.send(frame, &way) }
+    }
+
+    /// A PPP frame of control's, whole with its framing: `frame` is that.
+    pub(super) fn send_from_control(
+        &mut self,
+        frame: &mut Frame,
+        slot: u32,
+    ) -> Result<Verdict, DropReason> {
+        let way = self.way_to_peer(slot, |_| Framing::NONE)?;
+        let sum = Sum::default().octets(frame.octets());
+        // What does not fit the link is sent in outer pieces: control has no other way.
+        self.encapsulate(frame, &way, sum, CONTROL_CLASS)
     }
 
     fn police_downstream(&self, way: &Way, packet: Packet) -> Result<(), DropReason> {
@@ -296,6 +311,9 @@ pub(super) struct Framing {
 const SEQUENCE_BYTES: usize = 4;
 
 impl Framing {
+    /// None beside what the frame has already.
+    const NONE: Self = Self { octets: [0; 4], length: 0, sequenced: false };
+
     /// As the session's peer agreed to (RFC 1661 sections 6.5 and 6.6).
     #[inline]
     pub(super) fn new(flags: u16, protocol: u16) -> Self {

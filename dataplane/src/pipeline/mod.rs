@@ -23,6 +23,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use crate::api::SessionKey;
 use crate::counters::Shard;
 use crate::frame::Frame;
 use crate::tables::{Entry, Guard, Tables};
@@ -111,6 +112,21 @@ impl Pipeline {
         for batch in frames.chunks_mut(BATCH_MAX) {
             self.process_batch(guard, batch, verdicts);
         }
+    }
+
+    /// Sends a PPP frame of control's in a session; counts as [`Pipeline::process`] does, but no packet
+    /// of the session.
+    pub fn inject(&mut self, guard: &Guard<'_>, frame: &mut Frame, key: SessionKey) -> Verdict {
+        let mut context = Context {
+            guard,
+            identification: &mut self.identification,
+            special: &mut self.special,
+            shard: self.tables.shard(self.worker),
+        };
+        let key = u32::from(key.local_tunnel_id) << 16 | u32::from(key.local_session_id);
+        let slot = guard.find_session(key).ok_or(DropReason::NoSuchSession);
+        let sent = slot.and_then(|slot| context.send_from_control(frame, slot));
+        sent.unwrap_or_else(|reason| context.refuse(frame, reason))
     }
 
     /// At most [`BATCH_MAX`] frames, in stages.

@@ -49,8 +49,15 @@ impl DataPlane {
     /// # Errors
     /// Why it was refused; neither shows it then.
     pub fn apply(&mut self, command: &Command) -> Result<(), CommandError> {
-        let SetUp { writer, steer, .. } = &mut self.parts;
-        carry_out(writer, command, |change| tell(steer, change))
+        let SetUp { writer, steer, workers, .. } = &mut self.parts;
+        carry_out(writer, command, |change| tell(steer, change))?;
+        match (command, workers.first()) {
+            (Command::Inject { key, frame }, Some(worker)) => {
+                let taken = worker.inject(*key, frame);
+                taken.ok_or_else(|| CommandError::Invalid("the worker's queue is full".into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forgets a resynchronisation whose control process is gone; the next one begins its own.

@@ -148,7 +148,9 @@ pub(crate) fn options(session: &Session) -> (u16, Options) {
     let mut set = |condition: bool, flag: u16| flags |= if condition { flag } else { 0 };
     set(options.sequence == SequenceNumbers::Always, FLAG_SEQUENCE);
     set(options.sequence == SequenceNumbers::AsPeer, FLAG_SEQUENCE_AS_PEER);
-    set(options.drop_late, FLAG_DROP_LATE);
+    // Numbers that nobody asked for mean nothing (docs/peers.md row 33).
+    let in_order = options.sequence != SequenceNumbers::Never;
+    set(options.drop_late && in_order, FLAG_DROP_LATE);
     set(!options.mss_clamp, FLAG_KEEP_MSS);
     // An IPv6 source fragments for its destination, which is the peer: a profile may ask for it, too.
     set(options.outer_fragments, FLAG_OUTER_FRAGMENTS);

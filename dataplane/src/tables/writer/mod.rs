@@ -163,6 +163,10 @@ impl Writer {
             }
             Command::PeerSet { address } => return self.peer_set(*address),
             Command::PeerRemove { address } => return self.peer_remove(*address),
+            // Not the tables' business, except whether there is such a session.
+            Command::Inject { key, .. } => {
+                return self.session_index(*key).map(drop).ok_or(CommandError::NoSuchEntry);
+            }
         }
         Ok(())
     }
