@@ -6,7 +6,14 @@ ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)")
 PROGRAMS := -p xlns-control -p xlns-dataplane -p xlns-bench --bins
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit sim bpf loom soak privileged bench calls clean-lab
+# What the compiler adds for libFuzzer, which has to be asked for in this way without a nightly one:
+# a counter for each edge, and the operands of comparisons.
+COVERAGE := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,\
+	level=4 inline-8bit-counters pc-table trace-compares)
+# Named, so that build scripts are not instrumented.
+MACHINE = $(shell rustc -vV | sed -n 's/^host: //p')
+
+.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged bench calls clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,13 +32,24 @@ test: setup lint unit bpf loom privileged ## everything that .ci/run checks
 lint: ## format and clippy, no warning allowed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) clippy -p xlns-tests --test privileged --test peers --quiet -- -D warnings
+	$(CARGO) clippy -p xlns-tests --test privileged --test peers --test dialler --quiet -- -D warnings
 
 unit: ## unit and property tests, data path, style (what needs root is left out without)
 	$(CARGO) test --workspace --exclude xlns-bpf
 
 sim: ## LACs, subscribers and LNS over a bad network, by seed: SEEDS=10000, or SEED=n alone
 	SEEDS=$(or $(SEEDS),1000) $(CARGO) test --release -p xlns-tests --test sim -- --nocapture every
+
+fuzz: ## libFuzzer on every parser and machine: SECONDS=60 each, TARGET=name, FILE=finding, MINIMISE=1
+ifdef FILE
+	FILE="$(FILE)" $(CARGO) test -p xlns-fuzz --test replay one_file -- --nocapture
+else
+	RUSTFLAGS="$(COVERAGE)" CARGO_TARGET_DIR=target/fuzz $(CARGO) build --profile fuzz \
+		--target $(MACHINE) -p xlns-fuzz --features libfuzzer --bin xlns-fuzz-target
+	$(CARGO) run -p xlns-fuzz --bin xlns-fuzz -- --state target/fuzz \
+		--program target/fuzz/$(MACHINE)/fuzz/xlns-fuzz-target \
+		--seconds $(or $(SECONDS),60) $(if $(TARGET),--target $(TARGET)) $(if $(MINIMISE),--minimise)
+endif
 
 bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
 	$(CARGO) test -p xlns-bpf --no-run
@@ -45,8 +63,9 @@ soak: ## workers that read for a minute while sessions and routes come and go: C
 		no_read_meets_half_an_entry
 
 privileged: build ## scripted and real peers in network namespaces (root)
-	$(CARGO) test --release -p xlns-tests --test peers --test privileged --no-run
-	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged
+	@scripts/setup l2tpns freeradius wide-dhcpv6-client dhcpcd-base
+	$(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler --no-run
+	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler
 
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind

@@ -60,6 +60,9 @@ pub struct Rates {
 /// anew opens its tunnels at once; more than this of one address is no LAC.
 const PEER_SETUP_PER_SECOND: u32 = 1000;
 
+/// What strangers may send at once: a part of what the kernel's socket holds, which peers need, too.
+const STRANGERS_BURST_MAX: u64 = 1024;
+
 /// Where the program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -95,21 +98,22 @@ impl Rates {
     /// limited.
     pub(crate) fn buckets(&self) -> Result<[Bucket; BUCKETS], SteerError> {
         let burst = positive("burst_packets", self.burst_packets)?;
-        let bucket = |name, rate| {
-            let interval_ns = 1_000_000_000 / positive(name, rate)?;
-            Ok(Bucket { interval_ns, tolerance_ns: interval_ns * (burst - 1) })
-        };
-        let setup = bucket("setup_packets_per_second", self.setup_packets_per_second)?;
-        let tunnel = bucket("tunnel_packets_per_second", self.tunnel_packets_per_second)?;
-        let ppp = bucket("ppp_packets_per_second", self.ppp_packets_per_second)?;
-        // A rate that is lower for all is lower for strangers, too.
-        let stranger = |own: Bucket| if own.interval_ns > setup.interval_ns { own } else { setup };
-        let of_peer = PEER_SETUP_PER_SECOND.min(self.setup_packets_per_second);
-        let interval_ns = 1_000_000_000 / u64::from(of_peer);
-        let at_once = burst.min(of_peer.into());
-        let peer_setup = Bucket { interval_ns, tolerance_ns: interval_ns * (at_once - 1) };
-        let strangers = [setup, stranger(tunnel), stranger(ppp), stranger(tunnel)];
-        let peers = [peer_setup, tunnel, ppp, tunnel];
+        let bucket =
+            |interval_ns, burst| Bucket { interval_ns, tolerance_ns: interval_ns * (burst - 1) };
+        let rate = |name, rate| Ok(1_000_000_000 / positive(name, rate)?);
+        let setup = rate("setup_packets_per_second", self.setup_packets_per_second)?;
+        let tunnel = rate("tunnel_packets_per_second", self.tunnel_packets_per_second)?;
+        let ppp = rate("ppp_packets_per_second", self.ppp_packets_per_second)?;
+        // A kind whose rate is lower than that of new tunnels is so for strangers, too.
+        let stranger = |own: u64| bucket(own.max(setup), burst.min(STRANGERS_BURST_MAX));
+        let of_peer = u64::from(PEER_SETUP_PER_SECOND.min(self.setup_packets_per_second));
+        let strangers = [stranger(setup), stranger(tunnel), stranger(ppp), stranger(tunnel)];
+        let [setup, tunnel, ppp] = [
+            bucket(1_000_000_000 / of_peer, burst.min(of_peer)),
+            bucket(tunnel, burst),
+            bucket(ppp, burst),
+        ];
+        let peers = [setup, tunnel, ppp, tunnel];
         Ok([strangers, peers].as_flattened().try_into().unwrap_or([setup; BUCKETS]))
     }
 }
@@ -143,8 +147,10 @@ mod tests {
     #[test]
     fn the_largest_burst_at_the_lowest_rate_fits() {
         let rates = Rates { setup_packets_per_second: 1, burst_packets: u32::MAX, ..RATES };
-        let [setup, ..] = rates.buckets().expect("valid");
-        assert_eq!(setup.tolerance_ns, 1_000_000_000 * u64::from(u32::MAX - 1));
+        let rates = Rates { tunnel_packets_per_second: 1, ..rates };
+        let buckets = rates.buckets().expect("valid");
+        assert_eq!(buckets[5].tolerance_ns, 1_000_000_000 * u64::from(u32::MAX - 1));
+        assert_eq!(buckets[0].tolerance_ns, 1_000_000_000 * (STRANGERS_BURST_MAX - 1));
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct Call {
     pub router: Option<Box<Router>>,
     /// The addresses, from authentication until the call's last packet was counted.
     pub lease: Option<Lease>,
+    /// The peer's last frame had a sequence number.
+    pub peer_sequences: bool,
     /// Sequence number of the next frame, until the data plane numbers them.
     ns: u16,
     /// What the user may send and be sent, upstream first.
@@ -76,6 +78,8 @@ pub struct Call {
     pub is_placed: bool,
     /// When the LAC asked for it.
     pub started: Time,
+    /// Index of the client whose call it is, where we dialled: then we are the subscriber.
+    pub client: Option<usize>,
 }
 
 impl Call {
@@ -96,6 +100,7 @@ impl Call {
             ipv4_up: false,
             router: None,
             lease: None,
+            peer_sequences: false,
             ns: 0,
             policers: [None; 2],
             calling_number,
@@ -103,6 +108,7 @@ impl Call {
             user_wanted: None,
             is_placed: false,
             started: now,
+            client: None,
         }
     }
 
@@ -202,9 +208,13 @@ impl Call {
         }
     }
 
-    /// Whether what is sent for it has sequence numbers.
-    pub fn is_sequenced(&self, profile: &api::SessionOptions) -> bool {
-        self.options(*profile).sequence != api::SequenceNumbers::Never
+    /// Whether what is sent for it now has sequence numbers.
+    pub fn is_sequenced(&self, profile: api::SessionOptions) -> bool {
+        match self.options(profile).sequence {
+            api::SequenceNumbers::Never => false,
+            api::SequenceNumbers::Always => true,
+            api::SequenceNumbers::AsPeer => self.peer_sequences,
+        }
     }
 
     /// The number of the next frame that control itself sends.
@@ -239,6 +249,7 @@ impl Call {
             magic: agreed.magic,
             peer_mru: agreed.peer_mru,
             prefixes,
+            source_check: true,
             gateway: Some(gateway),
             options: self.options(options),
         })

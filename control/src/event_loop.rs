@@ -105,7 +105,10 @@ impl EventLoop {
         let listen = &config.lns.listen;
         let first = config.lns.port;
         let ports = first..=first.saturating_add(config.l2tp_port_count() - 1);
-        let sockets = Sockets::bind(listen, ports, registry, TOKEN_UDP)?;
+        let mut sockets = Sockets::bind(listen, ports, registry, TOKEN_UDP)?;
+        if !config.client.is_empty() {
+            sockets.mark(config.dial.mark)?;
+        }
         let mut netlink = Netlink::new()?;
         netlink.register(registry, TOKEN_NETLINK)?;
         let configuration: Configuration = config.dataplane_configuration();
@@ -276,6 +279,9 @@ impl EventLoop {
                 PeerChange::Unused(address) => self.routing.unuse_peer(address),
             }
         }
+        if let Some(uplinks) = self.lns.take_uplinks() {
+            self.routing.set_uplinks(uplinks);
+        }
         while let Some(request) = self.routing.poll_kernel() {
             self.netlink.request(&request)?;
         }
@@ -416,12 +422,20 @@ impl EventLoop {
     }
 }
 
+/// Whether this is no LNS: it dials, and has no addresses for subscribers.
+fn is_dialler(config: &Config) -> bool {
+    !config.client.is_empty() && config.subscriber_prefixes().is_empty()
+}
+
 fn routing_config(config: &Config) -> RoutingConfig {
     RoutingConfig {
         ports: config.port.iter().map(|port| port.interface.clone()).collect(),
         tun_name: config.dataplane.tun_name.clone(),
         tunnel_endpoints: config.lns.listen.clone(),
         subscriber_prefixes: config.subscriber_prefixes(),
-        gateway: Some(config.lns.gateway.into()),
+        // Where nobody dials in, nobody has it for a gateway; and among the addresses of the device it
+        // would come first where the kernel chooses one, for masquerading say.
+        gateway: (!is_dialler(config)).then_some(config.lns.gateway.into()),
+        dial: config.dial.routing(),
     }
 }

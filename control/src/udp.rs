@@ -95,6 +95,22 @@ impl Sockets {
         })
     }
 
+    /// Marks all that is sent from now on: policy routing then keeps it out of routes that lead into
+    /// the tunnels which it is for.
+    ///
+    /// # Errors
+    /// Where that is not allowed, with what to do.
+    pub fn mark(&mut self, mark: u32) -> io::Result<()> {
+        for socket in &self.sockets {
+            setsockopt(&socket.socket, sockopt::Mark, &mark).map_err(|errno| {
+                let error = io::Error::from(errno);
+                let text = format!("cannot mark L2TP packets: {error}; is CAP_NET_ADMIN given?");
+                io::Error::new(error.kind(), text)
+            })?;
+        }
+        Ok(())
+    }
+
     /// The socket of a token.
     pub fn index_of(&self, token: Token) -> Option<usize> {
         self.sockets.iter().position(|socket| socket.token == token)

@@ -19,8 +19,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 use xlns_control::admin::{
-    CounterRow, Cursor, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow, Query, Request, Response,
-    RouteRow, Server, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
+    ClientRow, CounterRow, Cursor, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow, Query,
+    Request, Response, RouteRow, Server, SessionFilter, SessionRow, SessionSelector, TunnelRow,
+    TunnelSelector,
 };
 
 /// A program may not be started while a thread beside still has it open for writing, or has just
@@ -246,6 +247,42 @@ UNACKED  RESENT    AGE
 }
 
 #[test]
+fn clients_say_when_they_are_dialled_again_and_why() {
+    fn client() -> ClientRow {
+        ClientRow {
+            name: "uplink".into(),
+            state: "backoff".into(),
+            server: Some("198.51.100.7:1701".parse().unwrap()),
+            tunnel_id: 0,
+            session_id: 0,
+            address: None,
+            peer_address: None,
+            link_local: None,
+            peer_link_local: None,
+            address6: None,
+            delegated: None,
+            dns: Vec::new(),
+            routes: Vec::new(),
+            up_seconds: None,
+            redial_seconds: Some(7),
+            redials: 3,
+            last_error: "tunnel: peer does not answer\u{1b}".into(),
+            received_packets: 0,
+            received_bytes: 0,
+            sent_packets: 0,
+            sent_bytes: 0,
+        }
+    }
+    let fake = Fake::start(|_| Ok((vec![Response::Client(client())], None)));
+    let table = fake.xlns(&["show", "clients"]);
+    assert!(out(&table).contains("uplink  backoff 7s  198.51.100.7:1701  -"), "{}", out(&table));
+    assert!(out(&table).contains("peer does not answer\\u{1b}"), "{}", out(&table));
+    let json = fake.xlns(&["show", "clients", "--json"]);
+    let rows: Vec<ClientRow> = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(rows, [client()]);
+}
+
+#[test]
 fn json_has_every_field_and_no_kind() {
     let fake = Fake::start(|_| Ok((vec![Response::Tunnel(tunnel())], None)));
     let output = fake.xlns(&["show", "tunnels", "--json"]);
@@ -261,6 +298,7 @@ fn nothing_is_said_to_be_nothing() {
         ("tunnels", "no tunnels\n"),
         ("lacs", "no LAC profiles\n"),
         ("sessions", "no sessions\n"),
+        ("clients", "no clients: the configuration has no [[client]]\n"),
         ("ports", "no ports: the data plane is not up\n"),
         ("workers", "no workers: the data plane is not up\n"),
         ("routes", "no routes\n"),
@@ -407,6 +445,7 @@ fn filters_and_selectors_reach_the_server() {
     fake.xlns(&["clear", "session", "--user", "a"]);
     let json = fake.xlns(&["clear", "session", "--address", "10.0.0.7", "--json"]);
     assert_eq!(out(&json), "{\"cleared\":1}\n");
+    assert_eq!(out(&fake.xlns(&["clear", "client", "up link"])), "1 client cleared\n");
     let filter =
         SessionFilter { tunnel_id: Some(7), user: Some("a".into()), address: Some(address) };
     let tunnel = |which| Request::ClearTunnel { which };
@@ -419,6 +458,7 @@ fn filters_and_selectors_reach_the_server() {
         session(SessionSelector::Id { tunnel_id: 7, session_id: 9 }),
         session(SessionSelector::User("a".into())),
         session(SessionSelector::Address(address)),
+        Request::ClearClient { name: "up link".into() },
     ];
     assert_eq!(fake.asked(), expected);
 }
@@ -432,6 +472,7 @@ fn clear_wants_exactly_one_selector() {
         &["clear", "session", "7"],
         &["clear", "session", "7", "9", "--user", "a"],
         &["clear", "session", "7", "65536"],
+        &["clear", "client"],
     ] {
         assert_eq!(xlns(arguments).status.code(), Some(2), "{arguments:?}");
     }

@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use mio::{Events, Poll, Token};
 use nix::sched::{CloneFlags, setns};
 use xlns_control::netlink::{KernelRequest, Netlink};
-use xlns_control::routing::{Routing, RoutingConfig};
+use xlns_control::routing::{DialRouting, Routing, RoutingConfig, Uplinks};
 use xlns_control::time::Time;
 use xlns_dataplane::api::{Command, PortIndex, RouteTarget};
 
@@ -140,6 +140,7 @@ impl Control {
                 "2001:db8:64::/48".parse().unwrap(),
             ],
             gateway: Some("100.64.0.1".parse().unwrap()),
+            dial: DialRouting::default(),
         });
         let (tables, requests) = (Tables::default(), Vec::new());
         Self { poll, netlink, routing, start: clock(), tables, requests }
@@ -402,5 +403,126 @@ fn lost_changes_are_read_again() {
         // The kernel forgets them without a word.
         here.ip("link set access down");
         control.until("none of them", |control| count(control) == 0);
+    });
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// A session with 192.0.2.2, whose PPP address is 192.0.2.2 as well, and everything beyond it.
+fn uplinks() -> Uplinks {
+    let (local, local6) = (ip("10.9.0.7"), ip("2001:db8:9::7"));
+    let net = |text: &str| -> IpNet { text.parse().unwrap() };
+    Uplinks {
+        addresses: [local, local6].into(),
+        routes: [
+            (net("192.0.2.2/32"), local),
+            (net("0.0.0.0/0"), local),
+            (net("198.18.0.0/15"), local),
+            (net("::/0"), local6),
+        ]
+        .into(),
+        tunnels: [(ip("192.0.2.1"), ip("192.0.2.2"))].into(),
+    }
+}
+
+/// How many of our rules there are, both families.
+fn rules(here: &Namespace) -> usize {
+    let count = |family: &str| {
+        let all = here.ip(&format!("{family} rule show"));
+        all.lines().filter(|line| line.contains("proto 170")).count()
+    };
+    count("-4") + count("-6")
+}
+
+#[test]
+fn a_dialled_session_takes_all_but_its_own_tunnel() {
+    with_namespaces("dialled", |here, _| {
+        here.ip("tuntap add xlns0 mode tun");
+        here.ip("link set xlns0 up");
+        here.ip("route add 0.0.0.0/0 via 192.0.2.9");
+        here.ip("route add 198.18.5.0/24 via 192.0.2.9");
+        let mut control = Control::new();
+        control.routing.set_uplinks(uplinks());
+        control.until("addresses, routes and rules", |control| {
+            control.tables.host("10.9.0.7") == Some(false)
+                && control.tables.host("2001:db8:9::7") == Some(false)
+                && here.ip("route show table 1701").lines().count() == 3
+                && here.ip("-6 route show table 1701").lines().count() == 1
+        });
+        // What the kernel finds, without the mark and with it.
+        let found = |what: &str| here.ip(&format!("route get {what}"));
+        for destination in ["192.0.2.2", "9.9.9.9", "198.18.1.1", "2001:db8:77::1"] {
+            assert!(found(destination).contains("dev xlns0"), "{destination}");
+        }
+        assert!(found("9.9.9.9").contains("src 10.9.0.7"), "not the gateway's address");
+        assert!(found("192.0.2.2 mark 1701").contains("dev access"));
+        assert!(found("192.0.2.2 from 192.0.2.1").contains("dev access"));
+        assert!(found("9.9.9.9 mark 1701").contains("via 192.0.2.9 dev access"));
+        // Longer prefixes of the main table come first, as if it were one table.
+        assert!(found("198.18.5.1").contains("via 192.0.2.9 dev access"));
+        assert!(found("192.0.2.77").contains("dev access"));
+        assert!(!here.ip("route show table main").contains("192.0.2.2 dev xlns0"));
+        assert_eq!(control.tables.route("0.0.0.0/0"), via(0, "192.0.2.9"), "the underlay's own");
+
+        // The data plane is restarted: the device comes back empty.
+        here.ip("link del xlns0");
+        control.until("nothing", |_| rules(here) == 0);
+        assert!(found("9.9.9.9").contains("via 192.0.2.9 dev access"));
+        here.ip("tuntap add xlns0 mode tun");
+        here.ip("link set xlns0 up");
+        control.until("all of it again", |_| {
+            here.ip("route show table 1701").lines().count() == 3 && rules(here) == 8
+        });
+        // Somebody empties the table.
+        here.ip("route flush table 1701");
+        control.until("all of it once more", |_| {
+            here.ip("route show table 1701").lines().count() == 3
+        });
+
+        control.routing.shutdown();
+        control.until("nothing of ours", |control| {
+            control.tables.host("10.9.0.7").is_none()
+                && here.ip("route show table all proto 170").is_empty()
+                && rules(here) == 0
+        });
+    });
+}
+
+#[test]
+fn what_a_crash_left_of_dialled_sessions_is_removed() {
+    with_namespaces("crashed", |here, _| {
+        here.ip("tuntap add xlns0 mode tun");
+        here.ip("link set xlns0 up");
+        let mut first = Control::new();
+        first.routing.set_uplinks(uplinks());
+        first.until("all of it", |_| {
+            rules(here) == 8 && here.ip("route show table 1701").lines().count() == 3
+        });
+        drop(first);
+        // An operator's own, which stay.
+        here.ip("address add 10.77.0.1/32 dev xlns0");
+        here.ip("rule add priority 99 fwmark 7 lookup 77");
+        let mut second = Control::new();
+        let other = Uplinks {
+            addresses: [ip("10.9.0.8")].into(),
+            routes: [("9.0.0.0/8".parse().unwrap(), ip("10.9.0.8"))].into(),
+            ..Uplinks::default()
+        };
+        second.routing.set_uplinks(other);
+        second.until("what is wanted now, alone", |_| {
+            let addresses = here.ip("address show dev xlns0");
+            let routes = here.ip("route show table 1701");
+            !addresses.contains("10.9.0.7")
+                && !addresses.contains("2001:db8:9::7")
+                && addresses.contains("10.9.0.8")
+                && addresses.contains("10.77.0.1")
+                && routes.lines().count() == 1
+                && routes.contains("9.0.0.0/8")
+                && here.ip("-6 route show table 1701").is_empty()
+                && rules(here) == 2
+        });
+        assert!(here.ip("rule show").contains("lookup 77"));
     });
 }

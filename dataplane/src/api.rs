@@ -407,6 +407,9 @@ pub struct Session {
     /// Destinations that lead here and sources that may come from here; host bits are zero. At most
     /// [`SESSION_PREFIXES_MAX`]; empty while no network protocol is up (echo is answered then, too).
     pub prefixes: Vec<IpNet>,
+    /// Whether sources are held to `prefixes`. False for a session that we dialled: the network is at
+    /// its other end, so anybody's packets come out of it, and it may take the default route.
+    pub source_check: bool,
     /// Our address on the PPP link, the source of ICMP errors towards the subscriber.
     pub gateway: Option<Ipv4Addr>,
     /// What is done to its packets besides.
@@ -440,20 +443,25 @@ pub struct SessionOptions {
     pub police_downstream: Option<Policer>,
 }
 
+impl SessionOptions {
+    /// As [`SessionOptions::default`].
+    pub const DEFAULT: Self = Self {
+        sequence: SequenceNumbers::Never,
+        first_ns: 0,
+        drop_late: true,
+        mss_clamp: true,
+        outer_fragments: false,
+        udp_checksum: true,
+        verify_checksum: false,
+        traffic_class: TrafficClass { dscp: Dscp::Set(0), ecn: false },
+        police_upstream: None,
+        police_downstream: None,
+    };
+}
+
 impl Default for SessionOptions {
     fn default() -> Self {
-        Self {
-            sequence: SequenceNumbers::Never,
-            first_ns: 0,
-            drop_late: true,
-            mss_clamp: true,
-            outer_fragments: false,
-            udp_checksum: true,
-            verify_checksum: false,
-            traffic_class: TrafficClass::default(),
-            police_upstream: None,
-            police_downstream: None,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -640,6 +648,7 @@ mod tests {
             magic: u32::MAX,
             peer_mru: u16::MAX,
             prefixes: vec![IpNet::new(end.ip(), 128).unwrap(); SESSION_PREFIXES_MAX],
+            source_check: true,
             gateway: Some(Ipv4Addr::BROADCAST),
             options: largest_options(),
         };

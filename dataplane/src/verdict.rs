@@ -66,6 +66,7 @@ drop_reasons! {
     Unreachable, "unreachable", "The route says unreachable, or no session has this subscriber address.";
     DestinationInvalid, "destination_invalid", "The destination may not be forwarded to: unspecified, loopback, link-local or multicast.";
     SourceInvalid, "source_invalid", "The source may not be forwarded from: unspecified, loopback, link-local or multicast.";
+    SessionLoop, "session_loop", "It came out of a session that we dialled, and its route leads back into it.";
     TooBig, "too_big", "Larger than the subscriber's MRU or the link's MTU, and it may not be fragmented.";
     Late, "late", "Its sequence number is past: it was overtaken on the way, or came twice.";
     Policed, "policed", "Over the rate that the session has.";

@@ -134,6 +134,7 @@ fn session() -> Command {
         magic: MAGIC,
         peer_mru: 1492,
         prefixes: vec![IpNet::new(SUBSCRIBER.into(), 32).unwrap()],
+        source_check: true,
         gateway: Some(LNS),
         options: SessionOptions::default(),
     }))

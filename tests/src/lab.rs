@@ -97,11 +97,7 @@ impl Lab {
             return Err(LabError::new("the lab makes network namespaces: run it as root"));
         }
         for (program, package) in PROGRAMS {
-            if find_program(program).is_none() {
-                return Err(LabError::new(format!(
-                    "{program} is not installed (Debian package {package}): make setup"
-                )));
-            }
+            require(program, package)?;
         }
         netns::remove_leftovers();
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
@@ -208,6 +204,17 @@ fn programs_folder() -> Result<PathBuf> {
     Ok(folder.to_owned())
 }
 
+/// Says what to install where a program is missing.
+pub(crate) fn require(program: &str, package: &str) -> Result<()> {
+    match find_program(program) {
+        Some(_) => Ok(()),
+        None => Err(LabError::new(format!(
+            "{program} is not installed (Debian package {package}): \
+             apt-get install --no-install-recommends {package}"
+        ))),
+    }
+}
+
 /// Looks a program up as the shell does, and in the folders of the administrator.
 fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
@@ -225,6 +232,9 @@ mod tests {
     fn finds_programs_of_the_machine() {
         assert!(find_program("sh").is_some());
         assert_eq!(find_program("no-such-program-here"), None);
+        assert_eq!(require("sh", "dash"), Ok(()));
+        let error = require("no-such-program-here", "no-such-package").unwrap_err().to_string();
+        assert!(error.contains("(Debian package no-such-package)"), "{error}");
     }
 
     #[test]

@@ -3,16 +3,20 @@
 //!
 //! [`Lab`] owns names and folders of one run and a reaper that outlives it, so that nothing stays
 //! behind even where the run is killed. In it stand [`topology::Topology`] (LAC side, LNS, core),
-//! a [`uml::Guest`] that dials with stock xl2tpd and pppd ([`peer::Peer`]), and [`xlns::Xlns`] in
-//! the middle.
+//! a [`uml::Guest`] that dials with stock xl2tpd and pppd ([`peer::Dialer`]) or is dialled
+//! ([`server::Server`]), and [`xlns::Xlns`] in the middle. [`l2tpns::L2tpns`] is another LNS, and
+//! [`judge::Capture`] has tshark look at the frames.
 
 pub mod deadline;
 pub mod hostile;
+pub mod judge;
+pub mod l2tpns;
 pub mod lab;
 pub mod netns;
 pub mod output;
 pub mod peer;
 pub mod process;
+pub mod server;
 pub mod sim;
 pub mod source;
 pub mod topology;

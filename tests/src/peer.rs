@@ -5,7 +5,8 @@
 //! reads one option of it by way of a null pointer: with zeros mapped at address 0, as old systems
 //! had them, it finds the option off and goes on.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
 use std::time::Duration;
 
 use crate::uml::{Guest, Job};
@@ -25,8 +26,21 @@ const CONTROL: &str = "/run/xl2tpd-control";
 pub enum Protocol {
     /// CHAP with MD5.
     Chap,
+    /// MS-CHAPv2.
+    MsChapV2,
     /// PAP.
     Pap,
+}
+
+impl Protocol {
+    /// As pppd's options call it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chap => "chap",
+            Self::MsChapV2 => "mschap-v2",
+            Self::Pap => "pap",
+        }
+    }
 }
 
 /// A subscriber's access data. The name names the session's interface and logs, too.
@@ -36,19 +50,37 @@ pub struct Login {
     pub name: String,
     /// What it proves to know.
     pub password: String,
-    /// By which protocol.
-    pub protocol: Protocol,
+    /// By which protocols; the others are refused, EAP and MS-CHAPv1 always.
+    pub protocols: Vec<Protocol>,
+    /// More options of pppd, one a line; of contradicting ones it takes the last.
+    pub options: String,
 }
 
 impl Login {
+    /// Access data for these protocols.
+    pub fn new(name: &str, password: &str, protocols: &[Protocol]) -> Self {
+        Self {
+            name: name.into(),
+            password: password.into(),
+            protocols: protocols.into(),
+            options: String::new(),
+        }
+    }
+
     /// Access data with CHAP.
     pub fn chap(name: &str, password: &str) -> Self {
-        Self { name: name.into(), password: password.into(), protocol: Protocol::Chap }
+        Self::new(name, password, &[Protocol::Chap])
     }
 
     /// Access data with PAP.
     pub fn pap(name: &str, password: &str) -> Self {
-        Self { name: name.into(), password: password.into(), protocol: Protocol::Pap }
+        Self::new(name, password, &[Protocol::Pap])
+    }
+
+    /// With one more line of pppd's options.
+    pub fn with(mut self, option: &str) -> Self {
+        self.options += &format!("{option}\n");
+        self
     }
 
     /// The interface of its session in the guest.
@@ -76,8 +108,7 @@ pub struct Dialer<'a> {
 }
 
 impl<'a> Dialer<'a> {
-    /// Starts xl2tpd with one `lac` section per login. Calls on a tunnel that exists have no
-    /// section; they are made with the last login.
+    /// Starts xl2tpd with one `lac` section per login.
     ///
     /// # Errors
     /// Where it does not start.
@@ -96,8 +127,6 @@ impl<'a> Dialer<'a> {
         }
         let config = guest.write("xl2tpd.conf", &config)?;
         let secrets = guest.write("secrets", &secrets)?;
-        let last = logins.last().map(pppd_options).unwrap_or_default();
-        let last = guest.write("options.last", &last)?;
         let tunnel_secrets = tunnel.secret.as_ref().map(|secret| format!("* * {secret}\n"));
         let tunnel_secrets = guest.write("l2tp-secrets", &tunnel_secrets.unwrap_or_default())?;
         guest.check(
@@ -105,7 +134,7 @@ impl<'a> Dialer<'a> {
                 "install -m 600 {secrets} /etc/ppp/chap-secrets &&
                  install -m 600 {secrets} /etc/ppp/pap-secrets &&
                  install -m 600 {tunnel_secrets} /run/l2tp-secrets &&
-                 install -m 600 {last} /etc/ppp/options &&
+                 : > /etc/ppp/options &&
                  rm -f /run/pppd-*.log {CONTROL}"
             ),
             COMMAND_WAIT,
@@ -135,13 +164,37 @@ impl<'a> Dialer<'a> {
         session.wait_up(DIAL_WAIT)
     }
 
-    /// Opens a session in a tunnel that exists, with the last login.
+    /// Opens a tunnel and a session in it, for IPv6; yields what pppd says of that, too.
+    ///
+    /// # Errors
+    /// Where the session does not come up.
+    pub fn dial_ipv6(&self, login: &Login) -> Result<(Session<'a>, LinkLocal)> {
+        let session = self.start_call(login, &login.name)?;
+        let addresses = session.link_local(DIAL_WAIT)?;
+        Ok((session, addresses))
+    }
+
+    /// Opens a session in a tunnel that exists.
     ///
     /// # Errors
     /// Where the session does not come up.
     pub fn dial_in_tunnel(&self, tunnel_id: u16, login: &Login) -> Result<Session<'a>> {
+        self.start_call_in_tunnel(tunnel_id, login)?.wait_up(DIAL_WAIT)
+    }
+
+    /// Gives the command for a call in a tunnel that exists, without waiting for success. Such a
+    /// call has no section; pppd finds its options where all look first, and keeps to them.
+    ///
+    /// # Errors
+    /// Where the guest is gone.
+    pub fn start_call_in_tunnel(&self, tunnel_id: u16, login: &Login) -> Result<Session<'a>> {
+        let options = self.guest.write("options.call", &pppd_options(login))?;
+        let install = format!("install -m 600 {options} /etc/ppp/options");
+        self.guest.check(&install, COMMAND_WAIT)?;
         let session = self.start_call(login, &tunnel_id.to_string())?;
-        session.wait_up(DIAL_WAIT)
+        let started = session.wait_line(0, DIAL_WAIT, "sent [LCP ConfReq");
+        self.guest.check(": > /etc/ppp/options", COMMAND_WAIT)?;
+        started.map(|_| session)
     }
 
     /// Gives the command and follows pppd's log, without waiting for success.
@@ -233,6 +286,15 @@ pub struct Session<'a> {
     pub gateway: Ipv4Addr,
 }
 
+/// Both ends of IPv6 on a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinkLocal {
+    /// The subscriber's.
+    pub local: Ipv6Addr,
+    /// The LNS's.
+    pub remote: Ipv6Addr,
+}
+
 impl Session<'_> {
     /// Waits until both addresses are known; from then on, what the guest sends from the session's
     /// address leaves through the session.
@@ -242,7 +304,7 @@ impl Session<'_> {
     pub fn wait_up(mut self, wait: Duration) -> Result<Self> {
         let local = self.wait_line(0, wait, "local  IP address")?;
         let remote = self.wait_line(0, wait, "remote IP address")?;
-        (self.address, self.gateway) = (last_address(&local)?, last_address(&remote)?);
+        (self.address, self.gateway) = (last_word(&local)?, last_word(&remote)?);
         let (address, interface) = (self.address, self.login.interface());
         let table = 1000 + u32::from(address.octets()[3]);
         self.guest.check(
@@ -254,6 +316,36 @@ impl Session<'_> {
             COMMAND_WAIT,
         )?;
         Ok(self)
+    }
+
+    /// Waits until IPv6 is up.
+    ///
+    /// # Errors
+    /// Where that takes longer than `wait`; with all that pppd said.
+    pub fn link_local(&self, wait: Duration) -> Result<LinkLocal> {
+        let local = self.wait_line(0, wait, "local  LL address")?;
+        let remote = self.wait_line(0, wait, "remote LL address")?;
+        Ok(LinkLocal { local: last_word(&local)?, remote: last_word(&remote)? })
+    }
+
+    /// The address that the guest's kernel makes of the prefix that is advertised to it.
+    ///
+    /// # Errors
+    /// Where it has none after some seconds.
+    pub fn advertised_address(&self) -> Result<Ipv6Addr> {
+        let interface = self.interface();
+        let text = self.guest.check(
+            &format!(
+                "for i in $(seq 150); do
+                     ip -6 -o addr show dev {interface} scope global |
+                         sed -n 's,.* inet6 \\([^/]*\\)/.*,\\1,p' | grep . && exit 0
+                     sleep 0.1
+                 done
+                 ip -6 addr; ip -6 route; exit 1"
+            ),
+            COMMAND_WAIT,
+        )?;
+        last_word(text.trim_end())
     }
 
     /// What pppd said so far.
@@ -286,13 +378,15 @@ impl Session<'_> {
     /// # Errors
     /// Where ping does not run.
     pub fn ping(&self, destination: Ipv4Addr, count: u32) -> Result<(u32, u32)> {
-        let job = self.guest.run(
-            &format!("ping -n -i 0.05 -W 2 -c {count} -I {} {destination}", self.address),
-            COMMAND_WAIT,
-        )?;
-        let lines = job.output().lines();
-        ping_counts(&lines)
-            .ok_or_else(|| self.guest.error(format!("ping said: {}", job.output().text())))
+        self.ping_with(&format!("-c {count} -I {} {destination}", self.address))
+    }
+
+    /// Like [`Session::ping`], with whatever options and destination.
+    ///
+    /// # Errors
+    /// Where ping does not run.
+    pub fn ping_with(&self, arguments: &str) -> Result<(u32, u32)> {
+        ping(self.guest, arguments)
     }
 
     /// Waits for the end of the link; yields what pppd said.
@@ -325,6 +419,16 @@ impl Drop for Session<'_> {
     }
 }
 
+/// Pings from the guest, twenty a second; yields sent and received.
+///
+/// # Errors
+/// Where ping does not run.
+pub fn ping(guest: &Guest, arguments: &str) -> Result<(u32, u32)> {
+    let job = guest.run(&format!("ping -n -i 0.05 -W 2 {arguments}"), COMMAND_WAIT)?;
+    ping_counts(&job.output().lines())
+        .ok_or_else(|| guest.error(format!("ping said: {}", job.output().text())))
+}
+
 /// Sent and received, from `N packets transmitted, N received, ..`.
 pub fn ping_counts(lines: &[String]) -> Option<(u32, u32)> {
     let line = lines.iter().find(|line| line.contains("packets transmitted"))?;
@@ -332,10 +436,10 @@ pub fn ping_counts(lines: &[String]) -> Option<(u32, u32)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
-fn last_address(line: &str) -> Result<Ipv4Addr> {
-    line.rsplit(' ')
-        .next()
-        .and_then(|word| word.parse().ok())
+/// The address at a line's end.
+fn last_word<T: FromStr>(line: &str) -> Result<T> {
+    let word = line.split_whitespace().next_back();
+    word.and_then(|word| word.parse().ok())
         .ok_or_else(|| LabError::new(format!("no address in {line:?}")))
 }
 
@@ -343,18 +447,18 @@ fn log_file(login: &Login) -> String {
     format!("/run/pppd-{}.log", login.name)
 }
 
-/// pppd as a subscriber: asks for everything an LNS hands out, offers one way of authentication.
+/// pppd as a subscriber: asks for everything an LNS hands out, proves who it is in some ways only.
+/// It logs echoes where it is asked twice to say more.
 fn pppd_options(login: &Login) -> String {
-    let Login { name, protocol, .. } = login;
-    let refuse = match protocol {
-        Protocol::Chap => "refuse-pap",
-        Protocol::Pap => "refuse-chap",
-    };
+    let Login { name, protocols, options, .. } = login;
+    let all = [Protocol::Chap, Protocol::MsChapV2, Protocol::Pap].into_iter();
+    let refused = all.filter(|protocol| !protocols.contains(protocol));
+    let refused: String = refused.map(|protocol| format!("refuse-{}\n", protocol.name())).collect();
     format!(
-        "user {name}\nname {name}\nnoauth\nrefuse-eap\nrefuse-mschap\nrefuse-mschap-v2\n{refuse}\n\
+        "user {name}\nname {name}\nnoauth\nrefuse-eap\nrefuse-mschap\n{refused}\
          nodefaultroute\nusepeerdns\nnoipdefault\nipcp-accept-local\nipcp-accept-remote\n\
          mtu 1460\nmru 1460\nlcp-echo-interval 1\nlcp-echo-failure 5\nifname {}\n\
-         debug\nlogfile {}\n",
+         debug\ndebug\nlogfile {}\n{options}",
         login.interface(),
         log_file(login)
     )
@@ -373,7 +477,17 @@ mod tests {
 
     #[test]
     fn reads_addresses_of_pppd() {
-        assert_eq!(last_address("local  IP address 10.64.0.3"), Ok(Ipv4Addr::new(10, 64, 0, 3)));
-        assert!(last_address("local  IP address").is_err());
+        assert_eq!(last_word("local  IP address 10.64.0.3"), Ok(Ipv4Addr::new(10, 64, 0, 3)));
+        assert_eq!(last_word::<Ipv6Addr>("local  LL address fe80::1").unwrap().segments()[7], 1);
+        assert!(last_word::<Ipv4Addr>("local  IP address").is_err());
+    }
+
+    #[test]
+    fn what_is_not_meant_is_refused() {
+        let login = Login::new("alice", "", &[Protocol::MsChapV2, Protocol::Pap]).with("noip");
+        let options = pppd_options(&login);
+        let refused: Vec<_> = options.lines().filter(|line| line.starts_with("refuse-")).collect();
+        assert_eq!(refused, ["refuse-eap", "refuse-mschap", "refuse-chap"]);
+        assert!(options.ends_with("\nnoip\n"), "{options}");
     }
 }

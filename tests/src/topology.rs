@@ -2,7 +2,7 @@
 //!
 //! The LAC's end of the access link carries no address: the guest reads and writes it raw.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::netns::Netns;
 use crate::uml::Network;
@@ -16,6 +16,10 @@ pub const LAC_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 pub const CORE_GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 /// A server in the core network.
 pub const CORE_ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+/// The LNS on the core link, IPv6.
+pub const CORE_GATEWAY6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc0, 0, 0, 0, 0, 1);
+/// A server in the core network, IPv6.
+pub const CORE_ADDRESS6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc0, 0, 0, 0, 0, 2);
 /// The LNS's address on every PPP link.
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 1);
 /// Subscribers.
@@ -54,10 +58,14 @@ impl Topology {
         lac.set("net/ipv6/conf/all/disable_ipv6", "1")?;
         lns.ip(&format!("addr add {LNS_ADDRESS}/24 dev {ACCESS_PORT}"))?;
         lns.ip(&format!("addr add {CORE_GATEWAY}/24 dev {CORE_PORT}"))?;
+        lns.ip(&format!("addr add {CORE_GATEWAY6}/64 dev {CORE_PORT} nodad"))?;
         lns.set("net/ipv4/ip_forward", "1")?;
+        lns.set("net/ipv6/conf/all/forwarding", "1")?;
         lns.set("net/ipv4/conf/all/rp_filter", "0")?;
         core.ip(&format!("addr add {CORE_ADDRESS}/24 dev lns0"))?;
         core.ip(&format!("route add default via {CORE_GATEWAY}"))?;
+        core.ip(&format!("addr add {CORE_ADDRESS6}/64 dev lns0 nodad"))?;
+        core.ip(&format!("-6 route add default via {CORE_GATEWAY6}"))?;
         Ok(Self { lac, lns, core })
     }
 

@@ -1,8 +1,10 @@
 //! The programs of xlns, as a user starts them, in the LNS's namespace.
 
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::deadline;
@@ -28,6 +30,14 @@ pub struct Settings {
     pub secret: Option<String>,
     /// The `[l2tp]` section's lines.
     pub l2tp: String,
+    /// More lines of the `[ppp]` section.
+    pub ppp: String,
+    /// More lines of the pool.
+    pub pool: String,
+    /// Whole sections.
+    pub sections: String,
+    /// Whether all of the core's packets in transit go to the workers.
+    pub core: bool,
 }
 
 impl Default for Settings {
@@ -38,6 +48,10 @@ impl Default for Settings {
             authentication: vec!["chap-md5", "pap"],
             secret: Some("tunnel-secret".to_owned()),
             l2tp: String::new(),
+            ppp: String::new(),
+            pool: String::new(),
+            sections: String::new(),
+            core: false,
         }
     }
 }
@@ -45,7 +59,7 @@ impl Default for Settings {
 impl Settings {
     /// The configuration file.
     pub fn config(&self, folder: &std::path::Path) -> String {
-        let Self { users, authentication, secret, l2tp } = self;
+        let Self { users, authentication, secret, l2tp, ppp, pool, sections, core } = self;
         let secret = secret.as_ref().map(|secret| format!("secret = {secret:?}\n"));
         let mut text = format!(
             "[lns]\nhost_name = \"xlns-lab\"\nlisten = [\"{LNS_ADDRESS}\"]\n\
@@ -53,15 +67,18 @@ impl Settings {
              [admin]\nsocket = {:?}\n\n\
              [dataplane]\nsocket = {:?}\nworkers = {QUEUES}\n\n\
              [l2tp]\n{l2tp}\n\
-             [ppp]\nauthentication = {authentication:?}\ndns = [\"192.0.2.53\"]\n\n\
+             [ppp]\nauthentication = {authentication:?}\ndns = [\"192.0.2.53\"]\n{ppp}\n\
              [[lac]]\nname = \"lab\"\n{}\n\
-             [[pool]]\nname = \"lab\"\nprefixes = [\"{SUBSCRIBERS}\"]\n\n",
+             [[pool]]\nname = \"lab\"\nprefixes = [\"{SUBSCRIBERS}\"]\n{pool}\n\
+             {sections}\n",
             folder.join("admin.sock"),
             folder.join("dataplane.sock"),
             secret.unwrap_or_default()
         );
         for port in [ACCESS_PORT, CORE_PORT] {
-            text += &format!("[[port]]\ninterface = \"{port}\"\nqueues = {QUEUES}\n\n");
+            let core = *core && port == CORE_PORT;
+            text +=
+                &format!("[[port]]\ninterface = \"{port}\"\nqueues = {QUEUES}\ncore = {core}\n\n");
         }
         for (name, password) in users {
             text += &format!("[[user]]\nname = {name:?}\npassword = {password:?}\n\n");
@@ -75,6 +92,8 @@ impl Settings {
 pub struct Xlns<'a> {
     lab: &'a Lab,
     namespace: &'a Netns,
+    folder: PathBuf,
+    ports: usize,
     supervisor: Process,
     control: u32,
     dataplane: u32,
@@ -105,8 +124,24 @@ impl<'a> Xlns<'a> {
         name: &str,
         configuration: &str,
     ) -> Result<Self> {
-        let config = lab.scratch().join("xlns.toml");
-        std::fs::write(&config, configuration)
+        Self::start_in(lab, namespace, name, lab.scratch(), configuration)
+    }
+
+    /// Starts one with this configuration, whose sockets are in `folder`, and waits until its ports
+    /// are up: a lab may have several, in a namespace and a folder each.
+    ///
+    /// # Errors
+    /// Where it does not get there; names the log.
+    pub fn start_in(
+        lab: &'a Lab,
+        namespace: &'a Netns,
+        name: &str,
+        folder: &Path,
+        text: &str,
+    ) -> Result<Self> {
+        let config = folder.join("xlns.toml");
+        std::fs::create_dir_all(folder)
+            .and_then(|()| std::fs::write(&config, text))
             .map_err(|error| LabError::io("write the configuration", &error))?;
         let mut command = namespace.command(lab.program("xlns")?);
         for program in ["xlnsd", "xlns-dataplane"] {
@@ -115,7 +150,9 @@ impl<'a> Xlns<'a> {
         command.args(["run", "--config"]).arg(&config).stdin(Stdio::null());
         let log = lab.log(&format!("{name}-xlns"));
         let supervisor = Process::spawn("xlns run", &mut command, &log)?;
-        let mut xlns = Self { lab, namespace, supervisor, control: 0, dataplane: 0 };
+        let folder = folder.to_owned();
+        let ports = text.matches("[[port]]").count();
+        let mut xlns = Self { lab, namespace, folder, ports, supervisor, control: 0, dataplane: 0 };
         xlns.wait_ready()?;
         xlns.control = xlns.process_id("xlnsd")?;
         xlns.dataplane = xlns.process_id("xlns-dataplane")?;
@@ -131,7 +168,8 @@ impl<'a> Xlns<'a> {
             }
             match self.show("ports") {
                 Ok(ports) => {
-                    (ports.iter().filter(|port| is_up(port)).count() == 2).then_some(Ok(()))
+                    let up = ports.iter().filter(|port| is_up(port)).count();
+                    (up == self.ports).then_some(Ok(()))
                 }
                 Err(error) => {
                     last = error;
@@ -175,7 +213,7 @@ impl<'a> Xlns<'a> {
     /// Where it fails.
     pub fn command(&self, words: &[&str]) -> Result<String> {
         let mut command = Command::new(self.lab.program("xlns")?);
-        run(command.args(words).arg("--socket").arg(self.lab.scratch().join("admin.sock")))
+        run(command.args(words).arg("--socket").arg(self.folder.join("admin.sock")))
     }
 
     /// The rows of `xlns show WHAT --json`.
@@ -214,6 +252,22 @@ impl<'a> Xlns<'a> {
             let what = format!("show {what} after {} s: {last:?}", wait.as_secs_f32());
             self.error(what)
         })
+    }
+
+    /// Kills control and data plane at once, as a power failure would: nobody is told.
+    ///
+    /// # Errors
+    /// Where one of them has ended already.
+    pub fn crash(mut self) -> Result<()> {
+        // First, or it would start the others again.
+        self.supervisor.signal(Signal::SIGKILL);
+        process::kill_id(self.control)?;
+        process::kill_id(self.dataplane)
+    }
+
+    /// Ends it in order.
+    pub fn end(mut self) {
+        self.supervisor.end();
     }
 
     /// Process IDs of control and of the data plane.

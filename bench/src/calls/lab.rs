@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 use xlns_tests::topology::{
     ACCESS_PORT, CORE_PORT, GATEWAY, LAC_ADDRESS, LAC_END, LNS_ADDRESS, QUEUES, Topology,
 };
@@ -68,6 +70,7 @@ impl Stand {
              gateway = \"{GATEWAY}\"\n\
              [admin]\nsocket = {:?}\n\
              [dataplane]\nsocket = {:?}\nworkers = 1\ncores = [{}]\n\
+             [ppp]\nauthentication = [{:?}]\n\
              [[port]]\ninterface = \"{ACCESS_PORT}\"\nqueues = {QUEUES}\n\
              [[port]]\ninterface = \"{CORE_PORT}\"\nqueues = {QUEUES}\n\
              [[lac]]\nname = \"lab\"\nsecret = \"{SECRET}\"\n\
@@ -76,6 +79,7 @@ impl Stand {
             folder.join("admin.sock"),
             folder.join("dataplane.sock"),
             arguments.lns_core,
+            arguments.authentication.name(),
             String::from_utf8_lossy(&user),
             String::from_utf8_lossy(&password),
         )
@@ -103,14 +107,60 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let stand = Stand::build("calls", arguments.sources.min(arguments.tunnels))?;
     let mut xlns = stand.start(arguments)?;
     let before = xlns.resident_kib()?;
+    let cpu = Cpu::read(&xlns);
     let outcome = stand.run(arguments.lac_core, plan(arguments), tell)?;
     if let Some(error) = xlns.ended() {
         return Err(error);
     }
     let report = Report::new(arguments, &outcome)
         .with_memory(before, xlns.resident_kib()?)
+        .with_cpu(Cpu::read(&xlns).since(cpu), outcome.opened)
         .with_drops(drops(&xlns)?);
     report.print(arguments.json)
+}
+
+/// CPU time of all that takes part, the kernel's on its behalf included, microseconds. What a core
+/// sends over a veth is received by the same core, up to the other side's socket.
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu {
+    /// xlnsd.
+    pub control: u64,
+    /// xlns-dataplane.
+    pub dataplane: u64,
+    /// The emulator, and all else in this process.
+    pub emulator: u64,
+}
+
+impl Cpu {
+    fn read(xlns: &Xlns<'_>) -> Self {
+        let [control, dataplane] = xlns.process_ids().map(cpu_micros);
+        Self { control, dataplane, emulator: own_cpu_micros().unwrap_or(0) }
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self {
+            control: self.control.saturating_sub(before.control),
+            dataplane: self.dataplane.saturating_sub(before.dataplane),
+            emulator: self.emulator.saturating_sub(before.emulator),
+        }
+    }
+}
+
+/// CPU time of the threads of a process that are there; 0 where it is gone.
+fn cpu_micros(process: u32) -> u64 {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{process}/task")) else { return 0 };
+    let run_nanos = |task: std::fs::DirEntry| -> Option<u64> {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse().ok()
+    };
+    tasks.flatten().filter_map(run_nanos).sum::<u64>() / 1000
+}
+
+/// CPU time of this process, threads that ended among it.
+fn own_cpu_micros() -> Option<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).ok()?;
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    u64::try_from(micros).ok()
 }
 
 /// What was lost at the LNS: by the steering program, the kernel's sockets, workers and control.

@@ -7,6 +7,14 @@ use xlns_tests::{LabError, Result};
 
 use super::Arguments;
 use super::emulator::Outcome;
+use super::lab::Cpu;
+
+#[derive(Debug, Serialize)]
+struct CpuPerCall {
+    control: f64,
+    dataplane: f64,
+    emulator: f64,
+}
 
 /// Of a run over sockets.
 #[derive(Debug, Serialize)]
@@ -35,6 +43,10 @@ pub struct Report {
     /// Resident memory of xlnsd at the start and at the end, KiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     control_resident_kib: Option<[u64; 2]>,
+    /// CPU time a call, microseconds: of the LNS's core, and of the LACs'. The end of all calls is
+    /// part of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cpu_us_per_call: Option<CpuPerCall>,
     /// What was lost at the LNS, by place.
     #[serde(skip_serializing_if = "Option::is_none")]
     lns_drops: Option<BTreeMap<String, u64>>,
@@ -60,6 +72,7 @@ impl Report {
             retransmissions_control: outcome.retransmissions_control,
             retransmissions_ppp: outcome.retransmissions_ppp,
             control_resident_kib: None,
+            cpu_us_per_call: None,
             lns_drops: None,
             opened_in_second: outcome.opened_in_second.clone(),
         }
@@ -68,6 +81,17 @@ impl Report {
     /// With the memory of control and data plane before and after.
     pub fn with_memory(mut self, before: [u64; 2], after: [u64; 2]) -> Self {
         self.control_resident_kib = Some([before[0], after[0]]);
+        self
+    }
+
+    /// With the CPU time that all calls took.
+    pub fn with_cpu(mut self, total: Cpu, calls: u64) -> Self {
+        let each = |micros: u64| micros as f64 / calls.max(1) as f64;
+        self.cpu_us_per_call = Some(CpuPerCall {
+            control: each(total.control),
+            dataplane: each(total.dataplane),
+            emulator: each(total.emulator),
+        });
         self
     }
 

@@ -207,6 +207,7 @@ fn session(number: u32) -> Session {
         magic: number + 1,
         peer_mru: 1460,
         prefixes: vec![IpNet::from(std::net::IpAddr::from(address(number)))],
+        source_check: true,
         gateway: None,
         options: SessionOptions::default(),
     }

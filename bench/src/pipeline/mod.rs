@@ -95,7 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     ];
     let more = if arguments.only_main { &[][..] } else { &more };
     // The other rows are compared with the main one, not with a target.
-    let brief = Plan { windows: windows.div_ceil(4), ..plan };
+    let brief = Plan { windows: windows.div_ceil(8), ..plan };
     let mut frames = frames();
     for &sessions in &arguments.sessions {
         let (load, filling) = fill(sessions)?;

@@ -18,7 +18,7 @@ use xlns_dataplane::api::{Command, RouteTarget, Session};
 use xlns_dataplane::pipeline::BATCH_MAX;
 use xlns_dataplane::tables::{Entry, Reader, Tables, Writer};
 
-use super::load::{self, Direction, Load, Random};
+use super::load::{self, Direction, Load, Random, Reading};
 use super::measure::{Headers, Plan, Shape, frames, measure};
 use crate::{clock, memory};
 
@@ -35,6 +35,9 @@ const WINDOW_BATCHES: usize = 500;
 
 /// Sessions that are changed while the pipeline is timed, a second.
 const CHURN_PER_SECOND: f64 = 100_000.0;
+
+/// Changes of one turn of the process that makes them, after which it frees what it can.
+const TURN_CHANGES: u32 = 64;
 
 /// What to build.
 #[derive(Debug, Args)]
@@ -273,18 +276,20 @@ fn read_on(
     })
 }
 
-/// The pipeline's cost with and without a writer at a steady pace beside it, alternating.
+/// The pipeline's cost with and without changes at a steady pace beside it, alternating. Without
+/// them the other core waits in the same way: it may share more than the tables with this one.
 fn churn(load: &mut Load, plan: &Plan) -> Result<Vec<Churn>, Box<dyn Error>> {
     let shape = Shape { headers: Headers::Warm, burst: BATCH_MAX, inner_bytes: 46 };
     let mut frames = frames();
     let mut rows = Vec::new();
     for direction in [Direction::Decapsulation, Direction::Encapsulation] {
+        let mut one = |load: &mut Load, pace: f64| {
+            beside(load, pace, |reading| measure(reading, &mut frames, direction, shape, plan))
+        };
         let (mut quiet_ns, mut churned_ns) = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..10 {
-            let quiet = measure(&load.reading(), &mut frames, direction, shape, plan)?;
-            quiet_ns = quiet_ns.min(quiet.ns_per_packet);
-            let churned = measure_with_churn(load, &mut frames, direction, shape, plan)?;
-            churned_ns = churned_ns.min(churned);
+        for _ in 0..20 {
+            quiet_ns = quiet_ns.min(one(load, 0.0)?.ns_per_packet);
+            churned_ns = churned_ns.min(one(load, CHURN_PER_SECOND)?.ns_per_packet);
         }
         let loss_percent = (churned_ns / quiet_ns - 1.0) * 100.0;
         rows.push(Churn { direction, quiet_ns, churned_ns, loss_percent });
@@ -292,40 +297,39 @@ fn churn(load: &mut Load, plan: &Plan) -> Result<Vec<Churn>, Box<dyn Error>> {
     Ok(rows)
 }
 
-/// Packets go to the sessions of the lower half, and those of the upper half are changed.
-fn measure_with_churn(
+/// Measures with packets to the lower half of the sessions, while those of the upper half are
+/// changed `pace` times a second.
+fn beside<T>(
     load: &mut Load,
-    frames: &mut [xlns_dataplane::frame::Frame],
-    direction: Direction,
-    shape: Shape,
-    plan: &Plan,
-) -> Result<f64, Box<dyn Error>> {
+    pace: f64,
+    measure: impl FnOnce(&Reading) -> Result<T, Box<dyn Error>>,
+) -> Result<T, Box<dyn Error>> {
     let stop = AtomicBool::new(false);
     let (reading, writer) = load.halves();
-    let sessions = reading.sessions;
+    let half = reading.sessions;
     std::thread::scope(|scope| {
         let changes = scope.spawn(|| {
             let start = clock::now();
-            let mut done = 0u64;
+            let mut done = 0u32;
             while !stop.load(Ordering::Relaxed) {
-                let due = start.elapsed().as_secs_f64() * CHURN_PER_SECOND;
-                if done as f64 >= due {
+                if f64::from(done) >= start.elapsed().as_secs_f64() * pace {
                     std::hint::spin_loop();
                     continue;
                 }
-                let number = sessions + (done / 2) as u32 % sessions;
-                if change(writer, load::dual_stack_session(number)).is_err() {
+                if change(writer, load::dual_stack_session(half + done / 2 % half)).is_err() {
                     return false;
                 }
-                writer.reclaim();
                 done += 2;
+                if done.is_multiple_of(TURN_CHANGES) {
+                    writer.reclaim();
+                }
             }
             true
         });
-        let cell = measure(&reading, frames, direction, shape, plan);
+        let measured = measure(&reading);
         stop.store(true, Ordering::Relaxed);
         match changes.join() {
-            Ok(true) => Ok(cell?.ns_per_packet),
+            Ok(true) => measured,
             _ => Err("a change was refused".into()),
         }
     })

@@ -236,6 +236,7 @@ fn session(number: u32) -> Session {
         magic: number + 1,
         peer_mru: PEER_MRU,
         prefixes: vec![IpNet::from(IpAddr::V4(frames::subscriber(number)))],
+        source_check: true,
         gateway: Some(CORE_GATEWAY),
         options: api::SessionOptions::default(),
     }

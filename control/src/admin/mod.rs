@@ -15,9 +15,9 @@ mod server;
 
 pub use client::{Client, ClientError, Rows};
 pub use protocol::{
-    CounterRow, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow, PortRow, RatesRow, Request,
-    Response, RouteRow, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
-    WorkerRow,
+    ClientRow, CounterRow, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow, PortRow, RatesRow,
+    Request, Response, RouteRow, SessionFilter, SessionRow, SessionSelector, TunnelRow,
+    TunnelSelector, WorkerRow,
 };
 pub use server::{ConnectionId, Cursor, PAGE_BYTES_MAX, PAGE_ROWS, Query, Server, TOKENS};
 

@@ -1,6 +1,6 @@
 //! Requests, rows and the lines that carry them.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ pub enum Request {
         #[serde(default)]
         filter: SessionFilter,
     },
+    /// Every client, in the order of the configuration.
+    ShowClients,
     /// Every port, in the order of the configuration, `xlns0` last.
     ShowPorts,
     /// Every worker.
@@ -41,6 +43,11 @@ pub enum Request {
     ClearSession {
         /// Which.
         which: SessionSelector,
+    },
+    /// Ends a client's session and dials it anew.
+    ClearClient {
+        /// Its name.
+        name: String,
     },
 }
 
@@ -124,6 +131,8 @@ pub enum Response {
     Lac(LacRow),
     /// To [`Request::ShowSessions`].
     Session(SessionRow),
+    /// To [`Request::ShowClients`].
+    Client(ClientRow),
     /// To [`Request::ShowPorts`].
     Port(PortRow),
     /// To [`Request::ShowWorkers`].
@@ -134,9 +143,9 @@ pub enum Response {
     Counter(CounterRow),
     /// To [`Request::PlaceCall`].
     Placed(PlacedRow),
-    /// To [`Request::ClearTunnel`] and [`Request::ClearSession`].
+    /// To [`Request::ClearTunnel`], [`Request::ClearSession`] and [`Request::ClearClient`].
     Cleared {
-        /// How many tunnels or sessions are being ended.
+        /// How many tunnels, sessions or clients are being ended.
         count: u64,
     },
     /// The last line of an answer that failed.
@@ -262,6 +271,53 @@ pub struct SessionRow {
     pub downstream_bytes: u64,
     /// Seconds since its ICRQ.
     pub age_seconds: u64,
+}
+
+/// A client: an LNS, or one of several, that we dial ourselves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientRow {
+    /// Its name in the configuration.
+    pub name: String,
+    /// `idle`, `backoff`, `connecting`, `calling`, `negotiating`, `up`.
+    pub state: String,
+    /// The server in use, or the last one; none before the first was dialled.
+    pub server: Option<SocketAddr>,
+    /// The Tunnel ID that we assigned; 0 where there is no tunnel.
+    pub tunnel_id: u16,
+    /// The Session ID that we assigned; 0 where there is no call.
+    pub session_id: u16,
+    /// Our IPv4 address on the link.
+    pub address: Option<Ipv4Addr>,
+    /// The server's; none where it keeps that to itself.
+    pub peer_address: Option<Ipv4Addr>,
+    /// Our link-local address, by the interface identifier of IPv6CP.
+    pub link_local: Option<Ipv6Addr>,
+    /// The server's.
+    pub peer_link_local: Option<Ipv6Addr>,
+    /// Our address under the prefix that the server advertises.
+    pub address6: Option<Ipv6Addr>,
+    /// The prefix that the server has delegated to us.
+    pub delegated: Option<Ipv6Net>,
+    /// Name servers that the server gave us.
+    pub dns: Vec<IpAddr>,
+    /// Destinations that lead into the session.
+    pub routes: Vec<IpNet>,
+    /// Seconds since it came up; none while it is not.
+    pub up_seconds: Option<u64>,
+    /// Seconds until it is dialled again; none unless it waits for that.
+    pub redial_seconds: Option<u64>,
+    /// How often it was dialled again.
+    pub redials: u64,
+    /// Why it was not up last; empty once it is.
+    pub last_error: String,
+    /// Packets that came out of the session.
+    pub received_packets: u64,
+    /// Octets of them, from the inner IP header on.
+    pub received_bytes: u64,
+    /// Packets sent into the session.
+    pub sent_packets: u64,
+    /// Octets of them, from the inner IP header on.
+    pub sent_bytes: u64,
 }
 
 /// What a LAC says of a call's line.

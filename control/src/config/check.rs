@@ -1,6 +1,7 @@
 //! Whether the values of a configuration fit one another.
 
 mod addresses;
+mod clients;
 mod dataplane;
 mod lacs;
 mod prefixes;
@@ -34,6 +35,7 @@ pub fn check(config: &Config) -> Vec<Problem> {
     check_l2tp(config, &mut problems);
     check_ppp(config, &mut problems);
     lacs::check(config, &mut problems);
+    clients::check(config, &mut problems);
     addresses::check(config, &mut problems);
     prefixes::check_ppp(config, &mut problems);
     check_users(config, &mut problems);

@@ -109,7 +109,8 @@ impl Config {
     /// What is allowed but probably not meant; a line each.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.user.is_empty() {
+        let is_dialler = !self.client.is_empty() && self.subscriber_prefixes().is_empty();
+        if self.user.is_empty() && !is_dialler {
             warnings.push("no [[user]]: every subscriber will be refused".to_owned());
         }
         if self.lac.iter().all(|lac| lac.secret.is_none()) {
@@ -124,7 +125,32 @@ impl Config {
                 self.dataplane.tun_mtu, self.ppp.mru
             ));
         }
+        warnings.extend(self.warnings_of_ipv6());
         warnings
+    }
+
+    /// Where IPv6 is configured and no packet of it would fit.
+    fn warnings_of_ipv6(&self) -> Vec<String> {
+        let least = crate::ipv6::MTU_MIN;
+        let pools = self
+            .pool
+            .iter()
+            .any(|pool| !pool.ipv6_prefixes.is_empty() || !pool.delegated_prefixes.is_empty());
+        let has_prefixes =
+            |user: &UserConfig| user.ipv6_prefix.is_some() || user.delegated_prefix.is_some();
+        let offered = self.ppp.ipv6 && (pools || self.user.iter().any(has_prefixes));
+        let lacs = self.lac_profiles().into_iter().filter(|_| offered);
+        let lacs = lacs.filter(|lac| lac.mru.is_some_and(|mru| mru < least)).map(|lac| {
+            let (name, mru) = (lac.name, lac.mru.unwrap_or_default());
+            format!("LAC profile `{name}` has an MRU of {mru}: IPv6 needs {least}, and stays down")
+        });
+        let clients = self.client.iter().filter(|client| client.ipv6).filter_map(|client| {
+            let (name, mru) = (&client.name, client.mru.unwrap_or(self.ppp.mru));
+            let text =
+                format!("client `{name}` has an MRU of {mru}: IPv6 packets may have {least}");
+            (mru < least).then_some(text)
+        });
+        lacs.chain(clients).collect()
     }
 
     /// The configuration in force, as TOML, secrets replaced.
@@ -228,5 +254,22 @@ mod tests {
             [[port]]\ninterface = \"eth0\"\n[dataplane]\ntun_mtu = 1461\n";
         let config = Config::parse("x.toml", least).unwrap();
         assert_eq!(config.warnings().len(), 3);
+    }
+
+    #[test]
+    fn an_mru_too_small_for_ipv6_is_said() {
+        let warnings = |mru: &str, more: &str| {
+            let text = format!("{}{more}", TEXT.replace("source_ports = 3", mru));
+            Config::parse("x.toml", &text).unwrap().warnings()
+        };
+        assert_eq!(warnings("mru = 1280", ""), [""; 0]);
+        let [small] = &warnings("mru = 1279", "")[..] else { panic!() };
+        assert!(small.starts_with("LAC profile `any` has an MRU of 1279"), "{small}");
+        assert_eq!(warnings("mru = 1279", "[ppp]\nipv6 = false\n"), [""; 0]);
+        let client = "[[client]]\nname = \"up\"\nuser = \"u\"\npassword = \"p\"\n\
+            servers = [{ address = \"203.0.113.1\" }]\nmru = 1000\n";
+        assert_eq!(warnings("", client), [""; 0]);
+        let [small] = &warnings("", &format!("{client}ipv6 = true\n"))[..] else { panic!() };
+        assert!(small.starts_with("client `up` has an MRU of 1000"), "{small}");
     }
 }

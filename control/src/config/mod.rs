@@ -7,6 +7,7 @@
 //! neither.
 
 mod check;
+mod client;
 mod convert;
 mod error;
 mod key_path;
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use xlns_dataplane::api::AttachMode;
 
 pub use check::GatewayConflict;
+pub use client::{CLIENTS_MAX, ClientConfig, DialConfig, RouteConfig, ServerConfig};
 pub use error::{ConfigError, Problem};
 pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig, Sequencing};
 pub use secret::Secret;
@@ -53,6 +55,12 @@ pub struct Config {
     /// `[[lac]]`: profiles, the first that matches a peer applies. None: any peer, no secret.
     #[serde(default)]
     pub lac: Vec<LacConfig>,
+    /// `[[client]]`: the LNSs that we dial ourselves.
+    #[serde(default)]
+    pub client: Vec<ClientConfig>,
+    /// `[dial]`
+    #[serde(default)]
+    pub dial: DialConfig,
     /// `[[pool]]`
     #[serde(default)]
     pub pool: Vec<PoolConfig>,
@@ -356,7 +364,7 @@ impl Default for DataplaneConfig {
             tun_mtu: 1460,
             away_seconds_max: 5,
             busy_poll: false,
-            setup_packets_per_second: 20_000,
+            setup_packets_per_second: 5_000,
             tunnel_packets_per_second: 100_000,
             ppp_packets_per_second: 200_000,
             control_burst_packets: 4096,

@@ -156,6 +156,37 @@ pub const KEYS: &[Key] = &[
     number("lac", "tunnels_max", 1..=TUNNELS_MAX, "tunnels"),
     number("lac", "sessions_max", 1..=SESSIONS_MAX, "sessions"),
     number("lac", "sessions_per_tunnel_max", 1..=TUNNEL_SESSIONS_MAX, "sessions"),
+    key("client", "name"),
+    key("client", "servers"),
+    key("client.servers", "address"),
+    number("client.servers", "port", 1..=65_535, "UDP port"),
+    number("client.servers", "weight", 1..=1000, "shares"),
+    key("client", "local"),
+    key("client", "secret"),
+    key("client", "challenge"),
+    key("client", "hidden_avps"),
+    key("client", "tie_breaker"),
+    key("client", "host_name"),
+    key("client", "user"),
+    key("client", "password"),
+    key("client", "authentication"),
+    number("client", "mru", MRU_LEAST..=1500, "octets"),
+    key("client", "address_control"),
+    key("client", "ipv4"),
+    key("client", "ipv6"),
+    key("client", "ask_dns"),
+    key("client", "routes"),
+    number("client", "metric", 0..=65_535, "metric"),
+    key("client", "persistent"),
+    key("client", "accept_outgoing_calls"),
+    number("client", "redial_initial_seconds", 1..=3600, "seconds"),
+    number("client", "redial_max_seconds", 1..=86_400, "seconds"),
+    number("client", "setup_seconds_max", 5..=600, "seconds"),
+    number("client", "hello_interval_seconds", 0..=3600, "seconds"),
+    number("client", "idle_seconds", 0..=86_400, "seconds"),
+    number("dial", "mark", 1..=0xffff_ffff, "packet mark"),
+    number("dial", "table", 1..=0xffff_ffff, "routing table"),
+    number("dial", "rule_priority", 1..=32_000, "rule priority"),
     key("pool", "name"),
     key("pool", "prefixes"),
     key("pool", "ipv6_prefixes"),
@@ -178,7 +209,7 @@ pub const KEYS: &[Key] = &[
 pub fn siblings(path: &KeyPath) -> Vec<&'static str> {
     let section = path.section();
     let mut names: Vec<&str> = if section.is_empty() {
-        KEYS.iter().map(|key| key.section).collect()
+        KEYS.iter().map(|key| key.section).filter(|section| !section.contains('.')).collect()
     } else {
         KEYS.iter().filter(|key| key.section == section).map(|key| key.name).collect()
     };
@@ -190,23 +221,32 @@ pub fn siblings(path: &KeyPath) -> Vec<&'static str> {
 pub fn unknown_values(root: &DeTable<'_>) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     for (section, value) in root {
-        let tables: Vec<&DeTable<'_>> = match value.get_ref() {
-            DeValue::Array(elements) => {
-                elements.iter().filter_map(|element| element.get_ref().as_table()).collect()
-            }
-            DeValue::Table(table) => vec![table],
-            _ => Vec::new(),
-        };
-        for (name, value) in tables.into_iter().flatten() {
-            let is_known = |key: &Key| {
-                key.section == section.get_ref().as_ref() && key.name == name.get_ref().as_ref()
-            };
-            if !KEYS.iter().any(is_known) {
-                spans.push(value.span());
-            }
-        }
+        collect_unknown(section.get_ref(), value.get_ref(), &mut spans);
     }
     spans
+}
+
+fn collect_unknown(section: &str, value: &DeValue<'_>, spans: &mut Vec<Range<usize>>) {
+    for (name, value) in tables_in(value).into_iter().flat_map(|(_, table)| table) {
+        let name = name.get_ref().as_ref();
+        if KEYS.iter().any(|key| key.section == section && key.name == name) {
+            collect_unknown(&format!("{section}.{name}"), value.get_ref(), spans);
+        } else {
+            spans.push(value.span());
+        }
+    }
+}
+
+/// The table that a value is, or those in the array that it is, each with its place there.
+fn tables_in<'a, 'text>(value: &'a DeValue<'text>) -> Vec<(Option<usize>, &'a DeTable<'text>)> {
+    match value {
+        DeValue::Array(elements) => (0..)
+            .zip(elements.iter())
+            .filter_map(|(index, element)| Some((Some(index), element.get_ref().as_table()?)))
+            .collect(),
+        DeValue::Table(table) => vec![(None, table)],
+        _ => Vec::new(),
+    }
 }
 
 /// Checks every number in the text against its range, before types are: a value that is too large
@@ -215,20 +255,22 @@ pub fn check_ranges(root: &DeTable<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     for key in KEYS {
         let Some((range, unit)) = &key.number else { continue };
-        let path = KeyPath::default().key(key.section);
-        match root.get(key.section).map(|value| value.get_ref()) {
-            Some(DeValue::Table(table)) => {
-                check_key(table, &path.key(key.name), range, unit, &mut problems);
-            }
-            Some(DeValue::Array(array)) => {
-                for (index, element) in array.iter().enumerate() {
-                    if let DeValue::Table(table) = element.get_ref() {
-                        let path = path.index(index).key(key.name);
-                        check_key(table, &path, range, unit, &mut problems);
-                    }
-                }
-            }
-            _ => {}
+        let mut tables = vec![(KeyPath::default(), root)];
+        for name in key.section.split('.') {
+            let below = |(path, table): (KeyPath, _)| {
+                let table: &DeTable<'_> = table;
+                let path = path.key(name);
+                let found = table.get(name).map(|value| tables_in(value.get_ref()));
+                let with_path = move |(index, table)| match index {
+                    Some(index) => (path.index(index), table),
+                    None => (path.clone(), table),
+                };
+                found.unwrap_or_default().into_iter().map(with_path)
+            };
+            tables = tables.into_iter().flat_map(below).collect();
+        }
+        for (path, table) in tables {
+            check_key(table, &path.key(key.name), range, unit, &mut problems);
         }
     }
     problems
@@ -272,7 +314,10 @@ fn check_number(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AdminConfig, Config, DataplaneConfig, L2tpConfig, LnsConfig, PppConfig};
+    use super::super::{
+        AdminConfig, ClientConfig, Config, DataplaneConfig, DialConfig, L2tpConfig, LnsConfig,
+        PppConfig,
+    };
     use super::*;
 
     fn check(text: &str) -> Vec<String> {
@@ -320,9 +365,11 @@ mod tests {
     fn example_in_full() -> String {
         let is_key = |line: &str| {
             let word = line.strip_prefix('#').and_then(|rest| rest.split_once(" = "));
-            word.is_some_and(|(word, _)| {
-                word.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'_'))
-            })
+            let is_table = line.starts_with("#[");
+            is_table
+                || word.is_some_and(|(word, _)| {
+                    word.bytes().all(|octet| matches!(octet, b'a'..=b'z' | b'0'..=b'9' | b'_'))
+                })
         };
         let lines = EXAMPLE.lines().map(|line| if is_key(line) { &line[1..] } else { line });
         lines.collect::<Vec<_>>().join("\n")
@@ -333,18 +380,16 @@ mod tests {
         let root = DeTable::parse(text).unwrap();
         let mut keys = Vec::new();
         for (section, value) in root.get_ref() {
-            let tables: Vec<&DeTable<'_>> = match value.get_ref() {
-                DeValue::Array(array) => {
-                    array.iter().map(|element| element.get_ref().as_table().unwrap()).collect()
-                }
-                other => vec![other.as_table().unwrap()],
-            };
-            for (name, _) in tables.into_iter().flatten() {
-                let start = name.span().start;
-                keys.push((section.get_ref().to_string(), name.get_ref().to_string(), start));
-            }
+            add_keys(section.get_ref(), value.get_ref(), &mut keys);
         }
         keys
+    }
+
+    fn add_keys(section: &str, value: &DeValue<'_>, keys: &mut Vec<(String, String, usize)>) {
+        for (name, value) in tables_in(value).into_iter().flat_map(|(_, table)| table) {
+            keys.push((section.to_owned(), name.get_ref().to_string(), name.span().start));
+            add_keys(&format!("{section}.{}", name.get_ref()), value.get_ref(), keys);
+        }
     }
 
     #[test]
@@ -355,7 +400,7 @@ mod tests {
         // What stands for one that is not there is an example.
         let gateway_ipv6 = full.lns.gateway_ipv6;
         assert!(gateway_ipv6.is_some() && example.lns.gateway_ipv6.is_none());
-        assert_eq!(full.lns, LnsConfig { gateway_ipv6, ..example.lns });
+        assert_eq!(full.lns, LnsConfig { gateway_ipv6, ..example.lns.clone() });
         assert_eq!(full.l2tp, L2tpConfig::default());
         assert_eq!(full.ppp, PppConfig::default());
         assert_eq!(full.dataplane, DataplaneConfig::default());
@@ -363,6 +408,24 @@ mod tests {
         assert_eq!(full.port, example.port);
         // What a profile leaves open and what it says by default are the same.
         assert_eq!(full.lac_profiles(), example.lac_profiles());
+        assert_eq!(full.dial, DialConfig::default());
+        assert!(example.client.is_empty(), "nobody dials by mistake");
+        // Of a client, what may be left out shows its default.
+        let short = "servers = [{ address = \"198.51.100.1\" }]\nuser = \"site-7@example.net\"\n\
+                     password = \"change me, too\"\nname = \"uplink\"\n";
+        let client: ClientConfig = toml::from_str(short).unwrap();
+        let shown = full.client[0].clone();
+        let inherited = ClientConfig {
+            servers: shown.servers.clone(),
+            local: shown.local,
+            secret: shown.secret.clone(),
+            challenge: shown.challenge,
+            host_name: shown.host_name.clone(),
+            mru: shown.mru,
+            hello_interval_seconds: shown.hello_interval_seconds,
+            ..client
+        };
+        assert_eq!(shown, inherited);
     }
 
     #[test]
@@ -376,7 +439,9 @@ mod tests {
                 .unwrap_or_else(|| panic!("{}.{} is not in the example", key.section, key.name))
                 .2;
             let Some((range, unit)) = &key.number else { continue };
-            let above = text[..at].rsplit_once("\n\n").map_or("", |(_, block)| block);
+            // An inline table stands on the line of its own key.
+            let line = text[..at].rfind('\n').map_or(0, |end| end + 1);
+            let above = text[..line].rsplit_once("\n\n").map_or("", |(_, block)| block);
             let above = above.replace("\n# ", " ");
             let expected = format!("{} to {} {unit}", range.start(), range.end());
             let named = above.contains(&expected)

@@ -4,7 +4,7 @@ use xlns_dataplane::api::{Counters, RouteTarget, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
 use super::EventLoop;
-use super::shows::{CountersFor, SessionsPage};
+use super::shows::{ClientsPage, CountersFor, SessionsPage};
 use crate::admin::{
     ConnectionId, CounterRow, Cursor, PAGE_ROWS, PlacedRow, PortRow, Query, Request, Response,
     RouteRow, SessionFilter, WorkerRow,
@@ -30,6 +30,11 @@ impl EventLoop {
             }
             Request::ShowSessions { filter } => {
                 self.ask_sessions(now, connection, &filter, cursor.number());
+            }
+            Request::ShowClients => self.ask_clients(now, connection, cursor.number()),
+            Request::ClearClient { name } => {
+                let count = u64::from(self.lns.clear_client(now, &name));
+                self.admin.reply(connection, &[Response::Cleared { count }], None);
             }
             Request::ShowRoutes => self.answer_routes(connection, cursor),
             Request::ShowPorts | Request::ShowWorkers | Request::ShowCounters => {
@@ -75,6 +80,23 @@ impl EventLoop {
         }
     }
 
+    /// Makes a page of clients; where the data plane is there, it adds the counters first.
+    fn ask_clients(&mut self, now: Time, connection: ConnectionId, cursor: u64) {
+        let (rows, next_cursor) = self.lns.client_rows(now, cursor, PAGE_ROWS);
+        let page = ClientsPage { connection, rows, next_cursor };
+        let keys = page.keys();
+        if !keys.is_empty() && self.dataplane.request_session_counters(keys) {
+            self.shows.sessions.push_back(CountersFor::Clients(page));
+        } else {
+            self.reply_clients(page);
+        }
+    }
+
+    fn reply_clients(&mut self, page: ClientsPage) {
+        let rows: Vec<_> = page.rows.into_iter().map(Response::Client).collect();
+        self.admin.reply(page.connection, &rows, page.next_cursor.map(Cursor::At));
+    }
+
     pub(super) fn answer_sessions(
         &mut self,
         now: Time,
@@ -84,6 +106,10 @@ impl EventLoop {
             Some(CountersFor::Page(mut page)) => {
                 page.fill(counters);
                 self.reply_sessions(page);
+            }
+            Some(CountersFor::Clients(mut page)) => {
+                page.fill(counters);
+                self.reply_clients(page);
             }
             Some(CountersFor::Life) => self.lns.handle_counters(now, counters),
             None => {}
@@ -211,8 +237,10 @@ impl EventLoop {
             }
         }
         while let Some(waiting) = self.shows.sessions.pop_front() {
-            if let CountersFor::Page(page) = waiting {
-                self.reply_sessions(page);
+            match waiting {
+                CountersFor::Page(page) => self.reply_sessions(page),
+                CountersFor::Clients(page) => self.reply_clients(page),
+                CountersFor::Life => {}
             }
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use xlns_dataplane::api::SessionKey;
 use xlns_dataplane::counters::SessionCounters;
 
-use crate::admin::{ConnectionId, Request, SessionRow};
+use crate::admin::{ClientRow, ConnectionId, Request, SessionRow};
 
 /// A page of sessions without their counters.
 #[derive(Debug)]
@@ -44,11 +44,51 @@ impl SessionsPage {
     }
 }
 
+/// A page of clients without their counters.
+#[derive(Debug)]
+pub struct ClientsPage {
+    /// Who asked.
+    pub connection: ConnectionId,
+    /// In the order of the configuration.
+    pub rows: Vec<ClientRow>,
+    /// Where the next page begins.
+    pub next_cursor: Option<u64>,
+}
+
+impl ClientsPage {
+    /// The keys of the rows that have a session.
+    pub fn keys(&self) -> Vec<SessionKey> {
+        let key = |row: &ClientRow| SessionKey {
+            local_tunnel_id: row.tunnel_id,
+            local_session_id: row.session_id,
+        };
+        self.rows.iter().filter(|row| row.session_id != 0).map(key).collect()
+    }
+
+    /// Puts the counters into the rows. What the data plane has counted as a subscriber's upstream
+    /// came out of the session to us.
+    pub fn fill(&mut self, counters: &[(SessionKey, SessionCounters)]) {
+        for (key, counted) in counters {
+            let is_its = |row: &&mut ClientRow| {
+                (row.tunnel_id, row.session_id) == (key.local_tunnel_id, key.local_session_id)
+            };
+            if let Some(row) = self.rows.iter_mut().find(is_its) {
+                row.received_packets = counted.upstream_packets;
+                row.received_bytes = counted.upstream_bytes;
+                row.sent_packets = counted.downstream_packets;
+                row.sent_bytes = counted.downstream_bytes;
+            }
+        }
+    }
+}
+
 /// Who waits for counters of sessions.
 #[derive(Debug)]
 pub enum CountersFor {
     /// An operator.
     Page(SessionsPage),
+    /// An operator who asked for clients.
+    Clients(ClientsPage),
     /// The LNS, to see whether silent peers live.
     Life,
 }

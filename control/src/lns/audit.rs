@@ -53,6 +53,7 @@ impl Lns {
         self.audit_peers()?;
         self.audit_profiles()?;
         timers += usize::from(self.journal.deadline().is_some());
+        timers += self.audit_clients()?;
         for (index, call) in &self.calls {
             timers += self.audit_call(index, call)?;
         }
@@ -95,9 +96,24 @@ impl Lns {
         Ok(1)
     }
 
+    /// Clients against their tunnels, calls and timers; how many timers there are.
+    fn audit_clients(&self) -> Result<usize, String> {
+        hold!(self.client_events.is_empty(), "{} events of clients", self.client_events.len());
+        let mut timers = 0;
+        for (index, client) in self.clients.iter().enumerate() {
+            let wanted = client.poll_timeout().is_some();
+            let is_set = self.timers.is_set(TimerKey::Client(index).token());
+            hold!(wanted == is_set, "client {index}: timer wanted {wanted}, set {is_set}");
+            timers += usize::from(is_set);
+            client.audit(self).map_err(|text| format!("client {index}: {text}"))?;
+        }
+        Ok(timers)
+    }
+
     /// What is counted and found by peer.
     fn audit_peers(&self) -> Result<(), String> {
-        let half_open = self.tunnels.values().filter(|entry| !entry.established).count();
+        let is_half_open = |entry: &&TunnelEntry| !entry.established && entry.client.is_none();
+        let half_open = self.tunnels.values().filter(is_half_open).count();
         hold!(
             self.half_open.len() == half_open,
             "{half_open} tunnels half open, {} counted",
@@ -106,12 +122,16 @@ impl Lns {
         let mut of_peers: HashMap<IpAddr, u32> = HashMap::new();
         for (id, entry) in &self.tunnels {
             *of_peers.entry(entry.peer.ip()).or_default() += 1;
+            if entry.client.is_some() {
+                continue;
+            }
             let key = (entry.peer, entry.tunnel.peer_tunnel_id(), entry.sccrq_hash, *id);
             hold!(self.tunnels_by_peer.contains(&key), "tunnel {id} is not found by its SCCRQ");
         }
         hold!(of_peers == self.tunnels_per_address, "tunnels of a peer are counted wrong");
         let found = self.tunnels_by_peer.len();
-        hold!(found == self.tunnels.len(), "{found} tunnels are found by their SCCRQ");
+        let of_peers = self.tunnels.values().filter(|entry| entry.client.is_none()).count();
+        hold!(found == of_peers, "{found} tunnels are found by their SCCRQ");
         Ok(())
     }
 
@@ -139,11 +159,16 @@ impl Lns {
         let forwards = call.forwarding != Forwarding::Absent;
         hold!(!forwards || call.link().is_some(), "call {id}/{session} forwards without a link");
         let packets = call.forwarding == Forwarding::Packets;
-        hold!(!packets || call.lease.is_some(), "call {id}/{session} forwards without an address");
+        let has_address = call.lease.is_some() || call.client.is_some();
+        hold!(!packets || has_address, "call {id}/{session} forwards without an address");
         let up = |is_up: fn(&Link) -> bool| call.link().is_some_and(is_up);
         let (ipv4, ipv6) = (up(Link::is_ipv4_up), up(Link::is_ipv6_up));
+        let known = match call.client.and_then(|index| self.clients.get(index)) {
+            Some(client) => client.protocols_up(),
+            None => (call.ipv4_up, call.router.is_some()),
+        };
         hold!(
-            (call.ipv4_up, call.router.is_some()) == (ipv4, ipv6),
+            known == (ipv4, ipv6),
             "call {id}/{session} differs from its link: IPv4 {ipv4}, IPv6 {ipv6}"
         );
         hold!(packets == (ipv4 || ipv6), "call {id}/{session} forwards {packets}");

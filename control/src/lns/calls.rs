@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use xlns_dataplane::api::{Command, Session, SessionKey};
+use xlns_dataplane::api::{Command, SequenceNumbers, Session, SessionKey, SessionOptions};
 
 use super::admission::NO_ADDRESS;
 use super::{CALLS_MAX, Ending, Lease, Line, Lns, LnsCounter, TimerKey, line};
@@ -33,6 +33,11 @@ const AT_SENDER: u8 = 2;
 /// Octets of the header of a data message without Length and sequence numbers.
 const DATA_HEADER_BYTES: usize = 6;
 
+/// What is done to packets of sessions that we dialled. RFC 2661 section 5.4: the LNS says by what it
+/// sends whether it wants sequence numbers.
+const DIALLED: SessionOptions =
+    SessionOptions { sequence: SequenceNumbers::AsPeer, ..SessionOptions::DEFAULT };
+
 impl Lns {
     pub(super) fn handle_incoming_call(
         &mut self,
@@ -42,8 +47,13 @@ impl Lns {
         icrq: &Icrq,
     ) {
         self.counters.add(LnsCounter::CallsOffered);
-        let Some(profile) = self.tunnels.get(&tunnel).map(|entry| entry.profile) else { return };
-        let refusal = self.call_refusal(now, profile);
+        let Some(entry) = self.tunnels.get(&tunnel) else { return };
+        let profile = entry.profile;
+        let refusal = match entry.client {
+            // The server is no LAC of ours.
+            Some(_) => Some("no calls are taken in this tunnel"),
+            None => self.call_refusal(now, profile),
+        };
         let Some(entry) = self.tunnels.get_mut(&tunnel) else { return };
         if let Some(text) = refusal {
             let error = Some(ErrorCode::TryAnother);
@@ -84,6 +94,9 @@ impl Lns {
         iccn: &Iccn,
     ) {
         let Some(index) = self.call_index(tunnel, session) else { return };
+        if let Some(client) = self.calls.get(index).and_then(|call| call.client) {
+            return self.open_client_link(now, index, client);
+        }
         self.tell_outcome(index, Ok(()));
         let profile = self.tunnels.get(&tunnel).and_then(|entry| entry.profile);
         let Some(profile) = self.profile_mut(profile) else { return };
@@ -127,6 +140,9 @@ impl Lns {
     }
 
     fn handle_link_event(&mut self, now: Time, index: usize, event: ppp::Event) {
+        if let Some(client) = self.calls.get(index).and_then(|call| call.client) {
+            return self.handle_client_link_event(now, index, client, event);
+        }
         match event {
             ppp::Event::LcpUp { .. } => {
                 if let Some(call) = self.calls.get_mut(index) {
@@ -135,6 +151,8 @@ impl Lns {
                 self.set_forwarding(index, Forwarding::Echo);
             }
             ppp::Event::Authenticate(credentials) => self.authenticate(now, index, &credentials),
+            // Nobody here proves anything to a subscriber.
+            ppp::Event::Refused { .. } => {}
             ppp::Event::Identification { message } => {
                 if let Some(call) = self.calls.get(index) {
                     let (tunnel, session) = (call.tunnel.0, call.session.0);
@@ -170,7 +188,7 @@ impl Lns {
     }
 
     /// Tells the data plane what it is to do for a call from now on.
-    fn set_forwarding(&mut self, index: usize, forwarding: Forwarding) {
+    pub(super) fn set_forwarding(&mut self, index: usize, forwarding: Forwarding) {
         let Some(call) = self.calls.get_mut(index) else { return };
         let before = std::mem::replace(&mut call.forwarding, forwarding);
         let key = call.key();
@@ -184,6 +202,11 @@ impl Lns {
         }
     }
 
+    /// What is done to the packets of a profile's sessions; `None`: of those that we dialled.
+    fn options_of(&self, profile: Option<usize>) -> SessionOptions {
+        self.profile(profile).map_or(DIALLED, |profile| profile.options)
+    }
+
     /// The entry that the data plane is to have for a call.
     pub(super) fn entry(&self, call: &Call) -> Option<Session> {
         let entry = self.tunnels.get(&call.tunnel)?;
@@ -194,9 +217,12 @@ impl Lns {
             peer_tunnel_id: entry.tunnel.peer_tunnel_id(),
             peer_session_id,
         };
-        let profile = self.profile(entry.profile);
-        let options = profile.map(|profile| profile.options).unwrap_or_default();
-        call.entry(&ends, self.config.lns.gateway, options)
+        let options = self.options_of(entry.profile);
+        let mut entry = call.entry(&ends, self.config.lns.gateway, options)?;
+        if let Some(client) = call.client {
+            self.complete_client_entry(client, &mut entry);
+        }
+        Some(entry)
     }
 
     /// Sends the control messages and acknowledgements that are due.
@@ -223,8 +249,7 @@ impl Lns {
         let (local, peer) = (entry.local, entry.peer);
         let (peer_tunnel, peer_session) =
             (entry.tunnel.peer_tunnel_id(), session.peer_session_id());
-        let profile = self.profile(entry.profile);
-        let sequenced = profile.is_some_and(|profile| call.is_sequenced(&profile.options));
+        let sequenced = call.is_sequenced(self.options_of(entry.profile));
         let is_known = call.forwarding != Forwarding::Absent && self.dataplane_ready;
         let key = call.key();
         while let Some(call) = self.calls.get_mut(index) {
@@ -242,7 +267,7 @@ impl Lns {
     }
 
     /// PPP is over: the last frames leave, then CDN ends the call.
-    fn handle_link_down(&mut self, now: Time, index: usize, cause: &DownCause) {
+    pub(super) fn handle_link_down(&mut self, now: Time, index: usize, cause: &DownCause) {
         self.transmit_frames(index);
         let Some(call) = self.calls.get(index) else { return };
         let (tunnel, session) = (call.tunnel, call.session);
@@ -325,6 +350,7 @@ impl Lns {
             self.sessions.leave(user, index);
         }
         self.log_call_end(now, &call, why);
+        self.note_call_over(&call, why);
         let lease = call.lease.take();
         if call.forwarding == Forwarding::Absent || !self.dataplane_ready {
             return self.let_go(now, lease, call.user.as_deref());

@@ -6,7 +6,7 @@ use super::{Lns, LnsCounter, PeerChange, REFUSALS_LOGGED_PER_SECOND, TimerKey};
 use crate::l2tp::TunnelId;
 use crate::l2tp::header::Header;
 use crate::l2tp::message::{Message, Unassigned};
-use crate::l2tp::result::{CallResult, TunnelResult};
+use crate::l2tp::result::TunnelResult;
 use crate::l2tp::transport;
 use crate::l2tp::tunnel::{self, State};
 use crate::time::Time;
@@ -28,6 +28,15 @@ impl Lns {
         let Some(entry) = self.tunnels.get(&header.tunnel_id) else {
             return self.handle_no_such_tunnel(now, (local, peer), header, datagram);
         };
+        if self.is_first_answer(header.tunnel_id, peer) {
+            return self.handle_first_answer(
+                now,
+                header.tunnel_id,
+                (local, peer),
+                header,
+                datagram,
+            );
+        }
         if entry.peer != peer && !self.follow(now, header.tunnel_id, peer, header) {
             return self.counters.add(LnsCounter::ControlOuterAddress);
         }
@@ -56,6 +65,7 @@ impl Lns {
             // Whoever is established knows our Tunnel ID; without it anybody could say so.
             Ok(Unassigned::StopCcn(stop)) => {
                 let id = stop.assigned_tunnel_id.and_then(|id| self.half_open_tunnel(peer, id, id));
+                let id = id.or_else(|| self.dialled_without_answer(peer.ip()));
                 let Some((id, entry)) = id.and_then(|id| Some((id, self.tunnels.get_mut(&id)?)))
                 else {
                     return self.counters.add(LnsCounter::ControlWithoutTunnel);
@@ -166,6 +176,7 @@ impl Lns {
             tunnel::Event::Established { peer_host_name, peer_vendor } => {
                 self.replace_older(now, id);
                 self.mark_opened(id);
+                self.note_tunnel_up(id);
                 if let Some(peer) = self.tunnels.get(&id).map(|entry| entry.peer.ip()) {
                     self.learn_peer(peer);
                     if self.peers_used.insert(peer) {
@@ -191,11 +202,7 @@ impl Lns {
                 self.handle_incoming_call(now, id, session, &icrq);
             }
             tunnel::Event::OutgoingCall { session, .. } => {
-                if let Some(entry) = self.tunnels.get_mut(&id) {
-                    let result = CallResult::NoFacilitiesPermanent;
-                    let text = "no calls are placed here";
-                    entry.tunnel.refuse_call(now, session, result, None, text);
-                }
+                self.handle_outgoing_call(now, id, session);
             }
             tunnel::Event::LinkInfo { session, sli } => self.handle_link_info(id, session, sli),
             tunnel::Event::WanErrors { session, errors } => {
@@ -210,6 +217,7 @@ impl Lns {
             tunnel::Event::Closed { cause } => {
                 let was_up = self.tunnels.get(&id).is_some_and(|entry| entry.established);
                 self.mark_closed(id);
+                self.note_tunnel_over(id, &cause.to_string());
                 if was_up {
                     tracing::info!(tunnel = id.0, %cause, "tunnel closed");
                 } else {
@@ -224,7 +232,9 @@ impl Lns {
     /// own Tunnel ID for this tunnel: what else goes by that ID is left over from before it started
     /// anew.
     fn replace_older(&mut self, now: Time, id: TunnelId) {
-        let Some(entry) = self.tunnels.get(&id) else { return };
+        let Some(entry) = self.tunnels.get(&id).filter(|entry| entry.client.is_none()) else {
+            return;
+        };
         let (peer, peer_tunnel_id) = (entry.peer, entry.tunnel.peer_tunnel_id());
         let same = (peer, peer_tunnel_id, 0, TunnelId(0))
             ..=(peer, peer_tunnel_id, u64::MAX, TunnelId(u16::MAX));
@@ -249,8 +259,11 @@ impl Lns {
             && !entry.established
         {
             entry.established = true;
-            let started = entry.started;
-            self.half_open.remove(started, id);
+            // What we dial is not what forged addresses can hold.
+            if entry.client.is_none() {
+                let started = entry.started;
+                self.half_open.remove(started, id);
+            }
         }
     }
 
@@ -272,6 +285,7 @@ impl Lns {
         }
         if !self.is_closed(id) {
             self.mark_closed(id);
+            self.note_tunnel_over(id, why);
         }
         self.timers.cancel(TimerKey::Tunnel(id).token());
         let Some(entry) = self.tunnels.remove(&id) else { return };
@@ -292,6 +306,7 @@ impl Lns {
     /// Closes every tunnel, so that peers dial again at once, and opens no more.
     pub fn shut_down(&mut self, now: Time) {
         self.shutting_down = true;
+        self.shut_down_clients(now);
         for id in self.tunnels.keys().copied().collect::<Vec<_>>() {
             self.close_tunnel(now, id, "shutting down");
         }

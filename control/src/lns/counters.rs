@@ -34,6 +34,7 @@ lns_counters! {
     SetupDuplicate, "setup_duplicate", "Retransmitted SCCRQs that found their tunnel.";
     SetupDisplaced, "setup_displaced", "Tunnels that were not established yet and made room for newer ones: a flood of SCCRQs.";
     SetupReplaced, "setup_replaced", "Tunnels replaced by a new SCCRQ of a peer that had started anew.";
+    SetupCrossed, "setup_crossed", "SCCRQs that met one of ours to the same peer, and one of the two was dropped (Tie Breaker).";
     PortFollowed, "port_followed", "Tunnels whose peer was followed to another UDP port.";
     TunnelsOpened, "tunnels_opened", "Tunnels that reached established.";
     TunnelsClosed, "tunnels_closed", "Tunnels that ended, for whatever reason.";

@@ -50,7 +50,7 @@ impl Lns {
     /// Sessions whose counters tell whether silent peers live, for [`Lns::handle_counters`]; empty:
     /// there is nothing to ask.
     pub fn poll_life_question(&mut self) -> Vec<SessionKey> {
-        let mut keys = Vec::new();
+        let mut keys = self.take_idle_questions(BATCH_COMMANDS_MAX / 2);
         while keys.len() + SESSIONS_LOOKED_AT <= BATCH_COMMANDS_MAX {
             let Some(id) = self.life_due.pop_first() else { break };
             let Some(entry) = self.tunnels.get(&id) else { continue };
@@ -67,6 +67,9 @@ impl Lns {
 
     /// What the data plane has counted of the sessions of a question.
     pub fn handle_counters(&mut self, now: Time, counters: &[(SessionKey, SessionCounters)]) {
+        for (key, counted) in counters {
+            self.note_traffic(now, *key, counted);
+        }
         for of_tunnel in counters.chunk_by(|(a, _), (b, _)| a.local_tunnel_id == b.local_tunnel_id)
         {
             let Some((first, _)) = of_tunnel.first() else { continue };
@@ -86,5 +89,6 @@ impl Lns {
                 self.drive_tunnel(now, id);
             }
         }
+        self.drive_clients(now);
     }
 }

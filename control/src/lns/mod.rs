@@ -9,6 +9,7 @@ mod addresses;
 mod admission;
 mod audit;
 mod calls;
+mod clients;
 mod control_plane;
 mod counters;
 mod follow;
@@ -22,12 +23,14 @@ mod profiles;
 mod setup;
 mod show;
 mod strangers;
+mod timer_key;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use ipnet::IpNet;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
@@ -41,8 +44,9 @@ use crate::l2tp::header::{self, Header};
 use crate::l2tp::tunnel::Tunnel;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::limits::{Bucket, SetupLimiter};
+use crate::routing::Uplinks;
 use crate::time::Time;
-use crate::timers::{self, Timers};
+use crate::timers::Timers;
 use crate::udp::Transmit;
 use crate::users::Users;
 
@@ -52,12 +56,15 @@ pub use counters::LnsCounter;
 pub use line::Line;
 pub use outgoing::Outcome;
 pub use setup::TUNNELS_MAX;
+pub use timer_key::CALLS_MAX;
 
 use addresses::Addresses;
+use clients::Client;
 use follow::PortWatch;
 use journal::Journal;
 use life::Life;
 use profiles::Profile;
+use timer_key::TimerKey;
 
 /// Commands that wait for the data plane; past that it has fallen behind and is filled anew.
 const COMMANDS_MAX: usize = 1 << 20;
@@ -86,6 +93,8 @@ struct TunnelEntry {
     peer: SocketAddr,
     /// Index of the LAC profile; `None` where it is no LAC's.
     profile: Option<usize>,
+    /// Index of the client that dialled it; `None` where the peer did.
+    client: Option<usize>,
     policy: Policy,
     /// Keyed hash of the SCCRQ: tells a retransmission from a peer that started anew.
     sccrq_hash: u64,
@@ -113,39 +122,6 @@ struct Ending {
     before_resync: bool,
 }
 
-/// What a timer is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TimerKey {
-    Tunnel(TunnelId),
-    Call(usize),
-    Journal,
-}
-
-impl TimerKey {
-    /// The timer's token: Tunnel IDs first, of which 0 is no tunnel's; calls behind them.
-    fn token(self) -> u32 {
-        match self {
-            Self::Tunnel(id) => id.0.into(),
-            Self::Call(index) => (TUNNEL_TOKENS + index) as u32,
-            Self::Journal => 0,
-        }
-    }
-
-    fn of_token(token: u32) -> Self {
-        match u16::try_from(token) {
-            Ok(0) => Self::Journal,
-            Ok(id) => Self::Tunnel(TunnelId(id)),
-            Err(_) => Self::Call(token as usize - TUNNEL_TOKENS),
-        }
-    }
-}
-
-/// Timer tokens that belong to tunnels: one for each Tunnel ID.
-const TUNNEL_TOKENS: usize = 1 << 16;
-
-/// Calls that timer tokens leave room for.
-pub const CALLS_MAX: usize = timers::TOKENS_MAX as usize - TUNNEL_TOKENS;
-
 /// The L2TP network server.
 pub struct Lns {
     config: Arc<Config>,
@@ -172,6 +148,15 @@ pub struct Lns {
     peers_used: HashSet<IpAddr>,
     calls: Slab<Call>,
     ending: BTreeMap<SessionKey, Ending>,
+    clients: Vec<Client>,
+    /// What clients have not heard yet.
+    client_events: VecDeque<clients::Noted>,
+    /// Data plane and kernel are to be told of the clients' networks.
+    networks_changed: bool,
+    /// For the kernel; `None`: as before.
+    uplinks: Option<Uplinks>,
+    /// Where our own subscribers' addresses lie.
+    subscriber_prefixes: Vec<IpNet>,
     timers: Timers,
     transmissions: VecDeque<Transmit>,
     commands: VecDeque<Command>,
@@ -208,7 +193,7 @@ impl Lns {
             config.l2tp.sccrq_per_second_per_source_max,
             hasher.clone(),
         );
-        Ok(Self {
+        let mut lns = Self {
             profiles: profiles::profiles(&config),
             rng,
             limiter,
@@ -227,6 +212,11 @@ impl Lns {
             peers_used: HashSet::new(),
             calls: Slab::new(),
             ending: BTreeMap::new(),
+            clients: Client::all(&config),
+            client_events: VecDeque::new(),
+            networks_changed: false,
+            uplinks: None,
+            subscriber_prefixes: config.subscriber_prefixes(),
             timers: Timers::new(),
             transmissions: VecDeque::new(),
             commands: VecDeque::new(),
@@ -243,7 +233,12 @@ impl Lns {
             journal: Journal::default(),
             ended_totals: SessionCounters::default(),
             config,
-        })
+        };
+        for index in 0..lns.clients.len() {
+            let at = lns.clients.get(index).and_then(Client::poll_timeout);
+            lns.reschedule(TimerKey::Client(index), at);
+        }
+        Ok(lns)
     }
 
     /// Takes a datagram that came to `local` from `peer`.
@@ -266,6 +261,7 @@ impl Lns {
         } else {
             self.handle_data(now, peer, &header, header.payload(octets));
         }
+        self.drive_clients(now);
     }
 
     /// Lets happen what the time has come for, or as much of it as one turn should take: what is left
@@ -275,6 +271,7 @@ impl Lns {
             let Some(token) = self.timers.poll_expired(now) else { break };
             match TimerKey::of_token(token) {
                 TimerKey::Journal => self.journal.summarise(),
+                TimerKey::Client(index) => self.handle_client_timeout(now, index),
                 TimerKey::Tunnel(id) => {
                     if let Some(entry) = self.tunnels.get_mut(&id) {
                         entry.tunnel.handle_timeout(now);
@@ -291,6 +288,7 @@ impl Lns {
                     }
                 }
             }
+            self.drive_clients(now);
         }
     }
 
@@ -419,6 +417,7 @@ impl Lns {
                 }
             }
         }
+        self.drive_clients(now);
     }
 
     fn handle_data(&mut self, now: Time, peer: SocketAddr, header: &Header, frame: &[u8]) {
@@ -440,6 +439,7 @@ impl Lns {
             return self.counters.add(LnsCounter::DataNoSuchSession);
         };
         let Some(call) = self.calls.get_mut(index) else { return };
+        call.peer_sequences = header.sequenced;
         if let Some(link) = call.link_mut() {
             if let Some(discard) = link.handle_frame(now, frame, &mut self.rng) {
                 tracing::trace!(index, %discard, "PPP frame without effect");

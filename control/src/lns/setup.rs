@@ -53,6 +53,9 @@ impl Lns {
             admitted = self.admit(peer.ip(), profile);
         }
         let opened = admitted.and_then(|(id, profile)| {
+            if !self.settle_crossing(now, peer.ip(), sccrq.tie_breaker) {
+                return Ok(());
+            }
             self.make_room_half_open(now, known);
             self.open_tunnel(now, (local, peer), id, profile, sccrq, hash)
         });
@@ -125,7 +128,7 @@ impl Lns {
     }
 
     /// An ID that no tunnel has, nor a session whose last packets are still being counted.
-    fn free_tunnel_id(&mut self) -> Option<TunnelId> {
+    pub(super) fn free_tunnel_id(&mut self) -> Option<TunnelId> {
         let key =
             |id: TunnelId, local_session_id| SessionKey { local_tunnel_id: id.0, local_session_id };
         (0..TUNNEL_ID_TRIES).map(|_| TunnelId(self.rng.next_u32() as u16)).find(|id| {
@@ -155,6 +158,7 @@ impl Lns {
             local,
             peer,
             profile: Some(profile),
+            client: None,
             policy,
             sccrq_hash,
             started: now,

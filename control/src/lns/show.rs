@@ -133,7 +133,9 @@ impl Lns {
         };
         let ids: Vec<TunnelId> = self.tunnels.iter().filter(wanted).map(|(id, _)| *id).collect();
         let text = "cleared by the operator";
-        ids.into_iter().filter(|id| self.close_tunnel(now, *id, text)).count() as u64
+        let count = ids.into_iter().filter(|id| self.close_tunnel(now, *id, text)).count() as u64;
+        self.drive_clients(now);
+        count
     }
 
     /// Ends sessions; returns how many.
@@ -151,8 +153,10 @@ impl Lns {
             .filter(|(_, call)| wanted(call))
             .map(|(_, call)| (call.tunnel, call.session))
             .collect();
-        keys.into_iter().filter(|(tunnel, session)| self.close_call(now, *tunnel, *session)).count()
-            as u64
+        let closes = |(tunnel, session): &(_, _)| self.close_call(now, *tunnel, *session);
+        let count = keys.into_iter().filter(closes).count() as u64;
+        self.drive_clients(now);
+        count
     }
 }
 

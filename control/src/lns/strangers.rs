@@ -28,11 +28,13 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    /// The single addresses that profiles name: an operator vouches for them.
+    /// The single addresses that profiles and clients name: an operator vouches for them.
     pub(super) fn new(config: &Config) -> Self {
         let prefixes = config.lac.iter().flat_map(|lac| &lac.peers);
         let single = prefixes.filter(|prefix| prefix.prefix_len() == prefix.max_prefix_len());
-        let known = single.map(|prefix| prefix.addr()).take(PEERS_MAX / 2).collect();
+        let servers = config.client.iter().flat_map(|client| &client.servers);
+        let servers = servers.map(|server| server.address);
+        let known = single.map(|prefix| prefix.addr()).chain(servers).take(PEERS_MAX / 2).collect();
         Self { known, learned: VecDeque::new() }
     }
 

@@ -10,7 +10,8 @@ use netlink_packet_route::link::{LinkFlags, LinkHeader};
 use netlink_packet_route::neighbour::{NeighbourFlags, NeighbourHeader, NeighbourState};
 use netlink_packet_route::route::{RouteFlags, RouteHeader, RouteType};
 
-use super::request::KernelRequest;
+use super::request::{KernelRequest, ROUTE_PROTOCOL};
+use super::uplink::{UplinkEntry, decode_rule};
 
 // Message and attribute numbers of rtnetlink(7).
 const RTM_NEWLINK: u16 = 16;
@@ -21,15 +22,19 @@ const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
+const RTM_NEWRULE: u16 = 32;
+const RTM_DELRULE: u16 = 33;
 const IFLA_IFNAME: u16 = 3;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_PROTO: u16 = 11;
 const NDA_DST: u16 = 1;
 const NDA_LLADDR: u16 = 2;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
 const RTA_MULTIPATH: u16 = 9;
 const RTA_TABLE: u16 = 15;
 const RTA_VIA: u16 = 18;
@@ -97,6 +102,10 @@ pub enum Change {
     Neighbor(Neighbor),
     /// It is gone.
     NeighborRemoved(Neighbor),
+    /// What a dialled session needs is there.
+    Uplink(UplinkEntry),
+    /// It is there no more.
+    UplinkRemoved(UplinkEntry),
 }
 
 /// A network interface.
@@ -121,6 +130,8 @@ pub struct Address {
     pub address: IpAddr,
     /// Length of its prefix.
     pub prefix_length: u8,
+    /// Who put it there; [`ROUTE_PROTOCOL`] for a dialled session.
+    pub protocol: u8,
 }
 
 /// A route of the main table.
@@ -206,8 +217,16 @@ pub(super) fn decode(
         RTM_DELLINK => decode_link(payload)?.map(|link| Change::LinkRemoved { index: link.index }),
         RTM_NEWADDR => decode_address(payload)?.map(Change::Address),
         RTM_DELADDR => decode_address(payload)?.map(Change::AddressRemoved),
-        RTM_NEWROUTE => decode_route(flags, payload)?.map(Change::Route),
-        RTM_DELROUTE => decode_route(flags, payload)?.map(Change::RouteRemoved),
+        RTM_NEWROUTE => decode_route(flags, payload)?.map(|found| match found {
+            Found::Main(route) => Change::Route(route),
+            Found::Uplink(entry) => Change::Uplink(entry),
+        }),
+        RTM_DELROUTE => decode_route(flags, payload)?.map(|found| match found {
+            Found::Main(route) => Change::RouteRemoved(route),
+            Found::Uplink(entry) => Change::UplinkRemoved(entry),
+        }),
+        RTM_NEWRULE => decode_rule(payload)?.map(Change::Uplink),
+        RTM_DELRULE => decode_rule(payload)?.map(Change::UplinkRemoved),
         RTM_NEWNEIGH => decode_neighbor(payload)?.map(Change::Neighbor),
         RTM_DELNEIGH => decode_neighbor(payload)?.map(Change::NeighborRemoved),
         _ => None,
@@ -243,10 +262,11 @@ fn decode_address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
     if !is_ip(header.family) || header.flags.contains(AddressHeaderFlags::Dadfailed) {
         return Ok(None);
     }
-    let (mut local, mut other) = (None, None);
+    let (mut local, mut other, mut protocol) = (None, None, 0);
     for attribute in attributes(payload, ADDRESS_HEADER_BYTES) {
         let (kind, value) = attribute?;
         match kind {
+            IFA_PROTO => protocol = value.first().copied().unwrap_or(0),
             IFA_LOCAL => local = ip_address(value),
             // The peer's on a point-to-point link, else the same as IFA_LOCAL or alone (IPv6).
             IFA_ADDRESS => other = ip_address(value),
@@ -257,6 +277,7 @@ fn decode_address(payload: &[u8]) -> Result<Option<Address>, DecodeError> {
         link: header.index,
         address,
         prefix_length: header.prefix_len,
+        protocol,
     }))
 }
 
@@ -291,7 +312,15 @@ fn decode_neighbor(payload: &[u8]) -> Result<Option<Neighbor>, DecodeError> {
     }))
 }
 
-fn decode_route(flags: u16, payload: &[u8]) -> Result<Option<Route>, DecodeError> {
+/// What a route is to us.
+enum Found {
+    /// Of the main table.
+    Main(Route),
+    /// Ours, in another table.
+    Uplink(UplinkEntry),
+}
+
+fn decode_route(flags: u16, payload: &[u8]) -> Result<Option<Found>, DecodeError> {
     let header = RouteHeader::parse(payload)?;
     // Routes for one type of service or one source are no destination routes; exceptions that the
     // kernel learnt (path MTU, redirects) are no routes of the table.
@@ -308,6 +337,7 @@ fn decode_route(flags: u16, payload: &[u8]) -> Result<Option<Route>, DecodeError
     let mut hop = HopParts::default();
     let mut hops = Vec::new();
     let mut encapsulated = false;
+    let mut source = None;
     for attribute in attributes(payload, ROUTE_HEADER_BYTES) {
         let (kind, value) = attribute?;
         match kind {
@@ -315,17 +345,23 @@ fn decode_route(flags: u16, payload: &[u8]) -> Result<Option<Route>, DecodeError
             RTA_PRIORITY => metric = number(value).unwrap_or(0),
             RTA_TABLE => table = number(value).unwrap_or(table),
             RTA_OIF => hop.link = number(value),
+            RTA_PREFSRC => source = ip_address(value),
             RTA_ENCAP => encapsulated = true,
             RTA_MULTIPATH => hops = decode_hops(value)?,
             _ => hop.take(kind, value),
         }
     }
-    if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
-        return Ok(None);
-    }
     let Ok(prefix) = IpNet::new(address, header.destination_prefix_length) else {
         return Err(format!("prefix length {}", header.destination_prefix_length).into());
     };
+    let protocol = header.protocol.into();
+    if table != u32::from(RouteHeader::RT_TABLE_MAIN) {
+        let (Some(link), Some(source), ROUTE_PROTOCOL) = (hop.link, source, protocol) else {
+            return Ok(None);
+        };
+        let prefix = prefix.trunc();
+        return Ok(Some(Found::Uplink(UplinkEntry::Route { table, prefix, link, source })));
+    }
     hops.extend(hop.build());
     let path = match header.kind {
         RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit => Path::Unreachable,
@@ -338,8 +374,8 @@ fn decode_route(flags: u16, payload: &[u8]) -> Result<Option<Route>, DecodeError
         (false, true) => Placement::Last,
         (false, false) => Placement::First,
     };
-    let protocol = header.protocol.into();
-    Ok(Some(Route { prefix: prefix.trunc(), metric, protocol, path, placement }))
+    let route = Route { prefix: prefix.trunc(), metric, protocol, path, placement };
+    Ok(Some(Found::Main(route)))
 }
 
 /// A next hop in the making.
@@ -390,7 +426,7 @@ fn decode_hops(mut octets: &[u8]) -> Result<Vec<Hop>, DecodeError> {
 }
 
 /// The attributes behind `skip` octets: number and value.
-fn attributes(
+pub(super) fn attributes(
     payload: &[u8],
     skip: usize,
 ) -> impl Iterator<Item = Result<(u16, &[u8]), DecodeError>> {
@@ -402,7 +438,7 @@ fn attributes(
     })
 }
 
-fn is_ip(family: AddressFamily) -> bool {
+pub(super) fn is_ip(family: AddressFamily) -> bool {
     matches!(family, AddressFamily::Inet | AddressFamily::Inet6)
 }
 
@@ -413,7 +449,7 @@ fn unspecified(family: AddressFamily) -> IpAddr {
     }
 }
 
-fn ip_address(value: &[u8]) -> Option<IpAddr> {
+pub(super) fn ip_address(value: &[u8]) -> Option<IpAddr> {
     if let Ok(octets) = <[u8; 4]>::try_from(value) {
         return Some(octets.into());
     }
@@ -427,7 +463,7 @@ fn individual_mac(value: &[u8]) -> Option<[u8; 6]> {
     (mac[0] & 1 == 0 && mac != [0; 6]).then_some(mac)
 }
 
-fn number(value: &[u8]) -> Option<u32> {
+pub(super) fn number(value: &[u8]) -> Option<u32> {
     value.try_into().ok().map(u32::from_ne_bytes)
 }
 

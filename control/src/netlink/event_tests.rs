@@ -128,8 +128,12 @@ fn links() {
 
 #[test]
 fn addresses() {
-    let address =
-        |link, address, prefix_length| Address { link, address: ip(address), prefix_length };
+    let address = |link, address, prefix_length| Address {
+        link,
+        address: ip(address),
+        prefix_length,
+        protocol: 0,
+    };
     assert_eq!(
         decoded(RTM_NEWADDR, 0, ADDRESS_V4),
         Some(Change::Address(address(3, "192.0.2.1", 24)))

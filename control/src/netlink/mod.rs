@@ -15,9 +15,11 @@ mod event;
 mod message;
 mod request;
 mod socket;
+mod uplink;
 
 pub use event::{
     Address, Change, Event, Hop, Link, Neighbor, NeighborState, Origin, Path, Placement, Route,
 };
 pub use request::{KernelRequest, ROUTE_PROTOCOL};
 pub use socket::Netlink;
+pub use uplink::{Rule, Selector, UplinkEntry};

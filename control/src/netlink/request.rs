@@ -18,6 +18,8 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use super::uplink::{self, UplinkEntry};
+
 /// Marks our routes in the kernel's table (`ip route show proto 170`): a number that neither the
 /// kernel nor a routing daemon assigned.
 pub const ROUTE_PROTOCOL: u8 = 170;
@@ -67,6 +69,10 @@ pub enum KernelRequest {
         /// Index of the link.
         link: u32,
     },
+    /// Adds an entry for a dialled session.
+    AddUplink(UplinkEntry),
+    /// Takes it back.
+    RemoveUplink(UplinkEntry),
     /// Reads everything again.
     Dump,
 }
@@ -92,6 +98,8 @@ impl fmt::Display for KernelRequest {
             Self::ResolveNeighbor { address, link } => {
                 write!(formatter, "resolve neighbour {address} on link {link}")
             }
+            Self::AddUplink(entry) => write!(formatter, "add {entry}"),
+            Self::RemoveUplink(entry) => write!(formatter, "remove {entry}"),
             Self::Dump => write!(formatter, "read all links, addresses, routes and neighbours"),
         }
     }
@@ -104,6 +112,9 @@ pub(super) enum DumpPart {
     Addresses,
     RoutesV4,
     RoutesV6,
+    UplinkRoutesV4,
+    UplinkRoutesV6,
+    Rules,
     Neighbors,
 }
 
@@ -115,7 +126,10 @@ impl DumpPart {
             Self::Links => Some(Self::Addresses),
             Self::Addresses => Some(Self::RoutesV4),
             Self::RoutesV4 => Some(Self::RoutesV6),
-            Self::RoutesV6 => Some(Self::Neighbors),
+            Self::RoutesV6 => Some(Self::UplinkRoutesV4),
+            Self::UplinkRoutesV4 => Some(Self::UplinkRoutesV6),
+            Self::UplinkRoutesV6 => Some(Self::Rules),
+            Self::Rules => Some(Self::Neighbors),
             Self::Neighbors => None,
         }
     }
@@ -132,6 +146,9 @@ impl DumpPart {
             Self::Addresses => RouteNetlinkMessage::GetAddress(AddressMessage::default()),
             Self::RoutesV4 => main_table(AddressFamily::Inet),
             Self::RoutesV6 => main_table(AddressFamily::Inet6),
+            Self::UplinkRoutesV4 => return uplink::dump_routes(AddressFamily::Inet, sequence),
+            Self::UplinkRoutesV6 => return uplink::dump_routes(AddressFamily::Inet6, sequence),
+            Self::Rules => return uplink::dump_rules(sequence),
             Self::Neighbors => RouteNetlinkMessage::GetNeighbour(NeighbourMessage::default()),
         };
         serialize(message, NLM_F_REQUEST | NLM_F_DUMP, sequence)
@@ -175,20 +192,22 @@ impl KernelRequest {
                 neighbor.header.flags = NeighbourFlags::Use;
                 (RouteNetlinkMessage::NewNeighbour(neighbor), SET)
             }
+            Self::AddUplink(entry) => return Some(entry.encode_add(sequence)),
+            Self::RemoveUplink(entry) => return Some(entry.encode_remove(sequence)),
             Self::Dump => return None,
         };
         Some(serialize(message, NLM_F_REQUEST | NLM_F_ACK | flags, sequence))
     }
 }
 
-fn family(address: IpAddr) -> AddressFamily {
+pub(super) fn family(address: IpAddr) -> AddressFamily {
     match address {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     }
 }
 
-fn route(prefix: IpNet, link: u32) -> RouteMessage {
+pub(super) fn route(prefix: IpNet, link: u32) -> RouteMessage {
     let mut route = RouteMessage::default();
     route.header.address_family = family(prefix.addr());
     route.header.destination_prefix_length = prefix.prefix_len();
@@ -199,16 +218,19 @@ fn route(prefix: IpNet, link: u32) -> RouteMessage {
         IpNet::V6(_) => RouteScope::Universe,
     };
     route.header.kind = RouteType::Unicast;
-    let destination = match prefix.network() {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    };
-    route.attributes.push(RouteAttribute::Destination(destination));
+    route.attributes.push(RouteAttribute::Destination(route_address(prefix.network())));
     route.attributes.push(RouteAttribute::Oif(link));
     route
 }
 
-fn host_address(address: IpAddr, link: u32) -> AddressMessage {
+pub(super) fn route_address(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    }
+}
+
+pub(super) fn host_address(address: IpAddr, link: u32) -> AddressMessage {
     let mut message = AddressMessage::default();
     message.header.family = family(address);
     message.header.prefix_len = if address.is_ipv4() { 32 } else { 128 };
@@ -230,7 +252,7 @@ fn neighbor(address: IpAddr, link: u32) -> NeighbourMessage {
     message
 }
 
-fn serialize(message: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
+pub(super) fn serialize(message: RouteNetlinkMessage, flags: u16, sequence: u32) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = flags;
     header.sequence_number = sequence;
@@ -308,7 +330,7 @@ mod tests {
             parts.push(next);
         }
         let types: Vec<u8> = parts.iter().map(|part| part.encode(1)[4]).collect();
-        assert_eq!(types, [18, 22, 26, 26, 30]);
+        assert_eq!(types, [18, 22, 26, 26, 26, 26, 34, 30]);
         assert_eq!(KernelRequest::Dump.encode(1), None);
     }
 }

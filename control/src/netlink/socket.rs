@@ -85,6 +85,8 @@ impl Netlink {
             libc::RTNLGRP_IPV4_ROUTE,
             libc::RTNLGRP_IPV6_ROUTE,
             libc::RTNLGRP_NEIGH,
+            libc::RTNLGRP_IPV4_RULE,
+            libc::RTNLGRP_IPV6_RULE,
         ] {
             changes
                 .add_membership(group)
@@ -236,7 +238,9 @@ impl Netlink {
         }
         let Some(request) = self.in_flight.remove(&message.sequence) else { return Ok(()) };
         let errno = message.errno();
-        if errno != 0 {
+        // A rule that is there already is not replaced.
+        let is_there = errno == libc::EEXIST && matches!(request, KernelRequest::AddUplink(_));
+        if errno != 0 && !is_there {
             report(&request, errno, &message.explanation());
             events.push(Event::Failed { request, errno });
         }
@@ -343,7 +347,9 @@ fn context(attempt: &str, error: io::Error) -> io::Error {
 fn report(request: &KernelRequest, errno: i32, explanation: &str) {
     let error = io::Error::from_raw_os_error(errno);
     match request {
-        KernelRequest::AddRoute { .. } | KernelRequest::AddAddress { .. } => {
+        KernelRequest::AddRoute { .. }
+        | KernelRequest::AddAddress { .. }
+        | KernelRequest::AddUplink(_) => {
             warn!(%error, explanation, "the kernel refused to {request}");
         }
         _ => debug!(%error, explanation, "the kernel refused to {request}"),

@@ -22,6 +22,11 @@ pub enum Event {
     },
     /// The peer says who it is; to be answered by [`Link::authenticated`].
     Authenticate(Credentials),
+    /// The peer does not let us in, and says why; the link goes down next.
+    Refused {
+        /// Octets of any value; never empty.
+        message: Box<[u8]>,
+    },
     /// The peer says what it is (RFC 1570 section 1.1); for a log.
     Identification {
         /// Octets of any value.

@@ -9,7 +9,8 @@ use xlns_dataplane::api::PortIndex;
 use super::routes::{Insertion, Removal};
 use super::{Pending, Routing};
 use crate::netlink::{
-    Address, Change, Event, KernelRequest, Link, Neighbor, NeighborState, Origin, Path, Route,
+    Address, Change, Event, KernelRequest, Link, Neighbor, NeighborState, Origin, Path,
+    ROUTE_PROTOCOL, Route, UplinkEntry,
 };
 
 /// Between two dumps that we ask for: one of a full table takes about a second of a core.
@@ -24,6 +25,7 @@ impl Routing {
                 self.addresses.begin_dump();
                 self.neighbors.begin_dump();
                 self.routes.begin_dump();
+                self.uplink.begin_dump();
             }
             Event::DumpEnded { complete } => self.end_dump(complete),
             Event::Changed(origin, change) => self.apply_change(origin, change),
@@ -31,6 +33,7 @@ impl Routing {
                 KernelRequest::AddRoute { link, .. } | KernelRequest::AddAddress { link, .. } => {
                     self.retry_installation(link);
                 }
+                KernelRequest::AddUplink(entry) => self.retry_uplink(entry),
                 _ => {}
             },
         }
@@ -45,12 +48,14 @@ impl Routing {
         }
         let changed = self.routes.end_dump(complete);
         self.pending.extend(changed.into_iter().map(Pending::Route));
+        self.uplink.end_dump(complete);
         for index in self.links.end_dump(complete) {
             self.remove_link(index);
         }
         if complete {
             self.synchronised = true;
             self.remove_leftovers();
+            self.settle_uplinks();
         } else {
             self.want_dump();
         }
@@ -60,12 +65,18 @@ impl Routing {
         match change {
             Change::Link(link) => self.insert_link(origin, link),
             Change::LinkRemoved { index } => self.remove_link(index),
-            Change::Address(Address { link, address, prefix_length }) => {
+            Change::Address(Address { link, address, prefix_length, protocol }) => {
+                if protocol == ROUTE_PROTOCOL {
+                    self.uplink.insert(origin, UplinkEntry::Address { link, address });
+                }
                 if self.addresses.insert(origin, (address, link), prefix_length) {
                     self.pending.insert(Pending::Host(address));
                 }
             }
-            Change::AddressRemoved(Address { link, address, .. }) => {
+            Change::AddressRemoved(Address { link, address, protocol, .. }) => {
+                if protocol == ROUTE_PROTOCOL {
+                    self.on_uplink_removed(UplinkEntry::Address { link, address });
+                }
                 self.remove_address(address, link);
                 // Routes with this source went with it; older kernels do not say so.
                 self.want_dump();
@@ -85,6 +96,8 @@ impl Routing {
             Change::NeighborRemoved(Neighbor { link, address, .. }) => {
                 self.remove_neighbor(address, link);
             }
+            Change::Uplink(entry) => self.uplink.insert(origin, entry),
+            Change::UplinkRemoved(entry) => self.on_uplink_removed(entry),
         }
     }
 

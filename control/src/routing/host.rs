@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::Routing;
+use super::{Routing, Uplinks};
 use crate::netlink::{KernelRequest, Path, ROUTE_PROTOCOL};
 use crate::time::Time;
 
@@ -24,6 +24,7 @@ impl Routing {
     pub fn shutdown(&mut self) {
         self.installation.shut_down = true;
         self.installation.retry_at = None;
+        self.set_uplinks(Uplinks::default());
         let Some(link) = self.installation.link.take() else { return };
         for prefix in &self.config.subscriber_prefixes {
             self.kernel.push_back(KernelRequest::RemoveRoute { prefix: *prefix, link });
@@ -46,6 +47,12 @@ impl Routing {
         for prefix in &self.config.subscriber_prefixes {
             self.kernel.push_back(KernelRequest::AddRoute { prefix: *prefix, link });
         }
+        self.settle_uplinks();
+    }
+
+    /// The TUN device, where it is up.
+    pub(super) fn tun_link(&self) -> Option<u32> {
+        self.installation.link
     }
 
     /// The TUN device is gone, and what was on it.
@@ -53,6 +60,7 @@ impl Routing {
         if self.installation.link == Some(link) {
             self.installation.link = None;
             self.installation.retry_at = None;
+            self.uplink.forget_link(link);
         }
     }
 

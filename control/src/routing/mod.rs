@@ -15,7 +15,9 @@
 //!   `Unreachable`; only the main table counts; the lowest metric with a usable next hop wins;
 //! - a neighbour found on the prefix of a port is a route of its own, with the port's link-layer
 //!   address behind it;
-//! - routes to `xlns0` are ours and are not mirrored; the subscriber prefixes are installed there.
+//! - routes to `xlns0` are ours and are not mirrored; the subscriber prefixes are installed there;
+//! - routes into dialled sessions are ours, too, in a table of their own (`uplink`): the data plane
+//!   knows them from the sessions.
 
 mod apply;
 mod host;
@@ -23,6 +25,7 @@ mod keep_alive;
 mod mirror;
 mod routes;
 mod settle;
+mod uplink;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -36,6 +39,7 @@ use crate::time::Time;
 use keep_alive::{KeepAlive, NeighborKey};
 use mirror::Mirror;
 use routes::Routes;
+pub use uplink::{DialRouting, Uplinks};
 
 /// What is configured.
 #[derive(Debug, Clone, Default)]
@@ -50,6 +54,8 @@ pub struct RoutingConfig {
     pub subscriber_prefixes: Vec<IpNet>,
     /// Our address on every PPP link; the host answers for it on the TUN device.
     pub gateway: Option<IpAddr>,
+    /// How the kernel is told of dialled sessions.
+    pub dial: DialRouting,
 }
 
 /// A key whose state the data plane may not know yet. The order is the order of the commands:
@@ -101,6 +107,7 @@ pub struct Routing {
 
     kernel: VecDeque<KernelRequest>,
     installation: host::Installation,
+    uplink: uplink::UplinkMirror,
     dump_at: Option<Time>,
     dump_not_before: Time,
 }
@@ -126,6 +133,7 @@ impl Routing {
             published_neighbors: BTreeMap::new(),
             kernel: VecDeque::new(),
             installation: host::Installation::default(),
+            uplink: uplink::UplinkMirror::new(),
             dump_at: None,
             dump_not_before: Time::ZERO,
         };
@@ -151,6 +159,7 @@ impl Routing {
             self.kernel.push_back(KernelRequest::Dump);
         }
         self.handle_installation_timeout();
+        self.handle_uplink_timeout();
         while let Some(neighbor) = self.keep_alive.take_due(self.now) {
             self.look_after(neighbor);
         }
@@ -158,10 +167,13 @@ impl Routing {
 
     /// When to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.dump_at, self.installation.retry_at, self.keep_alive.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let deadlines = [
+            self.dump_at,
+            self.installation.retry_at,
+            self.uplink.retry_at(),
+            self.keep_alive.deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// The next command for the data plane.
@@ -198,6 +210,7 @@ impl Routing {
         self.published_neighbors.clear();
         self.pending.retain(|key| matches!(key, Pending::Route(_)));
         self.pending.extend(self.addresses.iter().map(|((address, _), _)| Pending::Host(address)));
+        self.pending.extend(self.uplink.addresses().map(Pending::Host));
         let prefixes = self.config.subscriber_prefixes.iter();
         self.pending.extend(prefixes.map(|prefix| Pending::SubscriberPrefix(*prefix)));
         for ((address, link), _) in self.neighbors.iter() {

@@ -64,7 +64,7 @@ impl Routing {
             *listed == address
                 || by_wildcard && listed.is_unspecified() && listed.is_ipv4() == address.is_ipv4()
         });
-        (!links.is_empty()).then_some(endpoint)
+        (!links.is_empty() || self.is_uplink_address(address)).then_some(endpoint)
     }
 
     fn settle_neighbor(&mut self, port: PortIndex, address: IpAddr) -> Option<Command> {

@@ -29,7 +29,7 @@ fn link(index: u32, name: &str) -> Link {
 
 fn address(link: u32, text: &str) -> Address {
     let network = net(text);
-    Address { link, address: network.addr(), prefix_length: network.prefix_len() }
+    Address { link, address: network.addr(), prefix_length: network.prefix_len(), protocol: 0 }
 }
 
 fn route(prefix: &str, metric: u32, hops: &[(u32, Option<&str>)]) -> Route {
@@ -55,6 +55,7 @@ fn config() -> RoutingConfig {
         tunnel_endpoints: vec![ip("192.0.2.1")],
         subscriber_prefixes: vec![net("100.64.0.0/16")],
         gateway: Some(ip("100.64.0.1")),
+        dial: DialRouting::default(),
     }
 }
 
@@ -623,4 +624,43 @@ fn routes_are_shown_from_any_prefix_on() {
     // One that is gone by now, and the last one.
     assert_eq!(behind(Some("10.0.0.0/12")), ["10.1.0.0/16", "192.0.2.0/24"]);
     assert_eq!(behind(Some("192.0.2.0/24")), [""; 0]);
+}
+
+#[test]
+fn the_address_of_a_dialled_session_is_ours_before_the_kernel_says_so() {
+    let mut test = Test::new();
+    let uplinks = Uplinks {
+        addresses: [ip("10.9.0.7")].into(),
+        routes: [(net("0.0.0.0/0"), ip("10.9.0.7"))].into(),
+        ..Uplinks::default()
+    };
+    test.routing.set_uplinks(uplinks.clone());
+    assert_eq!(test.commands(), [host("10.9.0.7", false)]);
+    // An address, a route, two rules; the kernel confirms, and nothing is said twice.
+    assert_eq!(test.requests().len(), 4);
+    let confirmed = Address { protocol: ROUTE_PROTOCOL, ..address(TUN, "10.9.0.7/32") };
+    assert_eq!(test.live(Change::Address(confirmed)), []);
+    test.routing.set_uplinks(uplinks);
+    assert_eq!((test.commands(), test.requests()), (vec![], vec![]));
+    // Named again to a new data plane.
+    test.routing.resync();
+    assert!(test.commands().contains(&host("10.9.0.7", false)));
+
+    test.routing.set_uplinks(Uplinks::default());
+    assert_eq!(test.requests().len(), 4);
+    let gone = Command::HostAddressRemove { address: ip("10.9.0.7") };
+    assert_eq!(test.live(Change::AddressRemoved(confirmed)), [gone]);
+}
+
+#[test]
+fn what_the_kernel_refuses_for_a_dialled_session_is_asked_for_again() {
+    let mut test = Test::new();
+    let address = ip("10.9.0.7");
+    test.routing.set_uplinks(Uplinks { addresses: [address].into(), ..Uplinks::default() });
+    let entry = crate::netlink::UplinkEntry::Address { link: TUN, address };
+    let request = KernelRequest::AddUplink(entry);
+    assert_eq!(test.requests(), std::slice::from_ref(&request));
+    test.event(Event::Failed { request: request.clone(), errno: 12 });
+    assert_eq!(test.pass(Duration::from_secs(4)), []);
+    assert_eq!(test.pass(Duration::from_secs(2)), [request]);
 }

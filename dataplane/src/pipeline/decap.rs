@@ -5,8 +5,9 @@ use super::classify::{Address, Data, Inner, Packet};
 use super::{Context, NO_ROOM, Origin, congestion, mss_clamp, source_check};
 use crate::frame::Frame;
 use crate::tables::{
-    Decap, FLAG_DROP_LATE, FLAG_IPV4, FLAG_IPV6, FLAG_KEEP_MSS, FLAG_OUTER_IPV6,
-    FLAG_POLICE_UPSTREAM, FLAG_SEQUENCE_AS_PEER, FLAG_VERIFY_CHECKSUM, TICKS_PER_NANOSECOND,
+    Decap, Entry, FLAG_ANY_SOURCE, FLAG_DROP_LATE, FLAG_IPV4, FLAG_IPV6, FLAG_KEEP_MSS,
+    FLAG_OUTER_IPV6, FLAG_POLICE_UPSTREAM, FLAG_SEQUENCE_AS_PEER, FLAG_VERIFY_CHECKSUM,
+    TICKS_PER_NANOSECOND,
 };
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::{pseudo_ipv4, pseudo_ipv6};
@@ -44,12 +45,16 @@ impl Context<'_> {
         if session.flags & protocol == 0 {
             return Err(DropReason::NoNetworkProtocol);
         }
-        if !source_check::is_source_of(self.guard, session, packet.source(frame.octets())) {
+        if session.flags & FLAG_ANY_SOURCE != 0 {
+            self.check_dialled(frame, data, session, packet)?;
+        } else if !source_check::is_source_of(self.guard, session, packet.source(frame.octets())) {
             return Err(DropReason::InnerSource);
         }
         self.leave_tunnel(frame, data, session, packet)?;
         let verdict = match self.forward(frame, packet, data.entry, Origin::Network) {
-            Err(DropReason::DestinationInvalid) => self.link_broadcast(frame, packet)?,
+            Err(DropReason::DestinationInvalid) if session.flags & FLAG_ANY_SOURCE == 0 => {
+                self.link_broadcast(frame, packet)?
+            }
             verdict => verdict?,
         };
         self.guard.counters(session.index).count_upstream(packet.length() as u64);
@@ -58,6 +63,31 @@ impl Context<'_> {
 }
 
 impl Context<'_> {
+    /// A packet out of a session that we dialled: anybody may have sent it, but nobody sends it back
+    /// to where it came from. Two routers that each take the other for the way would hand it to and
+    /// fro until its hops ran out: for the unused rest of a delegated prefix, say (RFC 7084,
+    /// its WPD-5).
+    #[cold]
+    fn check_dialled(
+        &self,
+        frame: &Frame,
+        data: &Data,
+        session: &Decap,
+        packet: Packet,
+    ) -> Result<(), DropReason> {
+        // RFC 1812 section 5.3.7, and the same of IPv6.
+        if packet.is_source_invalid(frame.octets()) {
+            return Err(DropReason::SourceInvalid);
+        }
+        match data.entry {
+            // The index, not the slot: a session that is being changed has two slots for a moment.
+            Entry::Session(slot) if self.guard.encap_index(slot) == session.index => {
+                Err(DropReason::SessionLoop)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// What the session's profile asks of a datagram, whatever is in it.
     fn check_datagram(
         &self,

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use zerocopy::FromBytes;
 
-use super::encap::Framing;
+use super::encap::{Framing, PLAIN};
 use super::{Context, NO_ROOM};
 use crate::frame::Frame;
 use crate::tables::Decap;
@@ -50,6 +50,6 @@ impl Context<'_> {
         reply.code = ppp::ECHO_REPLY;
         reply.magic = session.magic;
         let sum = Sum::default().octets(frame.octets());
-        self.encapsulate(frame, &way, sum, 0)
+        self.encapsulate(frame, &way, sum, PLAIN)
     }
 }

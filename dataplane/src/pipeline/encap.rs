@@ -8,9 +8,9 @@ use super::forward::{check_hops, count_hop};
 use super::{Context, NO_ROOM, Origin, congestion, fragment, mss_clamp};
 use crate::frame::Frame;
 use crate::tables::{
-    Adjacency, Encap, Entry, FLAG_KEEP_MSS, FLAG_NO_CHECKSUM, FLAG_OUTER_FRAGMENTS,
+    Adjacency, Encap, Entry, FLAG_KEEP_MSS, FLAG_OUTER_FRAGMENTS, FLAG_OUTER_HEADERS,
     FLAG_OUTER_IPV6, FLAG_POLICE_DOWNSTREAM, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SEQUENCE,
-    FLAG_SEQUENCE_AS_PEER, FLAG_TRAFFIC_CLASS, TICKS_PER_NANOSECOND, ipv6_front,
+    FLAG_SEQUENCE_AS_PEER, Options, TICKS_PER_NANOSECOND, ipv6_front,
 };
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Sum;
@@ -29,8 +29,8 @@ const IPV4_BYTES: usize = ipv4::HEADER_BYTES + UDP_L2TP_BYTES;
 const IPV6_BYTES: usize = ipv6::HEADER_BYTES + UDP_L2TP_BYTES;
 const IPV6_FRONT_BYTES: usize = 8;
 
-/// The traffic class of control's frames: nothing special, as what its own socket sends.
-const CONTROL_CLASS: u8 = 0;
+/// Traffic class and checksum of control's frames: nothing special, as what its own socket sends.
+pub(super) const PLAIN: (u8, bool) = (0, false);
 
 /// Where the way of a session's packets leads, and what they look like there.
 #[derive(Clone, Copy)]
@@ -80,7 +80,7 @@ impl Context<'_> {
         let way = self.way_to_peer(slot, |_| Framing::NONE)?;
         let sum = Sum::default().octets(frame.octets());
         // What does not fit the link is sent in outer pieces: control has no other way.
-        self.encapsulate(frame, &way, sum, CONTROL_CLASS)
+        self.encapsulate(frame, &way, sum, PLAIN)
     }
 
     fn police_downstream(&self, way: &Way, packet: Packet) -> Result<(), DropReason> {
@@ -127,15 +127,13 @@ impl Context<'_> {
         let length = frame.len();
         let is_ipv4 = way.framing.is_ipv4();
         let sum = inner_sum(frame.octets(), is_ipv4);
-        let class = match way.session.flags & FLAG_TRAFFIC_CLASS {
-            0 => 0,
-            _ => {
-                let options = self.guard.options(way.slot);
-                let inner = congestion::traffic_class(frame.octets(), is_ipv4);
-                inner & options.traffic_class_mask | options.traffic_class
-            }
+        let options = match way.session.flags & FLAG_OUTER_HEADERS {
+            0 => Options::default(),
+            _ => self.guard.options(way.slot),
         };
-        let verdict = self.encapsulate(frame, way, sum, class)?;
+        let inner = congestion::traffic_class(frame.octets(), is_ipv4);
+        let class = inner & options.traffic_class_mask | options.traffic_class;
+        let verdict = self.encapsulate(frame, way, sum, (class, options.no_checksum != 0))?;
         self.guard.counters(way.session.index).count_downstream(length as u64);
         Ok(verdict)
     }
@@ -175,7 +173,7 @@ impl Context<'_> {
         frame: &mut Frame,
         way: &Way,
         sum: Sum,
-        class: u8,
+        (class, no_checksum): (u8, bool),
     ) -> Result<Verdict, DropReason> {
         let (session, framing) = (&way.session, way.framing);
         let udp_length = (UDP_L2TP_BYTES + framing.front_bytes() + frame.len()) as u16;
@@ -184,14 +182,14 @@ impl Context<'_> {
         let ns = if framing.sequenced { self.guard.state(session.index).take_ns() } else { 0 };
         // RFC 2661 section 8.1: UDP checksums are on by default, for data too. The length counts
         // twice: in the header and in the pseudo-header.
-        let checksum = match session.flags & FLAG_NO_CHECKSUM {
-            0 => Sum::from_seed(session.udp_seed)
+        let checksum = match no_checksum {
+            false => Sum::from_seed(session.udp_seed)
                 .number(udp_length)
                 .number(udp_length)
                 .sum(framing.sum(ns))
                 .sum(sum)
                 .udp_checksum(),
-            _ => U16::ZERO,
+            true => U16::ZERO,
         };
         let outer = Outer { udp_length, checksum, class };
         let ethertype = if session.flags & FLAG_OUTER_IPV6 == 0 {

@@ -31,7 +31,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
         routes_max: 16,
         workers: 2,
         l2tp_port: L2TP_PORT,
-        l2tp_port_count: 1,
+        l2tp_port_count: 3,
         gateways: Default::default(),
         ports: vec![ethernet(1, 120), ethernet(2, 90), host],
     };
@@ -71,6 +71,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
             magic: 0,
             peer_mru: 80,
             prefixes,
+            source_check: true,
             gateway: None,
             options: SessionOptions::default(),
         })));
@@ -110,6 +111,8 @@ struct Shape {
     upstream: bool,
     framing: usize,
     with_length: bool,
+    /// How far the tunnel's port here is from the first one.
+    port: u16,
     /// Octets changed: place and difference.
     damage: Option<(usize, u8)>,
     /// Octets cut off the end, or added to it.
@@ -132,12 +135,13 @@ fn shapes() -> impl Strategy<Value = Shape> {
             any::<bool>(),
             0usize..6,
             any::<bool>(),
+            0u16..4,
             damage,
             prop_oneof![4 => Just(0isize), 1 => -3..9isize],
         ),
     )
         .prop_map(|((id, remote, (protocol, size), ttl), rest)| {
-            let (upstream, framing, with_length, damage, tail) = rest;
+            let (upstream, framing, with_length, port, damage, tail) = rest;
             let payload = vec![0x5a; size];
             Shape {
                 id,
@@ -148,6 +152,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
                 upstream,
                 framing,
                 with_length,
+                port,
                 damage,
                 tail,
             }
@@ -192,7 +197,7 @@ fn build(shape: &Shape) -> (PortId, Vec<u8>) {
         };
         l2tp.extend(framing);
         l2tp.extend(packet);
-        packet = ipv4(17, PEER, ENDPOINT, 64, &udp(L2TP_PORT, L2TP_PORT, &l2tp));
+        packet = ipv4(17, PEER, ENDPOINT, 64, &udp(L2TP_PORT, L2TP_PORT + shape.port, &l2tp));
     }
     let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0];
     frame.extend(packet);
@@ -284,6 +289,7 @@ fn frequent_shapes_go_the_quick_way() {
         upstream: true,
         framing: 0,
         with_length: false,
+        port: 2,
         damage: None,
         tail: 0,
     };

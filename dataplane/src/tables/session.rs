@@ -28,6 +28,9 @@ pub const FLAG_IPV6: u16 = 4;
 pub const FLAG_SEND_ACFC: u16 = 8;
 /// The protocol is sent in one octet.
 pub const FLAG_SEND_PFC: u16 = 16;
+/// The network is at the other end, not a subscriber: any source may come from there.
+pub const FLAG_ANY_SOURCE: u16 = 32;
+
 /// TTL and hop limit of outer packets.
 const OUTER_HOPS: u8 = 64;
 
@@ -245,7 +248,8 @@ pub(crate) fn lines(session: &api::Session, index: u32, path: u32) -> (Decap, En
         outer_addresses: outer_addresses(session),
         inner_ipv4,
         peer_port: U16::new(session.peer.port()),
-        flags,
+        // The quick path takes packets from the one address that a subscriber has.
+        flags: if session.source_check { flags } else { flags | FLAG_SPECIAL },
         index,
         path,
         key: pack(session.key),
@@ -265,6 +269,7 @@ fn flags(session: &api::Session) -> u16 {
     set(session.prefixes.iter().any(|prefix| prefix.addr().is_ipv6()), FLAG_IPV6);
     set(session.send_acfc, FLAG_SEND_ACFC);
     set(session.send_pfc, FLAG_SEND_PFC);
+    set(!session.source_check, FLAG_ANY_SOURCE);
     flags | options(session).0
 }
 

@@ -63,6 +63,7 @@ fn session(id: u16, life: u32, change: u32) -> Session {
         magic: life,
         peer_mru: 64 + (change % 1400) as u16,
         prefixes: vec![IpNet::from(IpAddr::from(address(id)))],
+        source_check: true,
         gateway: Some(Ipv4Addr::from_bits(change)),
         options: SessionOptions::default(),
     }
@@ -72,12 +73,12 @@ fn set_up() -> (Arc<Tables>, Writer) {
     let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500 };
     let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
     let limits = Limits {
-        l2tp_port_count: 1,
         gateways: Default::default(),
         sessions_max: SESSIONS.into(),
         routes_max: 64,
         workers: READERS,
         l2tp_port: 1701,
+        l2tp_port_count: 1,
         ports: vec![ethernet, host],
     };
     super::new(&limits).unwrap()

@@ -1,41 +1,83 @@
 //! What must hold at the end of a run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use xlns_control::admin::{SessionFilter, SessionRow};
-use xlns_control::lns::Census;
+use ipnet::{IpNet, Ipv6Net};
+use xlns_control::admin::{ClientRow, SessionFilter, SessionRow, TunnelRow};
+use xlns_control::lns::{Census, Lns};
+use xlns_control::routing::Uplinks;
 use xlns_dataplane::api::SessionKey;
 
-use super::subscriber::Phase;
+use super::configuration::USERS;
+use super::lac::Call;
+use super::script::DIALLER;
+use super::station::Station;
+use super::subscriber::Network;
 use super::world::World;
 
 /// More rows than a run has.
-const ROWS_MAX: usize = 10_000;
+pub const ROWS_MAX: usize = 10_000;
 
-/// A session: peer, Tunnel and Session ID of the LNS, those of the LAC, and the address while
-/// packets may flow.
-type Session = (SocketAddr, (u16, u16), (u16, u16), Option<Ipv4Addr>);
+/// Why a server turns a client away that is as the scripts have it: part of what it says.
+const TURNED_AWAY: &[&str] = &[
+    "refused by the peer",
+    "no network protocol came up",
+    "no agreement on an authentication protocol",
+    "not know the secret",
+    "no secret",
+    "a different secret?",
+    "no more",
+    "no room",
+    "no call for too long",
+];
 
-/// Both sides have the same tunnels and sessions, in the same state, and the data plane has the
+/// Which session: the server's address, the peer, Tunnel and Session ID of the server, those of the
+/// peer.
+type Which = (IpAddr, SocketAddr, (u16, u16), (u16, u16));
+
+/// What both ends know of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct View {
+    ipv4: Option<Ipv4Addr>,
+    ipv6: bool,
+    delegated: Option<Ipv6Net>,
+    /// Errors on the line that the LAC has told.
+    errors: Option<(u32, u32)>,
+    /// Escaped characters that the LAC has told.
+    escaped: Option<(u32, u32)>,
+}
+
+/// Both sides have the same tunnels and sessions, in the same state, and each data plane has the
 /// sessions that are up. Where datagrams were corrupted unnoticed peers may be of two minds, and only
-/// the LNS's own side is looked at. Returns the number of tunnels and of sessions.
+/// each xlnsd's own side is looked at. Returns the number of tunnels and of sessions.
 ///
 /// # Errors
 /// What differs.
 pub fn agreement(world: &World) -> Result<(usize, usize), String> {
-    let census = world.lns.audit()?;
-    let rows = session_rows(world);
-    data_plane_equals(world, &rows)?;
-    if census.ending > 0 {
-        return Err(format!("sessions whose end nobody told: {census:?}"));
+    let mut tunnels = 0;
+    for station in &world.stations {
+        tunnels += of_station(world, station)?;
     }
+    let servers = sessions_of_servers(world)?;
     if !world.corrupts {
-        same("tunnels", &tunnels_of_lns(world), &tunnels_of_lacs(world))?;
-        same("sessions", &sessions_of_lns(world, &rows), &sessions_of_lacs(world))?;
+        same("tunnels", &tunnels_of_servers(world), &tunnels_of_peers(world))?;
+        let mut peers = sessions_of_lacs(world);
+        peers.extend(sessions_of_dialler(world));
+        let known = servers.iter().map(|(which, (view, _))| (*which, *view)).collect();
+        let views = peers.iter().map(|(which, (view, _))| (*which, *view)).collect();
+        same("sessions", &known, &views)?;
+        for (which, (_, link)) in &peers {
+            let told = link.map(IpNet::V6);
+            let routed = servers.get(which).map(|(_, prefixes)| prefixes);
+            if told.is_some_and(|link| routed.is_none_or(|prefixes| !prefixes.contains(&link))) {
+                return Err(format!("{which:?} was told {link:?}, and has {routed:?}"));
+            }
+        }
     }
-    let up = rows.iter().filter(|row| row.state == "open").count();
-    Ok((census.tunnels, up))
+    let up = servers.values().filter(|(_, prefixes)| !prefixes.is_empty()).count();
+    Ok((tunnels, up))
 }
 
 /// Nothing is left.
@@ -43,100 +85,254 @@ pub fn agreement(world: &World) -> Result<(usize, usize), String> {
 /// # Errors
 /// What is.
 pub fn emptiness(world: &World) -> Result<(), String> {
-    let census = world.lns.audit()?;
-    let left = world.data_plane.sessions.len();
-    if census != Census::default() || left > 0 || !world.peers.is_empty() {
-        let peers = &world.peers;
-        return Err(format!("left over: {census:?}, {left} in the data plane, peers {peers:?}"));
+    for station in &world.stations {
+        let Some(lns) = &station.lns else { continue };
+        let census = lns.audit()?;
+        let (left, peers) = (station.data_plane.sessions.len(), &station.peers);
+        if census != Census::default() || left > 0 || !peers.is_empty() {
+            let local = station.local;
+            return Err(format!("{local}: {census:?}, {left} in the data plane, peers {peers:?}"));
+        }
+        station.check_outcomes(world.now)?;
     }
     Ok(())
 }
 
-fn same<T: Ord + std::fmt::Debug>(
+/// What one xlnsd and its host think; how many tunnels it has.
+fn of_station(world: &World, station: &Station) -> Result<usize, String> {
+    let local = station.local;
+    let Some(lns) = &station.lns else { return Err(format!("{local} has not come back")) };
+    let census = lns.audit()?;
+    if !station.data_plane.is_connected() || census.ending > 0 {
+        return Err(format!("{local}: sessions whose end nobody told: {census:?}"));
+    }
+    station.check_outcomes(world.now)?;
+    let wanted = station.wanted_sessions();
+    let forwarded = &station.data_plane.sessions;
+    if wanted != *forwarded {
+        return Err(format!("{local}: wanted {wanted:#?}, forwarded {forwarded:#?}"));
+    }
+    let established = tunnel_rows(world, lns).into_iter().filter(|row| row.state == "established");
+    let stranger = established
+        .map(|row| row.peer.ip())
+        .find(|peer| world.never_refuses && !station.data_plane.peers.contains(peer));
+    if let Some(peer) = stranger {
+        return Err(format!("{local}: {peer} has a tunnel and counts as a stranger"));
+    }
+    uplinks(world, station, lns)?;
+    Ok(census.tunnels)
+}
+
+/// The kernel was told what the clients have.
+fn uplinks(world: &World, station: &Station, lns: &Lns) -> Result<(), String> {
+    let mut expected = Uplinks::default();
+    for row in client_rows(world, lns) {
+        if station.is_persistent(&row.name) && !world.corrupts && !may_stay_so(&row) {
+            return Err(format!("a client for ever: {row:?}"));
+        }
+        let (ipv4, ipv6) = (row.address.map(IpAddr::V4), row.address6.map(IpAddr::V6));
+        expected.addresses.extend(ipv4.into_iter().chain(ipv6));
+        for route in &row.routes {
+            let source = if matches!(route, IpNet::V4(_)) { ipv4 } else { ipv6 };
+            expected.routes.extend(source.map(|source| (*route, source)));
+        }
+        let is_up = row.address.is_some() || row.link_local.is_some();
+        let server = row.server.filter(|_| is_up);
+        expected.tunnels.extend(server.map(|server| (station.local.ip(), server.ip())));
+    }
+    if expected != station.uplinks {
+        return Err(format!("clients have {expected:?}, the kernel {:?}", station.uplinks));
+    }
+    Ok(())
+}
+
+/// Whether a client that is dialled for ever may be as it is when nothing has been wrong with the
+/// network for minutes: up, waiting for a call of the server, or turned away.
+fn may_stay_so(row: &ClientRow) -> bool {
+    let waits = row.state == "calling" && row.tunnel_id != 0;
+    let is_turned_away =
+        row.state != "idle" && TURNED_AWAY.iter().any(|reason| row.last_error.contains(reason));
+    row.state == "up" || waits || is_turned_away
+}
+
+fn same<T: Ord + Debug>(
     what: &str,
-    lns: &BTreeSet<T>,
-    lacs: &BTreeSet<T>,
+    servers: &BTreeSet<T>,
+    peers: &BTreeSet<T>,
 ) -> Result<(), String> {
-    let only_lns: Vec<_> = lns.difference(lacs).collect();
-    let only_lacs: Vec<_> = lacs.difference(lns).collect();
-    if only_lns.is_empty() && only_lacs.is_empty() {
+    let only_servers: Vec<_> = servers.difference(peers).collect();
+    let only_peers: Vec<_> = peers.difference(servers).collect();
+    if only_servers.is_empty() && only_peers.is_empty() {
         return Ok(());
     }
-    Err(format!("{what}: the LNS alone has {only_lns:?}, the LACs alone {only_lacs:?}"))
+    Err(format!("{what}: the LNSs alone have {only_servers:?}, their peers alone {only_peers:?}"))
 }
 
-fn session_rows(world: &World) -> Vec<SessionRow> {
-    world.lns.session_rows(world.now, &SessionFilter::default(), 0, ROWS_MAX).0
+fn tunnel_rows(world: &World, lns: &Lns) -> Vec<TunnelRow> {
+    lns.tunnel_rows(world.now, 0, ROWS_MAX).0
 }
 
-fn tunnels_of_lns(world: &World) -> BTreeSet<(SocketAddr, u16, u16, String)> {
-    let (rows, _) = world.lns.tunnel_rows(world.now, 0, ROWS_MAX);
-    rows.into_iter().map(|row| (row.peer, row.tunnel_id, row.peer_tunnel_id, row.state)).collect()
+fn session_rows(world: &World, lns: &Lns) -> Vec<SessionRow> {
+    lns.session_rows(world.now, &SessionFilter::default(), 0, ROWS_MAX).0
 }
 
-fn tunnels_of_lacs(world: &World) -> BTreeSet<(SocketAddr, u16, u16, String)> {
-    let tunnels = world.lacs.iter().filter(|lac| lac.has_tunnel()).map(|lac| {
+fn client_rows(world: &World, lns: &Lns) -> Vec<ClientRow> {
+    lns.client_rows(world.now, 0, ROWS_MAX).0
+}
+
+/// The LNSs, and the dialler.
+fn servers(world: &World) -> impl Iterator<Item = (&Station, &Lns)> {
+    let servers = world.stations.iter().filter(|station| station.local.ip() != DIALLER);
+    servers.filter_map(|station| Some((station, station.lns.as_ref()?)))
+}
+
+fn dialler(world: &World) -> Option<(&Station, &Lns)> {
+    let station = world.stations.iter().find(|station| station.local.ip() == DIALLER)?;
+    Some((station, station.lns.as_ref()?))
+}
+
+type Tunnel = (IpAddr, SocketAddr, u16, u16, String);
+
+/// Tunnels of a dialler that are set up or closed come and go, as it dials on.
+fn tunnels_of_servers(world: &World) -> BTreeSet<Tunnel> {
+    let mut tunnels = BTreeSet::new();
+    for (station, lns) in servers(world) {
+        for row in tunnel_rows(world, lns) {
+            if row.peer.ip() != DIALLER || row.state == "established" {
+                let server = station.local.ip();
+                let ids = (row.tunnel_id, row.peer_tunnel_id);
+                tunnels.insert((server, row.peer, ids.0, ids.1, row.state));
+            }
+        }
+    }
+    tunnels
+}
+
+fn tunnels_of_peers(world: &World) -> BTreeSet<Tunnel> {
+    let server = world.lacs_server.ip();
+    let of_lacs = world.lacs.iter().filter(|lac| lac.has_tunnel()).map(|lac| {
         let state = if lac.tunnel().is_some() { "established" } else { "not up" };
         let (id, lns_id) = lac.tunnel().unwrap_or_default();
-        (lac.manners.address, lns_id.0, id.0, state.to_owned())
+        (server, lac.manners.address, lns_id.0, id.0, state.to_owned())
     });
-    tunnels.collect()
+    let of_dialler = dialler(world).into_iter().flat_map(|(station, lns)| {
+        let rows = tunnel_rows(world, lns).into_iter();
+        let up = rows.filter(|row| row.state == "established");
+        up.map(|row| (row.peer.ip(), station.local, row.peer_tunnel_id, row.tunnel_id, row.state))
+    });
+    of_lacs.chain(of_dialler).collect()
 }
 
-fn sessions_of_lns(world: &World, rows: &[SessionRow]) -> BTreeSet<Session> {
-    let tunnels: BTreeMap<u16, u16> =
-        tunnels_of_lns(world).into_iter().map(|(_, id, peer_id, _)| (id, peer_id)).collect();
-    let session = |row: &SessionRow| {
-        let peer_tunnel = tunnels.get(&row.tunnel_id).copied().unwrap_or_default();
-        let address = match row.address {
-            Some(IpAddr::V4(address)) if row.state == "open" => Some(address),
-            _ => None,
-        };
-        let own = (row.tunnel_id, row.session_id);
-        (row.peer, own, (peer_tunnel, row.peer_session_id), address)
+/// The sessions of the LNSs, and where packets to each lead.
+fn sessions_of_servers(world: &World) -> Result<BTreeMap<Which, (View, BTreeSet<IpNet>)>, String> {
+    let mut sessions = BTreeMap::new();
+    for (station, lns) in servers(world) {
+        let rows = tunnel_rows(world, lns).into_iter();
+        let tunnels: BTreeMap<u16, u16> =
+            rows.map(|row| (row.tunnel_id, row.peer_tunnel_id)).collect();
+        for row in session_rows(world, lns) {
+            let peer_tunnel = tunnels.get(&row.tunnel_id).copied().unwrap_or_default();
+            let key =
+                SessionKey { local_tunnel_id: row.tunnel_id, local_session_id: row.session_id };
+            let forwarded = station.data_plane.sessions.get(&key);
+            let prefixes: BTreeSet<IpNet> =
+                forwarded.into_iter().flat_map(|session| session.prefixes.clone()).collect();
+            let which = (
+                station.local.ip(),
+                row.peer,
+                (row.tunnel_id, row.session_id),
+                (peer_tunnel, row.peer_session_id),
+            );
+            sessions.insert(which, (view_of_server(&row, &prefixes)?, prefixes));
+        }
+    }
+    Ok(sessions)
+}
+
+/// What a session's prefixes say of it, and whether its user's are among them.
+fn view_of_server(row: &SessionRow, prefixes: &BTreeSet<IpNet>) -> Result<View, String> {
+    let mut view = View {
+        ipv4: None,
+        ipv6: false,
+        delegated: None,
+        errors: row.line.errors.map(|errors| (errors.crc, errors.timeouts)),
+        escaped: row.line.send_accm.zip(row.line.receive_accm),
     };
-    rows.iter().map(session).collect()
+    let mut framed = BTreeSet::new();
+    for prefix in prefixes {
+        match prefix {
+            IpNet::V4(prefix) if prefix.prefix_len() == 32 => view.ipv4 = Some(prefix.addr()),
+            IpNet::V6(prefix) if prefix.prefix_len() == 64 => view.ipv6 = true,
+            IpNet::V6(prefix) if prefix.prefix_len() == 56 => view.delegated = Some(*prefix),
+            other => {
+                framed.insert(*other);
+            }
+        }
+    }
+    let user = USERS.iter().find(|user| user.name == row.user);
+    let routes = user.into_iter().flat_map(|user| user.framed).filter_map(|text| text.parse().ok());
+    let has_family = |prefix: &IpNet| match prefix {
+        IpNet::V4(_) => view.ipv4.is_some(),
+        IpNet::V6(_) => view.ipv6,
+    };
+    let expected: BTreeSet<IpNet> = routes.filter(has_family).collect();
+    if framed != expected || (row.state == "open") == prefixes.is_empty() {
+        return Err(format!("{row:?} has {prefixes:?}, and {expected:?} lie behind it"));
+    }
+    Ok(view)
 }
 
-fn sessions_of_lacs(world: &World) -> BTreeSet<Session> {
-    let mut sessions = BTreeSet::new();
+/// The sessions of peers, and the link's prefix as each was told.
+type OfPeers = BTreeMap<Which, (View, Option<Ipv6Net>)>;
+
+fn sessions_of_lacs(world: &World) -> OfPeers {
+    let mut sessions = BTreeMap::new();
     for lac in &world.lacs {
         let Some((id, lns_id)) = lac.tunnel() else { continue };
         for line in &lac.lines {
-            let Some(call) = line.call else { continue };
-            let address = match line.subscriber.phase() {
-                Phase::Up(address) => Some(address),
-                _ => None,
+            let Some(Call { id: call, lns_id: lns_call, errors, link_info, .. }) = line.call else {
+                continue;
             };
-            let lns_call = call.lns_id.unwrap_or_default().0;
-            sessions.insert((
-                lac.manners.address,
-                (lns_id.0, lns_call),
-                (id.0, call.id.0),
-                address,
-            ));
+            let Network { ipv4, ipv6, link, delegated } = line.subscriber.network();
+            let view = View {
+                ipv4,
+                ipv6,
+                delegated,
+                errors: errors.map(|errors| (errors.crc, errors.timeouts)),
+                escaped: link_info.map(|sli| (sli.send_accm, sli.receive_accm)),
+            };
+            let lns_ids = (lns_id.0, lns_call.unwrap_or_default().0);
+            let server = world.lacs_server.ip();
+            let which = (server, lac.manners.address, lns_ids, (id.0, call.0));
+            sessions.insert(which, (view, link));
         }
     }
     sessions
 }
 
-/// The data plane has the sessions that are up, as they are, and the prefixes of no other.
-fn data_plane_equals(world: &World, rows: &[SessionRow]) -> Result<(), String> {
-    let tunnels: BTreeMap<u16, u16> =
-        tunnels_of_lns(world).into_iter().map(|(_, id, peer_id, _)| (id, peer_id)).collect();
-    let mut expected = BTreeSet::new();
-    for row in rows.iter().filter(|row| row.state == "open" || row.mru > 0) {
-        let prefix = row.address.filter(|_| row.state == "open").map(ipnet::IpNet::from);
-        let key = SessionKey { local_tunnel_id: row.tunnel_id, local_session_id: row.session_id };
-        let peer_tunnel = tunnels.get(&row.tunnel_id).copied().unwrap_or_default();
-        let prefixes: Vec<_> = prefix.into_iter().collect();
-        expected.insert((key, row.peer, peer_tunnel, row.peer_session_id, row.mru, prefixes));
-    }
-    let sessions = world.data_plane.sessions.values();
-    let forwarded = sessions.map(|session| {
-        let peer_ids = (session.peer_tunnel_id, session.peer_session_id);
-        let prefixes = session.prefixes.clone();
-        (session.key, session.peer, peer_ids.0, peer_ids.1, session.peer_mru, prefixes)
-    });
-    same("data plane", &expected, &forwarded.collect())
+fn sessions_of_dialler(world: &World) -> OfPeers {
+    let Some((station, lns)) = dialler(world) else { return BTreeMap::new() };
+    let rows = tunnel_rows(world, lns).into_iter();
+    let tunnels: BTreeMap<u16, u16> = rows.map(|row| (row.tunnel_id, row.peer_tunnel_id)).collect();
+    let clients = client_rows(world, lns);
+    let of_session = |row: SessionRow| {
+        let is_its = |client: &&ClientRow| {
+            (client.tunnel_id, client.session_id) == (row.tunnel_id, row.session_id)
+        };
+        let client = clients.iter().find(is_its);
+        let view = View {
+            ipv4: client.and_then(|client| client.address),
+            ipv6: client.is_some_and(|client| client.link_local.is_some()),
+            delegated: client.and_then(|client| client.delegated),
+            errors: None,
+            escaped: None,
+        };
+        let link = client
+            .and_then(|client| client.address6)
+            .map(|address| Ipv6Net::new(address, 64).map_or(Ipv6Net::default(), |net| net.trunc()));
+        let server_tunnel = tunnels.get(&row.tunnel_id).copied().unwrap_or_default();
+        let ids = ((server_tunnel, row.peer_session_id), (row.tunnel_id, row.session_id));
+        ((row.peer.ip(), station.local, ids.0, ids.1), (view, link))
+    };
+    session_rows(world, lns).into_iter().map(of_session).collect()
 }

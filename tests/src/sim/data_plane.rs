@@ -3,16 +3,20 @@
 //! It may refuse, go away with or without its sessions, and comes back to be filled anew.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
+use xlns_control::l2tp::header;
 use xlns_control::lns::Lns;
 use xlns_control::time::Time;
 use xlns_dataplane::api::{Command, CommandError, Session, SessionKey};
 use xlns_dataplane::counters::SessionCounters;
 
-/// What every session carried.
+use super::network::Datagram;
+
+/// What every session carried, but for packets of its subscriber.
 const TRAFFIC: SessionCounters = SessionCounters {
     upstream_packets: 1,
     upstream_bytes: 40,
@@ -20,11 +24,23 @@ const TRAFFIC: SessionCounters = SessionCounters {
     downstream_bytes: 80,
 };
 
+/// What becomes of a datagram that has arrived.
+#[derive(Debug)]
+pub enum Forwarded {
+    /// It goes to control.
+    ToControl,
+    /// It went on to the network.
+    Taken,
+    /// It is answered.
+    Answered(Datagram),
+}
+
 /// What the data plane says, some time later.
 #[derive(Debug)]
 enum Notice {
     Refused(Box<Command>, CommandError),
     Ended(SessionKey),
+    Counted(Vec<(SessionKey, SessionCounters)>),
     Synchronised,
 }
 
@@ -35,11 +51,16 @@ const PAGE_INTERVAL: Duration = Duration::from_millis(15);
 #[derive(Debug)]
 pub struct DataPlane {
     rng: StdRng,
-    /// Probability that a session is refused for want of room.
+    /// Probability that a session or a peer is refused for want of room.
     pub refuses: f64,
     /// The sessions it forwards.
     pub sessions: BTreeMap<SessionKey, Session>,
+    /// Packets of their subscribers.
+    packets: BTreeMap<SessionKey, u64>,
+    /// Addresses that are no strangers'.
+    pub peers: BTreeSet<IpAddr>,
     named: BTreeSet<SessionKey>,
+    peers_named: BTreeSet<IpAddr>,
     resynchronising: bool,
     connected: bool,
     back_at: Option<Time>,
@@ -56,7 +77,10 @@ impl DataPlane {
             rng,
             refuses,
             sessions: BTreeMap::new(),
+            packets: BTreeMap::new(),
+            peers: BTreeSet::new(),
             named: BTreeSet::new(),
+            peers_named: BTreeSet::new(),
             resynchronising: false,
             connected: false,
             back_at: Some(at),
@@ -68,15 +92,36 @@ impl DataPlane {
 
     /// The connection ends, and is back at `back_at`. What was under way is lost; where `forgets`,
     /// the process has died and its sessions with it.
-    pub fn leave(&mut self, now: Time, lns: &mut Lns, back_at: Time, forgets: bool) {
+    pub fn leave(&mut self, back_at: Time, forgets: bool) {
         (self.connected, self.back_at, self.page) = (false, Some(back_at), None);
         self.resynchronising = false;
         self.commands.clear();
         self.notices.clear();
         if forgets {
             self.sessions.clear();
+            self.packets.clear();
+            self.peers.clear();
         }
-        lns.handle_dataplane_away(now);
+    }
+
+    /// Whether it is there for the LNS.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Counts the packets of sessions; what it does not have is left out.
+    pub fn ask(&mut self, now: Time, keys: &[SessionKey]) {
+        if !self.connected {
+            return;
+        }
+        let counted = keys.iter().filter(|key| self.sessions.contains_key(key));
+        let counted = counted.map(|key| (*key, self.counters(*key))).collect();
+        self.notify(now, Notice::Counted(counted));
+    }
+
+    fn counters(&self, key: SessionKey) -> SessionCounters {
+        let more = self.packets.get(&key).copied().unwrap_or(0);
+        SessionCounters { upstream_packets: TRAFFIC.upstream_packets + more, ..TRAFFIC }
     }
 
     /// Takes the LNS's commands.
@@ -125,6 +170,7 @@ impl DataPlane {
             match notice {
                 Notice::Refused(command, error) => lns.handle_refused(now, &command, &error),
                 Notice::Ended(key) => lns.handle_session_ended(now, key, TRAFFIC),
+                Notice::Counted(counted) => lns.handle_counters(now, &counted),
                 Notice::Synchronised => lns.handle_synchronised(now),
             }
         }
@@ -144,10 +190,36 @@ impl DataPlane {
         Ok(())
     }
 
+    /// What it does by itself: it forwards the packets of sessions, and answers LCP echoes.
+    pub fn forward(&mut self, datagram: &Datagram) -> Forwarded {
+        let Ok(header) = header::parse(&datagram.octets) else { return Forwarded::ToControl };
+        let local_session_id = header.session_id.0;
+        let key = SessionKey { local_tunnel_id: header.tunnel_id.0, local_session_id };
+        let Some(session) = self
+            .sessions
+            .get(&key)
+            .filter(|session| !header.control && session.peer == datagram.from)
+        else {
+            return Forwarded::ToControl;
+        };
+        let frame = header.payload(&datagram.octets);
+        match frame.strip_prefix(&[0xff, 3]).unwrap_or(frame) {
+            [0, 0x21, 0x45, ..] if !session.prefixes.is_empty() => {
+                *self.packets.entry(key).or_default() += 1;
+                Forwarded::Taken
+            }
+            [0xc0, 0x21, 9, identifier, 0, 8, ..] => {
+                Forwarded::Answered(echo_reply(session, *identifier))
+            }
+            _ => Forwarded::ToControl,
+        }
+    }
+
     fn apply(&mut self, now: Time, command: Command) -> Result<(), String> {
         let refusal = match &command {
             Command::ResyncBegin => {
                 self.named.clear();
+                self.peers_named.clear();
                 self.resynchronising = true;
                 None
             }
@@ -158,6 +230,7 @@ impl DataPlane {
                 for key in unnamed {
                     self.remove(now, key);
                 }
+                self.peers.clone_from(&self.peers_named);
                 self.notify(now, Notice::Synchronised);
                 None
             }
@@ -165,7 +238,17 @@ impl DataPlane {
             Command::SessionRemove(key) => {
                 (!self.remove(now, *key)).then_some(CommandError::NoSuchEntry)
             }
-            other => return Err(format!("not for sessions: {other:?}")),
+            Command::PeerSet { .. } if self.rng.random_bool(self.refuses) => Some(full("peers")),
+            Command::PeerSet { address } => {
+                self.peers.insert(*address);
+                self.peers_named.insert(*address);
+                None
+            }
+            Command::PeerRemove { address } => {
+                self.peers_named.remove(address);
+                (!self.peers.remove(address)).then_some(CommandError::NoSuchEntry)
+            }
+            other => return Err(format!("not for the LNS to say: {other:?}")),
         };
         if let Some(error) = refusal {
             self.notify(now, Notice::Refused(Box::new(command), error));
@@ -174,9 +257,12 @@ impl DataPlane {
     }
 
     fn set(&mut self, now: Time, session: &Session) -> Result<Option<CommandError>, String> {
-        if self.rng.random_bool(self.refuses) {
-            let (table, key) = ("session".into(), "l2tp.sessions_max".into());
-            return Ok(Some(CommandError::Full { table, key }));
+        // One that lets go of something always finds room.
+        let grows = self.sessions.get(&session.key).is_none_or(|known| {
+            session.prefixes.iter().any(|prefix| !known.prefixes.contains(prefix))
+        });
+        if self.rng.random_bool(self.refuses) && grows {
+            return Ok(Some(full("session")));
         }
         let shares = |other: &Session| {
             other.key != session.key && other.prefixes.iter().any(|p| session.prefixes.contains(p))
@@ -197,6 +283,7 @@ impl DataPlane {
 
     fn remove(&mut self, now: Time, key: SessionKey) -> bool {
         let existed = self.sessions.remove(&key).is_some();
+        self.packets.remove(&key);
         if existed {
             self.notify(now, Notice::Ended(key));
         }
@@ -204,8 +291,26 @@ impl DataPlane {
     }
 }
 
+/// What is answered where there is no room.
+fn full(table: &str) -> CommandError {
+    CommandError::Full { table: table.into(), key: "l2tp.sessions_max".into() }
+}
+
 /// The first of a queue, where its time has come.
 fn due<T>(queue: &mut VecDeque<(Time, T)>, now: Time) -> Option<T> {
     queue.front().filter(|(at, _)| *at <= now)?;
     queue.pop_front().map(|(_, first)| first)
+}
+
+fn echo_reply(session: &Session, identifier: u8) -> Datagram {
+    let mut octets = Vec::new();
+    for field in [2, session.peer_tunnel_id, session.peer_session_id] {
+        octets.extend_from_slice(&field.to_be_bytes());
+    }
+    if !session.send_acfc {
+        octets.extend_from_slice(&[0xff, 3]);
+    }
+    octets.extend_from_slice(&[0xc0, 0x21, 10, identifier, 0, 8]);
+    octets.extend_from_slice(&session.magic.to_be_bytes());
+    Datagram { from: session.local, to: session.peer, octets }
 }

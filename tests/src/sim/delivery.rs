@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use xlns_control::l2tp::avp::{Hide, Hiding};
 use xlns_control::l2tp::header::{self, Header};
 use xlns_control::l2tp::message::Message;
 use xlns_control::l2tp::sequence::Sequence;
@@ -20,9 +21,21 @@ const TRIES_MAX: u32 = 4;
 /// How long an acknowledgement waits for a message to travel with.
 const ACK_DELAY: Duration = Duration::from_millis(100);
 
+/// How AVPs are hidden.
+#[derive(Debug, Clone, Copy)]
+pub struct Secrecy {
+    /// Which.
+    pub hide: Hide,
+    /// The tunnel's secret.
+    pub secret: &'static str,
+    /// The same for a whole tunnel: a message that is sent again is the same to the octet.
+    pub random_vector: [u8; 16],
+}
+
 /// One end.
 #[derive(Debug)]
 pub struct Delivery {
+    secrecy: Option<Secrecy>,
     /// Not acknowledged; the number of the first is `acknowledged`.
     queue: VecDeque<(SessionId, Message)>,
     acknowledged: u16,
@@ -38,8 +51,9 @@ pub struct Delivery {
 
 impl Delivery {
     /// Nothing sent or received. `keeps_ahead`: messages that come ahead of their turn are kept.
-    pub fn new(window: usize, keeps_ahead: bool) -> Self {
+    pub fn new(window: usize, keeps_ahead: bool, secrecy: Option<Secrecy>) -> Self {
         Self {
+            secrecy,
             queue: VecDeque::new(),
             acknowledged: 0,
             under_way: 0,
@@ -141,7 +155,13 @@ impl Delivery {
         message: &Message,
     ) -> Vec<u8> {
         let mut out = Vec::new();
-        message.emit(&mut out, tunnel, session, (Sequence(ns), Sequence(self.expected)), None);
+        let hiding = self.secrecy.as_ref().map(|secrecy| Hiding {
+            hide: secrecy.hide,
+            secret: secrecy.secret.as_bytes(),
+            random_vector: &secrecy.random_vector,
+            padding: &[],
+        });
+        message.emit(&mut out, tunnel, session, (Sequence(ns), Sequence(self.expected)), hiding);
         out
     }
 

@@ -1,17 +1,19 @@
-//! The emulated LAC: one tunnel, its lines with a subscriber on each, and bad manners on request.
+//! The emulated LAC: one tunnel and its lines with a subscriber on each. What it says to the LNS is in
+//! [`super::signalling`], its bad manners are in [`super::messages`].
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rand::Rng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use xlns_control::l2tp::avp::Hide;
 use xlns_control::l2tp::header::{self, Header};
-use xlns_control::l2tp::message::{Message, Scccn, StopCcn};
+use xlns_control::l2tp::message::{CallErrors, Message, Sli, StopCcn};
 use xlns_control::l2tp::result::{ResultCode, TunnelResult};
-use xlns_control::l2tp::{SessionId, TunnelId, secret};
+use xlns_control::l2tp::{SessionId, TunnelId};
 use xlns_control::time::Time;
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Secrecy};
 use super::messages;
 use super::subscriber::{Habits, Subscriber};
 
@@ -19,7 +21,7 @@ use super::subscriber::{Habits, Subscriber};
 const HELLO_AFTER: Duration = Duration::from_secs(12);
 
 /// Time for the tunnel, and for each call, to come up.
-const SETUP_MAX: Duration = Duration::from_secs(30);
+pub(super) const SETUP_MAX: Duration = Duration::from_secs(30);
 
 /// How long a closed tunnel still acknowledges.
 const LINGER: Duration = Duration::from_secs(20);
@@ -41,6 +43,12 @@ pub struct Manners {
     pub window: u16,
     /// Keeps control messages that come ahead of their turn.
     pub keeps_ahead: bool,
+    /// Which AVPs it hides, where it has a secret.
+    pub hide: Hide,
+    /// Negotiates with subscribers itself before it hands them over, where they can do that.
+    pub proxies: bool,
+    /// So many of its lines, from the first on, never call: they are there to be called.
+    pub waits: usize,
 }
 
 /// How far the tunnel is.
@@ -60,6 +68,8 @@ pub(super) struct Control {
     pub(super) stage: Stage,
     pub(super) id: TunnelId,
     pub(super) lns_id: TunnelId,
+    /// Where the LNS answers from.
+    pub(super) lns: SocketAddr,
     pub(super) delivery: Delivery,
     pub(super) heard: Time,
     pub(super) challenge: Option<Vec<u8>>,
@@ -76,6 +86,19 @@ pub struct Call {
     pub lns_id: Option<SessionId>,
     /// When the LAC gives up where there is none.
     pub(super) reply_by: Time,
+    /// When the one called answers, in a call that the LNS has asked for.
+    pub(super) answered_at: Option<Time>,
+    /// What went wrong on the line, as the LNS was told last.
+    pub errors: Option<CallErrors>,
+    /// The characters that are escaped, likewise.
+    pub link_info: Option<Sli>,
+}
+
+impl Call {
+    /// Whether ICCN or OCCN was sent.
+    pub fn is_connected(&self) -> bool {
+        self.lns_id.is_some() && self.answered_at.is_none()
+    }
 }
 
 /// A line with a subscriber.
@@ -97,22 +120,33 @@ pub struct Lac {
     pub lines: Vec<Line>,
     pub(super) control: Option<Control>,
     pub(super) rng: StdRng,
+    lns: SocketAddr,
     open_at: Option<Time>,
     frozen_until: Option<Time>,
     /// No attempts after this time.
     dials_until: Time,
-    pub(super) out: Vec<Vec<u8>>,
+    pub(super) out: Vec<(SocketAddr, Vec<u8>)>,
 }
 
 impl Lac {
-    /// One that opens its tunnel at `open_at`.
-    pub fn new(manners: Manners, lines: Vec<Habits>, rng: StdRng, open_at: Time) -> Self {
-        let line = |habits| Line { subscriber: Subscriber::new(habits), call: None, dial_at: None };
+    /// One that opens its tunnel to `lns` at `open_at`.
+    pub fn new(
+        manners: Manners,
+        lines: Vec<Habits>,
+        mut rng: StdRng,
+        lns: SocketAddr,
+        open_at: Time,
+    ) -> Self {
+        let mut line = |habits| {
+            let subscriber = Subscriber::new(habits, StdRng::from_seed(rng.random()));
+            Line { subscriber, call: None, dial_at: None }
+        };
         Self {
             manners,
-            lines: lines.into_iter().map(line).collect(),
+            lines: lines.into_iter().map(&mut line).collect(),
             control: None,
             rng,
+            lns,
             open_at: Some(open_at),
             frozen_until: None,
             dials_until: Time::from_start(Duration::MAX),
@@ -149,8 +183,11 @@ impl Lac {
         if !self.manners.keeps_ids {
             self.manners.tunnel_id = self.manners.tunnel_id.wrapping_add(7).max(1);
         }
-        let mut delivery =
-            Delivery::new(usize::from(self.manners.window), self.manners.keeps_ahead);
+        let random_vector = self.rng.random();
+        let hide = self.manners.hide;
+        let secrecy = self.manners.secret.map(|secret| Secrecy { hide, secret, random_vector });
+        let window = usize::from(self.manners.window);
+        let mut delivery = Delivery::new(window, self.manners.keeps_ahead, secrecy);
         let challenges = self.manners.challenges && self.manners.secret.is_some();
         let challenge = challenges.then(|| self.rng.random::<[u8; 16]>().to_vec());
         let id = TunnelId(self.manners.tunnel_id);
@@ -160,6 +197,7 @@ impl Lac {
             stage: Stage::WaitReply(now + SETUP_MAX),
             id,
             lns_id: TunnelId::UNASSIGNED,
+            lns: self.lns,
             delivery,
             heard: now,
             challenge,
@@ -167,14 +205,20 @@ impl Lac {
         });
     }
 
-    /// A datagram of the LNS.
-    pub fn handle_datagram(&mut self, now: Time, header: &Header, payload: &[u8]) {
+    /// A datagram of the LNS, sent from `from`.
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        from: SocketAddr,
+        header: &Header,
+        payload: &[u8],
+    ) {
         if self.frozen_until.is_some() {
             return;
         }
         if !header.control {
             let found = self.lines.iter_mut().find(|line| {
-                line.call.is_some_and(|call| call.id == header.session_id && call.lns_id.is_some())
+                line.call.is_some_and(|call| call.id == header.session_id && call.is_connected())
             });
             if let Some(line) = found {
                 line.subscriber.handle_frame(now, payload);
@@ -183,62 +227,17 @@ impl Lac {
         }
         let Some(control) = &mut self.control else { return };
         control.heard = now;
+        let secret = self.manners.secret.map(str::as_bytes);
         for (session, body) in control.delivery.receive(now, header, payload) {
-            if let Ok(message) = Message::decode(&body, None) {
-                self.on_message(now, session, message);
+            if let Ok(message) = Message::decode(&body, secret) {
+                self.on_message(now, from, session, message);
             }
         }
         self.drain(now);
     }
 
-    fn on_message(&mut self, now: Time, session: SessionId, message: Message) {
-        let Some(control) = &mut self.control else { return };
-        match (message, control.stage) {
-            (_, Stage::Closing(_)) => {}
-            (Message::Sccrp(sccrp), Stage::WaitReply(_)) => {
-                control.lns_id = sccrp.assigned_tunnel_id;
-                let own = self.manners.secret.unwrap_or_default().as_bytes();
-                let expected = control.challenge.take().map(|c| secret::response(2, own, &c));
-                if expected.is_some() && expected != sccrp.challenge_response {
-                    return self.close(now, TunnelResult::NotAuthorized);
-                }
-                let known = sccrp.challenge.filter(|_| self.manners.secret.is_some());
-                let challenge_response = known.map(|c| secret::response(3, own, &c));
-                let scccn = Message::Scccn(Scccn { challenge_response });
-                control.delivery.send(SessionId::UNASSIGNED, scccn);
-                control.stage = Stage::Established;
-                for line in &mut self.lines {
-                    line.dial_at =
-                        Some(now + Duration::from_millis(self.rng.random_range(0..3000)));
-                }
-            }
-            (Message::StopCcn(_), _) => self.on_closed(now),
-            (Message::Icrp(icrp), Stage::Established) => {
-                let waits = |line: &&mut Line| {
-                    line.call.is_some_and(|call| call.id == session && call.lns_id.is_none())
-                };
-                let Some(line) = self.lines.iter_mut().find(waits) else { return };
-                if let Some(call) = &mut line.call {
-                    call.lns_id = Some(icrp.assigned_session_id);
-                }
-                control.delivery.send(icrp.assigned_session_id, messages::iccn());
-                line.subscriber.start(now);
-            }
-            (Message::Cdn(_), Stage::Established) => {
-                let at = now + Duration::from_millis(self.rng.random_range(100..8000));
-                let named = |line: &&mut Line| line.call.is_some_and(|call| call.id == session);
-                if let Some(line) = self.lines.iter_mut().find(named) {
-                    line.call = None;
-                    line.subscriber.stop();
-                    line.dial_at = Some(at);
-                }
-            }
-            _ => {}
-        }
-    }
-
     /// The tunnel is over: its calls with it, and another is opened a while later.
-    fn on_closed(&mut self, now: Time) {
+    pub(super) fn on_closed(&mut self, now: Time) {
         if let Some(control) = &mut self.control {
             control.stage = Stage::Closing(now + LINGER);
         }
@@ -286,13 +285,21 @@ impl Lac {
         let Some(control) = self.control.as_mut().filter(|c| c.stage == Stage::Established) else {
             return;
         };
-        if line.call.is_some() || now > self.dials_until {
+        if line.call.is_some() || now > self.dials_until || index < self.manners.waits {
             return;
         }
         control.session = control.session.wrapping_add(1).max(1);
         let id = SessionId(control.session);
         control.delivery.send(SessionId::UNASSIGNED, messages::icrq(id, u32::from(id.0)));
-        line.call = Some(Call { id, lns_id: None, reply_by: now + SETUP_MAX });
+        let reply_by = now + SETUP_MAX;
+        line.call = Some(Call {
+            id,
+            lns_id: None,
+            reply_by,
+            answered_at: None,
+            errors: None,
+            link_info: None,
+        });
     }
 
     /// The line is dropped: CDN.
@@ -311,7 +318,8 @@ impl Lac {
         }
         let lines = self.lines.iter().flat_map(|line| {
             let reply_by = line.call.filter(|call| call.lns_id.is_none()).map(|call| call.reply_by);
-            [line.dial_at, line.subscriber.poll_timeout(), reply_by]
+            let answered_at = line.call.and_then(|call| call.answered_at);
+            [line.dial_at, line.subscriber.poll_timeout(), reply_by, answered_at]
         });
         let control = self.control.iter().flat_map(|control| {
             let stage = match control.stage {
@@ -340,6 +348,8 @@ impl Lac {
             let late = line.call.is_some_and(|c| c.lns_id.is_none() && c.reply_by <= now);
             if line.subscriber.take_wants_end() || late {
                 self.hang_up(now, index);
+            } else if line.call.is_some_and(|call| call.answered_at.is_some_and(|at| at <= now)) {
+                self.answer(now, index);
             } else if line.dial_at.is_some_and(|at| at <= now) {
                 self.dial(now, index);
             }
@@ -369,21 +379,23 @@ impl Lac {
     /// Puts on the wire what lines and tunnel have to say.
     pub(super) fn drain(&mut self, now: Time) {
         let Some(control) = &mut self.control else { return };
-        let lns_id = control.lns_id;
-        self.out.extend(control.delivery.transmit(now, lns_id));
+        let (lns, lns_id) = (control.lns, control.lns_id);
+        let datagrams = control.delivery.transmit(now, lns_id);
+        self.out.extend(datagrams.into_iter().map(|datagram| (lns, datagram)));
         for line in &mut self.lines {
-            let Some(session) = line.call.and_then(|call| call.lns_id) else { continue };
+            let connected = line.call.filter(Call::is_connected);
+            let Some(session) = connected.and_then(|call| call.lns_id) else { continue };
             for frame in line.subscriber.take_frames() {
                 let mut datagram = Vec::new();
                 header::emit_data(&mut datagram, lns_id, session, None, false);
                 datagram.extend_from_slice(&frame);
-                self.out.push(datagram);
+                self.out.push((lns, datagram));
             }
         }
     }
 
-    /// What it sends.
-    pub fn take_datagrams(&mut self) -> Vec<Vec<u8>> {
+    /// What it sends, and where to.
+    pub fn take_datagrams(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         std::mem::take(&mut self.out)
     }
 }

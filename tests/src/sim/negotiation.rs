@@ -77,6 +77,12 @@ impl Negotiation {
         self.request(now, out);
     }
 
+    /// Both sides have agreed already, by somebody else's mouth.
+    pub fn assume(&mut self, options: Vec<u8>) {
+        (self.ours_agreed, self.theirs_agreed, self.tries) = (true, true, 0);
+        (self.options, self.repeat_at) = (options, None);
+    }
+
     /// Ends: nothing is repeated any more.
     pub fn stop(&mut self) {
         (self.ours_agreed, self.theirs_agreed, self.repeat_at) = (false, false, None);

@@ -1,7 +1,7 @@
 //! The network between LACs and LNS: it loses, duplicates, delays, so reorders, and corrupts.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use rand::Rng;
@@ -73,16 +73,32 @@ pub struct Network {
     /// By time of arrival, then in the order of sending.
     under_way: BTreeMap<(Time, u64), Datagram>,
     sent: u64,
+    /// Nothing passes between these two before that time.
+    cut: Option<(IpAddr, IpAddr, Time)>,
 }
 
 impl Network {
     /// An empty one.
     pub fn new(rng: StdRng, evils: Evils) -> Self {
-        Self { rng, evils, under_way: BTreeMap::new(), sent: 0 }
+        Self { rng, evils, under_way: BTreeMap::new(), sent: 0, cut: None }
+    }
+
+    /// Nothing passes between two hosts before `until`.
+    pub fn cut(&mut self, a: IpAddr, b: IpAddr, until: Time) {
+        self.cut = Some((a, b, until));
+    }
+
+    /// All is well again.
+    pub fn heal(&mut self) {
+        (self.evils, self.cut) = (Evils::NONE, None);
     }
 
     /// Takes a datagram.
     pub fn send(&mut self, now: Time, datagram: Datagram) {
+        let ends = [datagram.from.ip(), datagram.to.ip()];
+        if self.cut.is_some_and(|(a, b, until)| now < until && [[a, b], [b, a]].contains(&ends)) {
+            return;
+        }
         let copies = if self.rng.random_bool(self.evils.duplicate) { 2 } else { 1 };
         for _ in 0..copies {
             if self.rng.random_bool(self.evils.loss) {

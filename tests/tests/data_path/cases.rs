@@ -47,6 +47,7 @@ pub fn cases() -> Vec<Case> {
         routes(),
         super::sizes::cases(),
         super::options::cases(),
+        dialled(),
     ]
     .into_iter()
     .flatten()
@@ -721,4 +722,41 @@ fn routes() -> Vec<Case> {
             dropped(ping("10.0.0.1", "10.0.0.5", &[]), NeighborUnknown),
         ],
     )]
+}
+
+fn dialled() -> Vec<Case> {
+    let out = |packet: Vec<u8>, expected| (ACCESS, from_subscriber(DIALLED, &packet), expected);
+    vec![
+        // Also to the peer's PPP address, which is its tunnel address: what is put around it goes by
+        // the route to the tunnel's peer, never back into the session.
+        case(
+            "into_a_dialled_session",
+            vec![
+                (HOST, ping(DIALLED_ADDRESS, LAC, &text(56)), Sent(ACCESS)),
+                (HOST, ping(DIALLED_ADDRESS, "44.1.2.3", &text(56)), Sent(ACCESS)),
+                (HOST, tcp("2001:db8:9::7", "2001:db8:44::1", &text(99)), Sent(ACCESS)),
+                (CORE, ethernet(&ping(REMOTE, "44.1.2.3", &text(56))), Sent(ACCESS)),
+            ],
+        ),
+        case(
+            "out_of_a_dialled_session",
+            vec![
+                out(ping("44.1.2.3", DIALLED_ADDRESS, &text(56)), Sent(HOST)),
+                out(ping(LAC, DIALLED_ADDRESS, &text(56)), Sent(HOST)),
+                // From anywhere, and to whoever is behind us.
+                out(ping("9.9.9.9", REMOTE, &text(8)), Sent(CORE)),
+                out(tcp("2001:db8:44::1", REMOTE6, &text(8)), Sent(CORE)),
+            ],
+        ),
+        case(
+            "dialled_session_loop",
+            vec![
+                out(ping("9.9.9.9", "44.7.7.7", &text(8)), Dropped(SessionLoop)),
+                out(ping("9.9.9.9", LAC, &text(8)), Dropped(SessionLoop)),
+                out(ping("2001:db8:7::1", "2001:db8:44::1", &text(8)), Dropped(SessionLoop)),
+                out(ping("127.0.0.1", REMOTE, &text(8)), Dropped(SourceInvalid)),
+                out(ping("9.9.9.9", "127.0.0.1", &text(8)), Dropped(DestinationInvalid)),
+            ],
+        ),
+    ]
 }

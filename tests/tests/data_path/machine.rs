@@ -78,6 +78,11 @@ pub const TINY: u16 = 0x0111;
 /// Where ICMPv6 errors come from.
 pub const GATEWAY6: &str = "2001:db8:ffff::fe";
 
+/// Dialled by us: the peer's PPP address is its tunnel address, and two networks are behind it.
+pub const DIALLED: u16 = 0x0112;
+/// Our address on the link of [`DIALLED`].
+pub const DIALLED_ADDRESS: &str = "10.9.0.7";
+
 pub struct Machine {
     pub writer: Writer,
     reader: Reader,
@@ -110,6 +115,7 @@ fn session(id: u16, prefixes: &[&str]) -> Session {
         magic: MAGIC,
         peer_mru: 1460,
         prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
+        source_check: true,
         gateway: GATEWAY.parse().ok(),
         options: SessionOptions::default(),
     }
@@ -137,6 +143,10 @@ fn sessions() -> Vec<Session> {
         Session { peer_mru: 1500, ..session(LARGE_MRU, &["10.0.0.7/32"]) },
         Session { peer: peer("192.0.2.77"), ..session(NO_ROUTE, &["10.0.0.8/32"]) },
         Session { send_pfc: true, ..session(ODD, &["10.0.0.9/32"]) },
+        Session {
+            source_check: false,
+            ..session(DIALLED, &["198.51.100.2/32", "44.0.0.0/8", "2001:db8:44::/48"])
+        },
     ]
 }
 
@@ -212,6 +222,7 @@ fn commands() -> Vec<Command> {
         host(ENDPOINT6, true),
         host(OWN, false),
         host(GATEWAY, false),
+        host(DIALLED_ADDRESS, false),
         neighbor(ACCESS, LAC, 0x02),
         neighbor(ACCESS, LAC6, 0x02),
         neighbor(CORE, "203.0.113.254", 0xfe),

@@ -15,6 +15,14 @@ pub enum Authentication {
 }
 
 impl Authentication {
+    /// As the configuration of xlns has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ChapMd5 => "chap-md5",
+            Self::Pap => "pap",
+        }
+    }
+
     /// The Authentication-Protocol option that asks for it.
     fn option(self) -> &'static [u8] {
         match self {

@@ -17,6 +17,7 @@ pub fn clear(which: &Clear, socket: &Path, json: bool) -> Result<(), Failure> {
         request,
         Request::ClearTunnel { which: TunnelSelector::Id(_) }
             | Request::ClearSession { which: SessionSelector::Id { .. } }
+            | Request::ClearClient { .. }
     );
     let mut client = Client::connect(socket)?;
     let mut count = 0;
@@ -55,6 +56,7 @@ fn request_of(which: &Clear) -> Result<(Request, &'static str), Failure> {
             }
             _ => Err(Failure::Message("a session has a Tunnel ID and a Session ID".to_owned())),
         },
+        Clear::Client { name } => Ok((Request::ClearClient { name: name.clone() }, "client")),
         Clear::Tunnel { .. } | Clear::Session { .. } => {
             Err(Failure::Message("say which".to_owned()))
         }

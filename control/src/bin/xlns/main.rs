@@ -68,7 +68,7 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
     },
-    /// Ends tunnels or sessions; the peer is told.
+    /// Ends tunnels or sessions, or dials a client anew; the peer is told.
     #[command(subcommand)]
     Clear(Clear),
 }
@@ -94,6 +94,8 @@ enum Show {
         #[arg(long)]
         errors: bool,
     },
+    /// Clients: the LNSs that we dial ourselves. IN is what comes out of the session.
+    Clients,
     /// Ports: how each is attached, why not better, traffic.
     Ports,
     /// Workers: core, load, drops.
@@ -135,6 +137,11 @@ enum Clear {
         /// The session with this address.
         #[arg(long, value_name = "IP", group = "which")]
         address: Option<IpAddr>,
+    },
+    /// Ends the session of a client and dials anew, whichever of its servers failed before.
+    Client {
+        /// Its name, the first column of `xlns show clients`.
+        name: String,
     },
 }
 

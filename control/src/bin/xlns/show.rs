@@ -1,11 +1,12 @@
 //! `xlns show`.
 
 use std::io::{self, BufWriter, Write};
+use std::net::IpAddr;
 use std::path::Path;
 
 use xlns_control::admin::{
-    Client, CounterRow, ErrorsRow, LacRow, PortRow, Request, Response, Rows, SessionFilter,
-    SessionRow, TunnelRow, WorkerRow,
+    Client, ClientRow, CounterRow, ErrorsRow, LacRow, PortRow, Request, Response, Rows,
+    SessionFilter, SessionRow, TunnelRow, WorkerRow,
 };
 
 use crate::Show;
@@ -72,6 +73,23 @@ const SESSIONS: Layout = Layout {
         number("AGE"),
     ],
     empty: "no sessions",
+};
+
+const CLIENTS: Layout = Layout {
+    columns: &[
+        text("CLIENT"),
+        text("STATE"),
+        text("SERVER"),
+        text("ADDRESS"),
+        number("UP"),
+        number("REDIALS"),
+        number("IN-PKTS"),
+        number("IN-BYTES"),
+        number("OUT-PKTS"),
+        number("OUT-BYTES"),
+        text("LAST-ERROR"),
+    ],
+    empty: "no clients: the configuration has no [[client]]",
 };
 
 const ERRORS: Layout = Layout {
@@ -143,6 +161,7 @@ pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
                 SessionFilter { tunnel_id: *tunnel, user: user.clone(), address: *address };
             (Request::ShowSessions { filter }, if *errors { ERRORS } else { SESSIONS })
         }
+        Show::Clients => (Request::ShowClients, CLIENTS),
         Show::Ports => (Request::ShowPorts, PORTS),
         Show::Workers => (Request::ShowWorkers, WORKERS),
         Show::Routes => (Request::ShowRoutes, ROUTES),
@@ -221,6 +240,7 @@ fn cells_of(row: &Response) -> Vec<String> {
         Response::Tunnel(row) => tunnel_cells(row),
         Response::Lac(row) => lac_cells(row),
         Response::Session(row) => session_cells(row),
+        Response::Client(row) => client_cells(row),
         Response::Port(row) => port_cells(row),
         Response::Worker(row) => worker_cells(row),
         Response::Route(row) => vec![
@@ -286,6 +306,27 @@ fn session_cells(row: &SessionRow) -> Vec<String> {
         table::count(row.downstream_packets),
         table::bytes(row.downstream_bytes),
         table::age(row.age_seconds),
+    ]
+}
+
+fn client_cells(row: &ClientRow) -> Vec<String> {
+    let address = row.address.map(IpAddr::V4).or(row.address6.map(IpAddr::V6));
+    let state = match row.redial_seconds {
+        Some(seconds) => format!("{} {seconds}s", row.state),
+        None => row.state.clone(),
+    };
+    vec![
+        row.name.clone(),
+        state,
+        row.server.map(|server| server.to_string()).unwrap_or_default(),
+        address.map(|address| address.to_string()).unwrap_or_default(),
+        row.up_seconds.map(table::age).unwrap_or_default(),
+        row.redials.to_string(),
+        table::count(row.received_packets),
+        table::bytes(row.received_bytes),
+        table::count(row.sent_packets),
+        table::bytes(row.sent_bytes),
+        row.last_error.clone(),
     ]
 }
 

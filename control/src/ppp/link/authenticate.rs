@@ -81,7 +81,7 @@ impl Link {
                 let own_challenge = self.authenticator.open_challenge();
                 let outcome =
                     self.authenticatee.handle_chap(&mut context, &packet, own_challenge, rng)?;
-                self.on_own_outcome(now, outcome);
+                self.on_own_outcome(now, outcome, packet.data);
             }
             _ if !is_asked_for => return Err(Discard::Unsolicited),
             _ => {
@@ -100,7 +100,7 @@ impl Link {
         match packet.code {
             pap::code::AUTHENTICATE_ACK | pap::code::AUTHENTICATE_NAK => {
                 let outcome = self.authenticatee.handle_pap(&mut context, &packet)?;
-                self.on_own_outcome(now, outcome);
+                self.on_own_outcome(now, outcome, pap::message(packet.data));
             }
             _ if !is_asked_for => return Err(Discard::Unsolicited),
             _ => {
@@ -121,11 +121,20 @@ impl Link {
         }
     }
 
-    fn on_own_outcome(&mut self, now: Time, outcome: Progress) {
+    /// `message`: the text of the packet that it came by.
+    fn on_own_outcome(&mut self, now: Time, outcome: Progress, message: &[u8]) {
         match outcome {
             Progress::Nothing => {}
             Progress::Accepted => self.begin_network(now),
-            Progress::Refused | Progress::Unproven => {
+            Progress::Refused => {
+                if !message.is_empty() {
+                    self.events.push_back(Event::Refused { message: message.into() });
+                }
+                self.close(now, DownCause::RefusedByPeer);
+            }
+            Progress::Unproven => {
+                let message = b"a success without proof that it knows the password".as_slice();
+                self.events.push_back(Event::Refused { message: message.into() });
                 self.close(now, DownCause::RefusedByPeer);
             }
         }

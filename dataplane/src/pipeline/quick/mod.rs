@@ -15,7 +15,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::classify::Work;
 use crate::frame::Frame;
 use crate::port::PortId;
-use crate::tables::{Adjacency, Guard, Tables};
+use crate::tables::{Adjacency, Guard, Limits, Tables};
 use crate::wire::checksum::Sum;
 use crate::wire::{ethernet, ipv4, udp};
 pub(super) use downstream::Downstream;
@@ -41,13 +41,15 @@ const FRAGMENT_MASK: u16 = 0x3fff;
 pub(super) struct Shapes {
     /// The last port.
     pub(super) host_port: PortId,
-    l2tp_port: U16,
+    /// The first UDP port of tunnels, and how many there are.
+    l2tp_port: u16,
+    l2tp_port_count: u16,
 }
 
 impl Shapes {
     pub(super) fn new(tables: &Tables) -> Self {
-        let l2tp_port = U16::new(tables.limits().l2tp_port);
-        Self { host_port: tables.host_port(), l2tp_port }
+        let Limits { l2tp_port, l2tp_port_count, .. } = *tables.limits();
+        Self { host_port: tables.host_port(), l2tp_port, l2tp_port_count }
     }
 
     /// Writes down what there is to do with a frame of a common shape, where it will lie: nothing is
@@ -69,7 +71,7 @@ impl Shapes {
         }
         if ip.protocol == udp::PROTOCOL && ip.fragment.get() & FRAGMENT_MASK == 0 {
             let (udp, _) = udp::Header::ref_from_prefix(packet.get(ipv4::HEADER_BYTES..)?).ok()?;
-            if udp.destination == self.l2tp_port {
+            if udp.destination.get().wrapping_sub(self.l2tp_port) < self.l2tp_port_count {
                 return upstream::classify(octets, ip, udp, work);
             }
         }

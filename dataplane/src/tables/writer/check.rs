@@ -60,8 +60,12 @@ pub(super) fn session(session: &Session) -> Result<(), CommandError> {
     })?;
     for (index, &net) in session.prefixes.iter().enumerate() {
         prefix(net)?;
-        ensure(net.prefix_len() > 0, || "a session takes no default route".into())?;
-        unicast(net.addr())?;
+        if session.source_check {
+            ensure(net.prefix_len() > 0, || "a subscriber takes no default route".into())?;
+            unicast(net.addr())?;
+        } else {
+            ensure(!net.addr().is_multicast(), || format!("{net} is multicast"))?;
+        }
         ensure(!session.prefixes[..index].contains(&net), || format!("{net} is named twice"))?;
     }
     options(&session.options)

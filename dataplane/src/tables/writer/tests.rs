@@ -41,6 +41,7 @@ fn session(id: u16, prefixes: &[&str]) -> Session {
         magic: 5,
         peer_mru: 1460,
         prefixes: prefixes.iter().map(|prefix| net(prefix)).collect(),
+        source_check: true,
         gateway: None,
         options: SessionOptions::default(),
     }
@@ -245,6 +246,32 @@ fn bad_commands_are_refused() {
         assert_eq!(writer.apply(&command), Err(CommandError::NoSuchEntry));
     }
     assert_nothing_left(&mut writer);
+}
+
+#[test]
+fn a_dialled_session_takes_the_default_route_and_its_own_path_does_not_follow() {
+    let (_, mut writer, mut reader) = tables(4);
+    writer.apply(&Command::NeighborSet { port: 0, address: ip("192.0.2.9"), mac: [2; 6] }).unwrap();
+    writer.apply(&route("0.0.0.0/0", "192.0.2.9")).unwrap();
+    let prefixes = &["192.0.2.1/32", "0.0.0.0/0", "0.0.0.0/1", "::/0"];
+    let dialled = Session { source_check: false, ..session(1, prefixes) };
+    writer.apply(&set(dialled.clone())).unwrap();
+    let slot = slot_of(&mut reader, 1).unwrap();
+    {
+        let guard = reader.guard();
+        for destination in [[192, 0, 2, 1], [9, 9, 9, 9], [200, 0, 0, 1]] {
+            assert_eq!(guard.route_ipv4(destination), Entry::Session(slot));
+        }
+        assert_eq!(guard.route_ipv6([0x20; 16]), Entry::Session(slot));
+        assert!(matches!(guard.path(guard.encap(slot).path), Entry::Neighbor(_)));
+    }
+    // The host route of the kernel's table is the path's, and no more than that.
+    writer.apply(&route("192.0.2.1/32", "192.0.2.9")).unwrap();
+    assert_eq!(reader.guard().route_ipv4([192, 0, 2, 1]), Entry::Session(slot));
+    writer.apply(&Command::SessionRemove(key(1))).unwrap();
+    assert!(matches!(reader.guard().route_ipv4([9, 9, 9, 9]), Entry::Neighbor(_)));
+    let multicast = Session { prefixes: vec![net("224.0.0.0/4")], ..dialled };
+    assert!(matches!(writer.apply(&set(multicast)), Err(CommandError::Invalid(_))));
 }
 
 #[test]

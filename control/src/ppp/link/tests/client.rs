@@ -116,6 +116,26 @@ fn a_refusal_of_the_peer_ends_the_link() {
 }
 
 #[test]
+fn what_a_refusal_says_is_told() {
+    // Cut short; with a length that leads outside; as it should be, with an octet behind it.
+    for (nak, expected) in [
+        ("ff03 c023 03 01 0004", &b""[..]),
+        ("ff03 c023 03 01 0008 09 6e6f21", b""),
+        ("ff03 c023 03 01 0008 02 6e6f21", b"no"),
+    ] {
+        let mut pair = with_pap(pap_client());
+        pair.next();
+        pair.send(nak);
+        pair.next();
+        if !expected.is_empty() {
+            pair.expect_event(Event::Refused { message: expected.into() });
+        }
+        pair.advance(6 * SECOND);
+        pair.expect_down(DownCause::RefusedByPeer);
+    }
+}
+
+#[test]
 fn a_peer_that_never_lets_us_in_is_given_up() {
     let mut pair = with_pap(pap_client());
     pair.advance(36 * SECOND);

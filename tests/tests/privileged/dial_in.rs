@@ -1,27 +1,19 @@
-//! A real kernel dials in: stock xl2tpd and pppd in a UML guest, xlns with AF_XDP workers on veth.
-//!
-//! Run by `make privileged` (as root, after the programs have been built). The guest and the
-//! namespaces are made once; each test starts its own xlns and its own xl2tpd. The tests run one
-//! after the other. What they leave, also where they are killed, the lab's reaper removes.
+//! A subscriber dials in: what every client does, and what goes wrong.
 
-use std::net::Ipv4Addr;
 use std::process::Stdio;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use xlns_tests::deadline;
 use xlns_tests::hostile::{Attacker, Live, Wire, know_disguises};
-use xlns_tests::peer::{Dialer, Login, Session, Tunnel};
+use xlns_tests::peer::{Dialer, Login, Tunnel};
 use xlns_tests::process::Process;
-use xlns_tests::topology::{
-    ACCESS_PORT, CORE_ADDRESS, GATEWAY, LAC_ADDRESS, LAC_END, LNS_ADDRESS, Topology,
-};
-use xlns_tests::uml::Guest;
-use xlns_tests::xlns::{Settings, Xlns};
-use xlns_tests::{Lab, Result, deadline};
+use xlns_tests::topology::{ACCESS_PORT, CORE_ADDRESS, GATEWAY, LAC_ADDRESS, LAC_END, LNS_ADDRESS};
+use xlns_tests::xlns::Settings;
 
-/// How long something may take that takes a second on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::stage::{
+    PATIENCE, alice, assert_reaches, assert_sound, bob, stage, wait_none, wait_open,
+};
 
 /// A dead peer is noticed after 1 s of silence and given up 200 + 400 + 400 + 400 ms later.
 const IMPATIENT: &str = "hello_interval_seconds = 1\nretransmit_initial_ms = 200\n\
@@ -29,91 +21,6 @@ const IMPATIENT: &str = "hello_interval_seconds = 1\nretransmit_initial_ms = 200
 
 /// What xl2tpd says of a StopCCN; of a CDN it says less.
 const TUNNEL_CLOSED: &str = "closed to 192.0.2.1, port 1701 (";
-
-/// What is made once. Dropped in this order, where it is dropped at all.
-struct Stage {
-    guest: Guest,
-    topology: Topology,
-    lab: Lab,
-}
-
-/// The stage, for one test at a time; a test that failed leaves it usable.
-fn stage() -> MutexGuard<'static, Stage> {
-    static STAGE: OnceLock<Mutex<Stage>> = OnceLock::new();
-    let build = || {
-        let lab = Lab::start("privileged")?;
-        let topology = Topology::build(&lab)?;
-        let guest = Guest::boot(&lab, "guest", &topology.lac, &topology.lac_network())?;
-        Ok(Mutex::new(Stage { guest, topology, lab }))
-    };
-    let built = STAGE.get_or_init(|| {
-        build().unwrap_or_else(|error: xlns_tests::LabError| {
-            panic!("the lab cannot be built: {error}")
-        })
-    });
-    built.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Stage {
-    fn xlns(&self, name: &str, settings: &Settings) -> Result<Xlns<'_>> {
-        Xlns::start(&self.lab, &self.topology.lns, name, settings)
-    }
-
-    fn dialer(&self, logins: &[Login]) -> Result<Dialer<'_>> {
-        let secret = Settings::default().secret;
-        let tunnel = Tunnel { lns: LNS_ADDRESS, secret, challenge: true };
-        Dialer::start(&self.guest, &tunnel, logins)
-    }
-}
-
-fn alice() -> Login {
-    Login::chap("alice", "alice-password")
-}
-
-fn bob() -> Login {
-    Login::chap("bob", "bob-password")
-}
-
-/// Three answers to three pings.
-#[track_caller]
-fn assert_reaches(session: &Session<'_>, destination: Ipv4Addr) {
-    let counts = session.ping(destination, 3).unwrap();
-    assert_eq!(counts, (3, 3), "{} to {destination}\n{}", session.address, session.log().text());
-}
-
-/// Sessions that the workers forward for.
-fn is_open(row: &Value) -> bool {
-    row["state"] == "open"
-}
-
-fn wait_open(xlns: &Xlns<'_>, count: usize) -> Vec<Value> {
-    let all_open = |rows: &[Value]| rows.len() == count && rows.iter().all(is_open);
-    xlns.wait_rows("sessions", PATIENCE, all_open).unwrap()
-}
-
-fn wait_none(xlns: &Xlns<'_>, what: &str, wait: Duration) {
-    xlns.wait_rows(what, wait, <[Value]>::is_empty).unwrap();
-}
-
-/// Nobody has given up, and no frame was lost count of.
-#[track_caller]
-fn assert_sound(xlns: &mut Xlns<'_>) {
-    assert_eq!(xlns.ended(), None);
-    let exact = deadline::poll(PATIENCE, || {
-        // Counters of a batch in the middle of its turn may differ for an instant.
-        let totals = xlns.totals().ok()?;
-        (totals.received == totals.transmitted + totals.dropped).then_some(totals)
-    });
-    let totals = exact.unwrap_or_else(|| panic!("received is not the sum: {:?}", xlns.totals()));
-    assert!(totals.received > 0, "no worker saw a frame");
-    let drops = xlns.show("counters").unwrap();
-    let reasons: u64 = drops
-        .iter()
-        .filter(|row| row["group"] == "drop")
-        .filter_map(|row| row["value"].as_u64())
-        .sum();
-    assert!(reasons >= totals.dropped, "{reasons} reasons for {} drops", totals.dropped);
-}
 
 #[test]
 fn chap_brings_a_subscriber_up_to_the_core() {
