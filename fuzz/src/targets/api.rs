@@ -41,7 +41,7 @@ thread_local! {
 pub fn run(input: &[u8]) {
     let mut script = Script::new(input);
     match script.octet() {
-        0 => return message::<Reply>(script.rest()),
+        0 => message::<Reply>(script.rest()),
         1 => {
             let octets = script.rest();
             message::<Request>(octets);
