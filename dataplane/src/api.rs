@@ -229,7 +229,7 @@ pub struct Configuration {
 pub struct ControlRates {
     /// L2TP control with Tunnel ID 0: new tunnels.
     pub setup_packets_per_second: u32,
-    /// L2TP control of tunnels that have an ID; as many fragments to tunnel endpoints again.
+    /// L2TP control of tunnels that have an ID; as many fragments of strangers again.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions, router solicitations and DHCPv6 among it.
     pub ppp_packets_per_second: u32,
@@ -248,6 +248,8 @@ pub struct PortConfiguration {
     pub core: bool,
     /// The best attach mode to try.
     pub mode: AttachMode,
+    /// The VLAN that frames are sent in, 1 to 4094; `None`: untagged. Tags that come are stepped over.
+    pub vlan: Option<u16>,
 }
 
 /// How the XDP program is attached and the sockets are bound, best first.

@@ -34,6 +34,8 @@ pub struct WorkerCounters {
     pub transmitted: u64,
     /// Frames dropped, all reasons.
     pub dropped: u64,
+    /// Fragments that became part of a datagram, beside the one whose frame it took.
+    pub joined: u64,
     /// Batches with at least one frame.
     pub batches: u64,
     /// Frames free in its pool.
@@ -152,6 +154,7 @@ pub struct Shard {
     originated: Counter,
     transmitted: Counter,
     dropped: Counter,
+    joined: Counter,
     batches: Counter,
     drops: [Counter; DropReason::COUNT],
     ports: Box<[PortShard]>,
@@ -165,6 +168,7 @@ impl Shard {
             originated: Counter::default(),
             transmitted: Counter::default(),
             dropped: Counter::default(),
+            joined: Counter::default(),
             batches: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
             ports: (0..ports).map(|_| PortShard::default()).collect(),
@@ -203,11 +207,22 @@ impl Shard {
         self.originated.add(1);
     }
 
+    /// Counts fragments that became part of a datagram.
+    pub fn count_joined(&self, fragments: u64) {
+        self.joined.add(fragments);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
-        self.dropped.add(1);
-        self.drops[reason as usize].add(1);
+        self.count_drops(reason, 1);
+    }
+
+    /// Counts dropped frames.
+    #[inline]
+    pub fn count_drops(&self, reason: DropReason, frames: u64) {
+        self.dropped.add(frames);
+        self.drops[reason as usize].add(frames);
     }
 
     /// What the worker did; the caller fills in core and free frames.
@@ -218,6 +233,7 @@ impl Shard {
             originated: self.originated.value(),
             transmitted: self.transmitted.value(),
             dropped: self.dropped.value(),
+            joined: self.joined.value(),
             batches: self.batches.value(),
             frames_free: 0,
         }

@@ -422,8 +422,8 @@ impl Io {
         match verdict {
             Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
             Verdict::Transmit(port) => self.transmit(port, lane, frame),
-            // The pipeline has counted it.
-            Verdict::Drop(_) => self.pool.give(frame),
+            // The pipeline has counted it, or kept its octets.
+            Verdict::Drop(_) | Verdict::Hold => self.pool.give(frame),
         }
     }
 
@@ -500,8 +500,9 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500 };
-            let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+            let ethernet =
+                PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500, vlan: None };
+            let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
             let limits = Limits {
                 sessions_max: 16,
                 routes_max: 16,

@@ -72,9 +72,13 @@ impl Load {
         routes_max: u32,
         session: impl Fn(u32) -> Session,
     ) -> Result<Self, Box<dyn Error>> {
-        let ethernet =
-            |last| PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, last], mtu: 1500 };
-        let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+        let ethernet = |last| PortInfo {
+            kind: PortKind::Ethernet,
+            mac: [2, 0, 0, 0, 0, last],
+            mtu: 1500,
+            vlan: None,
+        };
+        let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
         let limits = Limits {
             sessions_max: sessions,
             routes_max,

@@ -182,6 +182,7 @@ fn configuration(arguments: &Arguments) -> Configuration {
         queues: QUEUES,
         core: false,
         mode: arguments.mode,
+        vlan: None,
     };
     Configuration {
         ports: vec![port(ACCESS_PORT), port(CORE_PORT)],

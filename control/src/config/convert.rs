@@ -7,7 +7,7 @@ use xlns_dataplane::api::{
     Configuration, ControlRates, POLICER_BURSTS, Policer, PortConfiguration,
 };
 
-use super::{Config, PoolConfig, UserConfig};
+use super::{Config, PoolConfig, PortConfig, UserConfig};
 
 /// The least burst unless an operator says otherwise, large packets: a TCP connection begins with ten.
 const BURST_PACKETS_MIN: u32 = 10;
@@ -18,6 +18,17 @@ impl PoolConfig {
         let links = self.ipv6_prefixes.iter().copied().map(IpNet::V6);
         let delegated = self.delegated_prefixes.iter().copied().map(IpNet::V6);
         self.prefixes.iter().copied().chain(links).chain(delegated)
+    }
+}
+
+impl PortConfig {
+    /// The kernel's interface that has the addresses, neighbours and routes of the port: that of the
+    /// VLAN, by the name that it has by custom.
+    pub fn kernel_interface(&self) -> String {
+        match self.vlan {
+            Some(vlan) => format!("{}.{vlan}", self.interface),
+            None => self.interface.clone(),
+        }
     }
 }
 
@@ -52,11 +63,12 @@ impl Config {
     /// What the data plane is told at its start.
     pub fn dataplane_configuration(&self) -> Configuration {
         let dataplane = &self.dataplane;
-        let port = |port: &super::PortConfig| PortConfiguration {
+        let port = |port: &PortConfig| PortConfiguration {
             interface: port.interface.clone(),
             queues: port.queues,
             core: port.core,
             mode: port.mode,
+            vlan: port.vlan,
         };
         Configuration {
             ports: self.port.iter().map(port).collect(),

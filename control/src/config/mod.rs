@@ -256,8 +256,7 @@ pub struct DataplaneConfig {
     pub busy_poll: bool,
     /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
     pub setup_packets_per_second: u32,
-    /// L2TP control of existing tunnels let through, packets a second and port; as many fragments to
-    /// tunnel endpoints again.
+    /// L2TP control of existing tunnels let through, packets a second and port.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions let through, packets a second and port.
     pub ppp_packets_per_second: u32,
@@ -279,6 +278,9 @@ pub struct PortConfig {
     /// The best attach mode to try.
     #[serde(default = "best_mode")]
     pub mode: AttachMode,
+    /// The VLAN that packets leave in; default: untagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
 }
 
 /// The operator's socket.

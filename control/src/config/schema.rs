@@ -125,6 +125,7 @@ pub const KEYS: &[Key] = &[
     number("port", "queues", 0..=WORKERS_MAX, "queues"),
     key("port", "core"),
     key("port", "mode"),
+    number("port", "vlan", 1..=4094, "as VLAN"),
     key("lac", "name"),
     key("lac", "peers"),
     key("lac", "host_names"),
@@ -316,7 +317,7 @@ fn check_number(
 mod tests {
     use super::super::{
         AdminConfig, ClientConfig, Config, DataplaneConfig, DialConfig, L2tpConfig, LnsConfig,
-        PppConfig,
+        PortConfig, PppConfig,
     };
     use super::*;
 
@@ -405,7 +406,11 @@ mod tests {
         assert_eq!(full.ppp, PppConfig::default());
         assert_eq!(full.dataplane, DataplaneConfig::default());
         assert_eq!(full.admin, AdminConfig::default());
-        assert_eq!(full.port, example.port);
+        let untagged = |mut port: PortConfig| {
+            port.vlan = None;
+            port
+        };
+        assert_eq!(full.port.iter().cloned().map(untagged).collect::<Vec<_>>(), example.port);
         // What a profile leaves open and what it says by default are the same.
         assert_eq!(full.lac_profiles(), example.lac_profiles());
         assert_eq!(full.dial, DialConfig::default());

@@ -3,7 +3,7 @@
 use zerocopy::FromBytes;
 
 use super::quick::{Downstream, Upstream};
-use super::{Entry, Frame};
+use super::{Entry, Frame, reassembly};
 use crate::tables::{Guard, PortKind, Tables};
 use crate::verdict::DropReason;
 use crate::wire::{ethernet, ipv4, ipv6, l2tp, ppp, udp};
@@ -71,6 +71,16 @@ impl Packet {
     #[inline]
     pub(super) fn is_ipv4(self) -> bool {
         self.is_ipv4
+    }
+
+    /// Whether it is a fragment of a UDP datagram; `octets` is the frame as it was received.
+    pub(super) fn is_fragment(self, octets: &[u8]) -> bool {
+        reassembly::is_fragment(self.octets(octets), self.is_ipv4)
+    }
+
+    /// The packet itself; `octets` is the frame as it was received.
+    pub(super) fn octets(self, octets: &[u8]) -> &[u8] {
+        octets.get(self.offset()..self.offset() + self.length()).unwrap_or_default()
     }
 
     /// Whether a router may send it in pieces; `octets` is the packet.
@@ -220,8 +230,7 @@ fn ip(ethertype: u16, octets: &[u8], offset: usize) -> Result<(Packet, Option<us
             })?;
             let packet =
                 Packet::new(offset, lengths.total, true).ok_or(DropReason::Ipv4Malformed)?;
-            // Outer fragments to us go to the host as they are: the kernel reassembles control, and
-            // data in fragments is to be reassembled by a later stage here.
+            // Outer fragments to us are looked at once their destination is known.
             let is_udp = header.protocol == udp::PROTOCOL && !header.is_fragment();
             Ok((packet, is_udp.then_some(offset + lengths.header)))
         }

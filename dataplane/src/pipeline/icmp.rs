@@ -106,7 +106,12 @@ impl Context<'_> {
             return None;
         }
         let entry = to.route(self.guard);
-        let from = self.address_towards(to, entry)?;
+        let from = match entry {
+            // The kernel takes nothing that comes from an address of its own: who the packet was for
+            // may say it.
+            Entry::Local { .. } => packet.destination(frame.octets()),
+            _ => self.address_towards(to, entry)?,
+        };
         if !self.take_error() {
             return None;
         }

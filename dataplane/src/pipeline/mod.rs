@@ -15,6 +15,7 @@ mod fragment;
 mod icmp;
 mod mss_clamp;
 mod quick;
+mod reassembly;
 mod rewrite;
 mod source_check;
 mod special;
@@ -28,6 +29,7 @@ use crate::counters::Shard;
 use crate::frame::Frame;
 use crate::tables::{Entry, Guard, Tables};
 use crate::verdict::{DropReason, Verdict};
+use crate::wire::ethernet;
 use classify::{Address, Inner, Packet, Work};
 use quick::Shapes;
 use special::Special;
@@ -91,6 +93,11 @@ impl Pipeline {
     #[inline]
     pub fn reserve(&mut self) -> &mut Vec<Frame> {
         &mut self.special.reserve
+    }
+
+    /// Fragments that wait for others: received, and neither sent nor dropped yet.
+    pub fn held(&self) -> u64 {
+        self.special.reassembly.held()
     }
 
     /// What was made by the last [`Pipeline::process`], in order; the caller empties it.
@@ -341,6 +348,40 @@ impl Context<'_> {
         }
     }
 
+    /// A fragment of a datagram to a tunnel endpoint. What is whole with it goes on from there; what of
+    /// that is the kernel's, as steering would have said of it in one piece, goes there.
+    #[cold]
+    fn reassemble(&mut self, frame: &mut Frame, packet: Packet) -> Result<Verdict, DropReason> {
+        let octets = packet.octets(frame.octets());
+        let (now, shard) = (self.special.now, self.shard);
+        let lost = |reason, count| shard.count_drops(reason, count);
+        let outcome = self.special.reassembly.handle(octets, packet.is_ipv4(), now, lost);
+        let index = match outcome {
+            reassembly::Outcome::Held => return Ok(Verdict::Hold),
+            reassembly::Outcome::Refused(reason) => return Err(reason),
+            reassembly::Outcome::Whole(index) => index,
+        };
+        let macs = frame.octets().first_chunk().copied().unwrap_or_default();
+        let datagram = self.special.reassembly.take(index, macs).ok_or(NO_ROOM)?;
+        shard.count_joined(datagram.waited);
+        if !datagram.is_right {
+            return Err(DropReason::UdpChecksum);
+        }
+        frame.reset(frame.port(), datagram.frame);
+        let mut work = Work::Drop(NO_ROOM);
+        look_closer(self.guard, frame, &mut work);
+        resolve_generally(self.guard, frame, &mut work);
+        match self.act_generally(frame, &work) {
+            // Nothing was done to it yet.
+            Err(DropReason::L2tpControl | DropReason::PppProtocol)
+                if frame.pull(ethernet::HEADER_BYTES) =>
+            {
+                Ok(Verdict::Transmit(self.guard.tables().host_port()))
+            }
+            done => done,
+        }
+    }
+
     /// Forwards a packet as it was received. What looked like tunnel traffic and is no good is
     /// dropped if a tunnel could end at its destination; elsewhere it is nothing special.
     fn route(
@@ -354,6 +395,10 @@ impl Context<'_> {
             return Err(reason);
         }
         let host = frame.port() == self.guard.tables().host_port();
+        let to_endpoint = entry == Entry::Local { endpoint: true };
+        if to_endpoint && !host && packet.is_fragment(frame.octets()) {
+            return self.reassemble(frame, packet);
+        }
         let origin = if host { Origin::Host } else { Origin::Network };
         // RFC 1812 section 5.3.7, and the same of IPv6. What goes to the kernel is for it to judge.
         let to_kernel = matches!(entry, Entry::Local { .. } | Entry::Glean);

@@ -3,6 +3,7 @@
 
 use super::Context;
 use super::icmp::Complaint;
+use super::reassembly::Reassembly;
 use crate::frame::Frame;
 use crate::port::PortId;
 use crate::verdict::Verdict;
@@ -37,6 +38,8 @@ pub(super) struct Special {
     pub(super) outer_pieces: Vec<Frame>,
     /// The next identification of outer IPv6 fragments.
     pub(super) fragment_id: u32,
+    /// Tunnel packets that come in fragments.
+    pub(super) reassembly: Reassembly,
     /// What is to be said about the packet that has just been refused.
     pub(super) complaint: Option<Complaint>,
     /// When the next ICMP error fits its rate, nanoseconds.
@@ -53,6 +56,7 @@ impl Special {
             outer_pieces: Vec::with_capacity(RESERVE_FRAMES),
             // Far from the other workers'.
             fragment_id: (worker as u32).wrapping_mul(0x9e37_79b9),
+            reassembly: Reassembly::new(),
             complaint: None,
             errors_full_at: 0,
         }

@@ -23,9 +23,13 @@ fn subscriber(id: u16) -> [u8; 4] {
 }
 
 fn set_up() -> (Arc<Tables>, Writer) {
-    let ethernet =
-        |last, mtu| PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, last], mtu };
-    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+    let ethernet = |last, mtu| PortInfo {
+        kind: PortKind::Ethernet,
+        mac: [2, 0, 0, 0, 0, last],
+        mtu,
+        vlan: None,
+    };
+    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
     let limits = Limits {
         sessions_max: SESSIONS.into(),
         routes_max: 16,
@@ -224,7 +228,7 @@ fn outcome(
     assert_eq!(verdicts.len(), frames.len());
     let octets = |verdict: &Verdict, frame: &Frame| match verdict {
         Verdict::Transmit(_) => frame.octets().to_vec(),
-        Verdict::Drop(_) => Vec::new(),
+        Verdict::Drop(_) | Verdict::Hold => Vec::new(),
     };
     verdicts.iter().zip(&frames).map(|(v, f)| (*v, octets(v, f))).collect()
 }

@@ -225,7 +225,7 @@ mod tests {
     use crate::verdict::DropReason;
 
     fn writer() -> Writer {
-        let port = |kind| PortInfo { kind, mac: [2; 6], mtu: 1500 };
+        let port = |kind| PortInfo { kind, mac: [2; 6], mtu: 1500, vlan: None };
         let limits = Limits {
             sessions_max: 4,
             routes_max: 4,
@@ -280,6 +280,7 @@ mod tests {
             originated: u64::MAX,
             transmitted: u64::MAX,
             dropped: u64::MAX,
+            joined: u64::MAX,
             batches: u64::MAX,
             frames_free: u64::MAX,
         };

@@ -67,6 +67,8 @@ pub struct PortInfo {
     pub mac: [u8; 6],
     /// MTU, octets of the IP packet.
     pub mtu: u16,
+    /// The VLAN that frames are sent in, 1 to 4094; `None`: untagged.
+    pub vlan: Option<u16>,
 }
 
 /// Capacities, fixed at start.

@@ -70,8 +70,8 @@ fn session(id: u16, life: u32, change: u32) -> Session {
 }
 
 fn set_up() -> (Arc<Tables>, Writer) {
-    let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500 };
-    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+    let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500, vlan: None };
+    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
     let limits = Limits {
         gateways: Default::default(),
         sessions_max: SESSIONS.into(),

@@ -313,6 +313,7 @@ pub fn configuration(mode: AttachMode) -> Configuration {
         queues: 0,
         core,
         mode,
+        vlan: None,
     };
     Configuration {
         ports: vec![port("access0", false), port("core0", true)],

@@ -36,9 +36,13 @@ const HOST: u16 = 2;
 
 /// Capacities and ports.
 pub fn limits() -> Limits {
-    let ethernet =
-        |last, mtu| PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, last], mtu };
-    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+    let ethernet = |last, mtu| PortInfo {
+        kind: PortKind::Ethernet,
+        mac: [2, 0, 0, 0, 0, last],
+        mtu,
+        vlan: None,
+    };
+    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
     Limits {
         sessions_max: SESSIONS.into(),
         routes_max: 64,
@@ -115,7 +119,7 @@ impl World {
             for (verdict, frame) in verdicts.iter().zip(frames) {
                 let octets = match verdict {
                     Verdict::Transmit(_) => frame.octets().to_vec(),
-                    Verdict::Drop(_) => Vec::new(),
+                    Verdict::Drop(_) | Verdict::Hold => Vec::new(),
                 };
                 outcome.push((*verdict, octets));
                 self.pool.recycle(frame);

@@ -14,6 +14,8 @@ pub enum Expected {
     Dropped(DropReason),
     /// Dropped, and its source is told by this port.
     Told(u16, DropReason),
+    /// Waits for other fragments.
+    Held,
 }
 use Expected::{Dropped, Pieces, Sent, Told};
 
@@ -21,10 +23,12 @@ use Expected::{Dropped, Pieces, Sent, Told};
 pub struct Case {
     pub name: &'static str,
     pub frames: Vec<(u16, Vec<u8>, Expected)>,
+    /// What is dropped later, of those that were held.
+    pub lost: Vec<(DropReason, u64)>,
 }
 
 pub fn case(name: &'static str, frames: Vec<(u16, Vec<u8>, Expected)>) -> Case {
-    Case { name, frames }
+    Case { name, frames, lost: Vec::new() }
 }
 
 /// All of them.
@@ -47,6 +51,7 @@ pub fn cases() -> Vec<Case> {
         routes(),
         super::sizes::cases(),
         super::options::cases(),
+        super::fragments::cases(),
         dialled(),
     ]
     .into_iter()
@@ -384,76 +389,49 @@ fn host() -> Vec<Case> {
 }
 
 fn to_the_host() -> Vec<Case> {
-    vec![
-        case(
-            "to_the_host",
-            vec![
-                (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", GATEWAY, &text(56))), Sent(HOST)),
-                // The host is the end of the way: the TTL does not matter.
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ip_with("10.0.0.1", OWN, 253, 1, 0, &text(9))),
-                    Sent(HOST),
-                ),
-                // L2TP inside of a session is a packet like any other.
-                (
-                    ACCESS,
-                    from_subscriber(
-                        PLAIN,
-                        &udp(
-                            "10.0.0.1",
-                            ENDPOINT,
-                            [1701, 1701],
-                            &L2tp::new(COMPRESSED).with(&ppp_ip(&ping("10.0.0.2", REMOTE, &[]))),
-                        ),
-                    ),
-                    Sent(HOST),
-                ),
-                (CORE, ethernet(&ping(REMOTE, GATEWAY, &text(8))), Sent(HOST)),
-                (CORE, ethernet(&udp(REMOTE, ENDPOINT, [9, 9], &text(8))), Sent(HOST)),
-                // An address of the host where no tunnel ends.
-                (
-                    CORE,
-                    ethernet(&udp(
-                        REMOTE,
-                        OWN,
+    vec![case(
+        "to_the_host",
+        vec![
+            (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", GATEWAY, &text(56))), Sent(HOST)),
+            // The host is the end of the way: the TTL does not matter.
+            (
+                ACCESS,
+                from_subscriber(PLAIN, &ip_with("10.0.0.1", OWN, 253, 1, 0, &text(9))),
+                Sent(HOST),
+            ),
+            // L2TP inside of a session is a packet like any other.
+            (
+                ACCESS,
+                from_subscriber(
+                    PLAIN,
+                    &udp(
+                        "10.0.0.1",
+                        ENDPOINT,
                         [1701, 1701],
-                        &L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &[]))),
-                    )),
-                    Sent(HOST),
+                        &L2tp::new(COMPRESSED).with(&ppp_ip(&ping("10.0.0.2", REMOTE, &[]))),
+                    ),
                 ),
-                // On-link but not known, routed by the kernel, neighbour without address.
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ping("10.0.0.1", "203.0.113.77", &[])),
-                    Sent(HOST),
-                ),
-                (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "100.64.0.1", &[])), Sent(HOST)),
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ping("10.0.0.1", "198.51.100.3", &[])),
-                    Sent(HOST),
-                ),
-            ],
-        ),
-        case(
-            "outer_fragments_to_the_host",
-            vec![
-                (ACCESS, ethernet(&ip_with(LAC, ENDPOINT, 17, 64, 0x2000, &text(64))), Sent(HOST)),
-                (ACCESS, ethernet(&ip_with(LAC, ENDPOINT, 17, 64, 0x0008, &text(64))), Sent(HOST)),
-                (
-                    ACCESS,
-                    ethernet(&ip(
-                        LAC6,
-                        ENDPOINT6,
-                        44,
-                        &[17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8],
-                    )),
-                    Sent(HOST),
-                ),
-            ],
-        ),
-    ]
+                Sent(HOST),
+            ),
+            (CORE, ethernet(&ping(REMOTE, GATEWAY, &text(8))), Sent(HOST)),
+            (CORE, ethernet(&udp(REMOTE, ENDPOINT, [9, 9], &text(8))), Sent(HOST)),
+            // An address of the host where no tunnel ends.
+            (
+                CORE,
+                ethernet(&udp(
+                    REMOTE,
+                    OWN,
+                    [1701, 1701],
+                    &L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &[]))),
+                )),
+                Sent(HOST),
+            ),
+            // On-link but not known, routed by the kernel, neighbour without address.
+            (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "203.0.113.77", &[])), Sent(HOST)),
+            (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "100.64.0.1", &[])), Sent(HOST)),
+            (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "198.51.100.3", &[])), Sent(HOST)),
+        ],
+    )]
 }
 
 /// What subscribers send to everybody on their link: the host's DHCP server alone hears it.

@@ -18,8 +18,11 @@ use xlns_dataplane::verdict::{DropReason, Verdict};
 pub const ACCESS: u16 = 0;
 /// The port towards the core network; its MTU is 1500, as the other's.
 pub const CORE: u16 = 1;
+/// A port whose frames are in [`VLAN`]: towards LACs and a core network.
+pub const TAGGED: u16 = 2;
+pub const VLAN: u16 = 0x0abc;
 /// The TUN device.
-pub const HOST: u16 = 2;
+pub const HOST: u16 = 3;
 
 /// Where tunnels end.
 pub const ENDPOINT: &str = "198.51.100.1";
@@ -75,6 +78,15 @@ pub const STRICT: u16 = 0x010f;
 pub const STRICT6: u16 = 0x0110;
 /// 10.0.0.17; the smallest MRU.
 pub const TINY: u16 = 0x0111;
+/// 10.0.0.19, 2001:db8:13::/64; its LAC is behind the tagged port.
+pub const BEHIND_TAG: u16 = 0x0113;
+/// The same over IPv6: 10.0.0.20.
+pub const BEHIND_TAG6: u16 = 0x0114;
+/// Their LAC, and somewhere behind the tagged port.
+pub const TAGGED_LAC: &str = "198.51.100.4";
+pub const TAGGED_LAC6: &str = "2001:db8:ffff::4";
+pub const TAGGED_REMOTE: &str = "12.0.0.8";
+pub const TAGGED_REMOTE6: &str = "2001:db8:12::8";
 /// Where ICMPv6 errors come from.
 pub const GATEWAY6: &str = "2001:db8:ffff::fe";
 
@@ -164,6 +176,14 @@ fn special_sessions() -> Vec<Session> {
     let class = |dscp, ecn| TrafficClass { dscp, ecn };
     vec![
         Session { peer_mru: 64, ..session(TINY, &["10.0.0.17/32"]) },
+        large(Session {
+            peer: format!("{TAGGED_LAC}:1701").parse().unwrap(),
+            ..session(BEHIND_TAG, &["10.0.0.19/32", "2001:db8:13::/64"])
+        }),
+        large(Session {
+            peer: format!("[{TAGGED_LAC6}]:1701").parse().unwrap(),
+            ..over_ipv6(session(BEHIND_TAG6, &["10.0.0.20/32"]))
+        }),
         with(
             SessionOptions { sequence: SequenceNumbers::Always, first_ns: 0xfffe, ..plain },
             session(SEQUENCED, &["10.0.0.10/32", "2001:db8:a::/64"]),
@@ -226,6 +246,12 @@ fn commands() -> Vec<Command> {
         neighbor(ACCESS, LAC, 0x02),
         neighbor(ACCESS, LAC6, 0x02),
         neighbor(CORE, "203.0.113.254", 0xfe),
+        neighbor(TAGGED, TAGGED_LAC, 0x04),
+        neighbor(TAGGED, TAGGED_LAC6, 0x04),
+        route("198.51.100.4/32", TAGGED, TAGGED_LAC),
+        route("2001:db8:ffff::4/128", TAGGED, TAGGED_LAC6),
+        route("12.0.0.0/8", TAGGED, TAGGED_LAC),
+        route("2001:db8:12::/48", TAGGED, TAGGED_LAC6),
         route("198.51.100.2/32", ACCESS, LAC),
         route("198.51.100.3/32", ACCESS, "198.51.100.3"),
         route("2001:db8:ffff::2/128", ACCESS, LAC6),
@@ -247,8 +273,12 @@ fn commands() -> Vec<Command> {
 
 impl Machine {
     pub fn new() -> Self {
-        let ethernet =
-            |last| PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, last], mtu: 1500 };
+        let ethernet = |last| PortInfo {
+            kind: PortKind::Ethernet,
+            mac: [2, 0, 0, 0, 0, last],
+            mtu: 1500,
+            vlan: None,
+        };
         let limits = Limits {
             sessions_max: 64,
             routes_max: 64,
@@ -262,7 +292,8 @@ impl Machine {
             ports: vec![
                 ethernet(0xa0),
                 ethernet(0xc0),
-                PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 },
+                PortInfo { vlan: Some(VLAN), ..ethernet(0xa0) },
+                PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None },
             ],
         };
         let (tables, mut writer) = tables::new(&limits).unwrap();
@@ -321,7 +352,8 @@ impl Machine {
     /// Received is the sum of verdicts, and each drop has its reason.
     pub fn check_sums(&self) {
         let worker = self.tables.shard(0).worker();
-        assert_eq!(worker.received + worker.originated, worker.transmitted + worker.dropped);
+        let settled = worker.transmitted + worker.dropped + worker.joined;
+        assert_eq!(worker.received + worker.originated, settled + self.pipeline.held());
         assert_eq!(self.drops().iter().map(|(_, count)| count).sum::<u64>(), worker.dropped);
     }
 

@@ -3,13 +3,13 @@
 use xlns_dataplane::verdict::DropReason::*;
 
 use super::build::*;
-use super::cases::Expected::{Dropped, Pieces, Sent};
+use super::cases::Expected::{Dropped, Pieces, Sent, Told};
 use super::cases::{Case, Expected, case, from_subscriber, text};
 use super::machine::*;
 
 /// All of them.
 pub fn cases() -> Vec<Case> {
-    [sequence(), policers(), checksums(), classes()].into_iter().flatten().collect()
+    [sequence(), policers(), checksums(), classes(), tags()].into_iter().flatten().collect()
 }
 
 fn down(packet: &[u8], expected: Expected) -> (u16, Vec<u8>, Expected) {
@@ -220,6 +220,60 @@ fn classes() -> Vec<Case> {
                     ]
                 })
                 .collect(),
+        ),
+    ]
+}
+
+/// The port whose frames are tagged, both ways, both families, at the sizes around its limits.
+fn tags() -> Vec<Case> {
+    let tag = |packet: &[u8]| tagged(&[(0x8100, VLAN)], packet);
+    let up = |packet: &[u8], expected| {
+        let message = L2tp::new(BEHIND_TAG).with(&ppp_ip(packet));
+        (TAGGED, tag(&udp(TAGGED_LAC, ENDPOINT, [1701, 1701], &message)), expected)
+    };
+    let up6 = |packet: &[u8], expected| {
+        let message = L2tp::new(BEHIND_TAG6).with(&ppp_ip(packet));
+        (TAGGED, tag(&udp(TAGGED_LAC6, ENDPOINT6, [1701, 1701], &message)), expected)
+    };
+    let sized = |subscriber: &str, length: usize, expected| {
+        down(&ip(REMOTE, subscriber, 253, &text(length - 20)), expected)
+    };
+    // 1500 less 38, and less 58.
+    let around = [("10.0.0.19", 1462), ("10.0.0.20", 1442)].into_iter().flat_map(|(to, most)| {
+        [(most - 1, Sent(TAGGED)), (most, Sent(TAGGED)), (most + 1, Pieces(TAGGED, 2))]
+            .map(|(length, expected)| sized(to, length, expected))
+    });
+    let core = |packet: &[u8], expected| (ACCESS, from_subscriber(PLAIN, packet), expected);
+    let plain = |length: usize| ip("10.0.0.1", TAGGED_REMOTE, 253, &text(length - 20));
+    vec![
+        case(
+            "tagged_upstream",
+            vec![
+                up(&udp("10.0.0.19", REMOTE, [1, 2], &text(9)), Sent(CORE)),
+                up(&udp("2001:db8:13::1", REMOTE6, [1, 2], &text(9)), Sent(CORE)),
+                up6(&udp("10.0.0.20", REMOTE, [1, 2], &text(9)), Sent(CORE)),
+                // Its error goes back in a tag.
+                up(&ip_with("10.0.0.19", REMOTE, 253, 1, 0, &text(9)), Told(TAGGED, TtlExceeded)),
+            ],
+        ),
+        case(
+            "tagged_downstream",
+            vec![
+                down(&udp(REMOTE, "10.0.0.19", [1, 2], &text(9)), Sent(TAGGED)),
+                down(&udp(REMOTE6, "2001:db8:13::1", [1, 2], &text(9)), Sent(TAGGED)),
+                down(&udp(REMOTE, "10.0.0.20", [1, 2], &text(9)), Sent(TAGGED)),
+            ],
+        ),
+        case("tagged_sizes", around.collect()),
+        case(
+            "tagged_core",
+            vec![
+                core(&udp("10.0.0.1", TAGGED_REMOTE, [1, 2], &text(9)), Sent(TAGGED)),
+                core(&udp("2001:db8:1::1", TAGGED_REMOTE6, [1, 2], &text(9)), Sent(TAGGED)),
+                core(&plain(1499), Sent(TAGGED)),
+                core(&plain(1500), Sent(TAGGED)),
+                core(&plain(1501), Pieces(TAGGED, 2)),
+            ],
         ),
     ]
 }

@@ -10,7 +10,7 @@ use xlns_dataplane::verdict::Verdict;
 
 use super::build::checksum;
 use super::cases::{Expected, cases};
-use super::machine::{HOST, Machine, Outcome};
+use super::machine::{HOST, Machine, Outcome, TAGGED};
 
 /// Every frame of every case.
 static KNOWN: LazyLock<Vec<(u16, Vec<u8>, Expected)>> =
@@ -75,7 +75,11 @@ fn assert_well_formed(outcome: &Outcome) {
 }
 
 fn assert_packet(port: u16, octets: &[u8]) {
-    let packet = if port == HOST { octets } else { &octets[14..] };
+    let packet = match port {
+        HOST => octets,
+        TAGGED => &octets[18..],
+        _ => &octets[14..],
+    };
     if packet[0] >> 4 == 4 {
         let header = usize::from(packet[0] & 0xf) * 4;
         assert_eq!(checksum(&packet[..header]), [0, 0]);
@@ -85,7 +89,8 @@ fn assert_packet(port: u16, octets: &[u8]) {
     }
     if port != HOST {
         let ethertype: &[u8] = if packet[0] >> 4 == 4 { &[0x08, 0x00] } else { &[0x86, 0xdd] };
-        assert_eq!(&octets[12..14], ethertype);
+        let tag: &[u8] = if port == TAGGED { &[0x81, 0x00, 0x0a, 0xbc] } else { &[] };
+        assert!(octets[12..].starts_with(&[tag, ethertype].concat()));
         assert!(packet.len() <= 1500);
     }
 }

@@ -9,8 +9,9 @@ const PEER: &str = "192.0.2.1:1701";
 const LOCAL: &str = "198.51.100.1:1701";
 
 fn tables(sessions_max: u32) -> (Arc<Tables>, Writer, Reader) {
-    let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, 1], mtu: 1500 };
-    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+    let ethernet =
+        PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, 1], mtu: 1500, vlan: None };
+    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
     let limits = Limits {
         sessions_max,
         routes_max: 16,
