@@ -100,9 +100,9 @@ impl Context<'_> {
         }
         if session.flags & FLAG_SEQUENCE_AS_PEER != 0 {
             // RFC 2661 section 5.4: the LNS says by each packet whether it wants them.
-            self.guard.state(session.index).set_peer_sequences(data.ns.is_some());
+            self.guard.state(session.index).set_peer_sequences(data.ns().is_some());
         }
-        match data.ns {
+        match data.ns() {
             // Noted also where nothing is dropped for it, as the profile may change.
             Some(ns) if self.guard.state(session.index).is_late(ns) => {
                 if session.flags & FLAG_DROP_LATE != 0 { Err(DropReason::Late) } else { Ok(()) }
@@ -135,7 +135,11 @@ impl Context<'_> {
             congestion::leave_tunnel(inner, packet.is_ipv4(), class)?;
         }
         if session.flags & FLAG_KEEP_MSS == 0 && mss_clamp::is_syn(inner, packet.is_ipv4()) {
-            mss_clamp::clamp(inner, packet.is_ipv4(), self.session_mtu(data.slot));
+            mss_clamp::clamp(
+                inner,
+                packet.is_ipv4(),
+                self.session_mtu(data.slot, packet.is_ipv4()),
+            );
         }
         Ok(())
     }

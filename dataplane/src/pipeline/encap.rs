@@ -96,10 +96,10 @@ impl Context<'_> {
     }
 
     /// The largest IP packet to a subscriber that is not sent in pieces, octets.
-    pub(super) fn session_mtu(&self, slot: u32) -> usize {
+    pub(super) fn session_mtu(&self, slot: u32, is_ipv4: bool) -> usize {
+        let protocol = if is_ipv4 { ppp::IPV4 } else { ppp::IPV6 };
         let mru = usize::from(self.guard.encap(slot).peer_mru);
-        // A protocol that is sent in two octets anyway has the most in front.
-        let way = self.way_to_peer(slot, |flags| Framing::new(flags, ppp::IPV6));
+        let way = self.way_to_peer(slot, |flags| Framing::new(flags, protocol));
         way.map_or(mru, |way| mru.min(way.room))
     }
 

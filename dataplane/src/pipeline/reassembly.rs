@@ -493,7 +493,7 @@ mod tests {
         for make in [ipv4, ipv6] {
             for reverse in [false, true] {
                 let mut bench = Bench::new();
-                let mut pieces = vec![
+                let mut pieces = [
                     make(1, 0, true, &[1; 16]),
                     make(1, 16, true, &[2; 8]),
                     make(1, 24, false, &[3; 5]),

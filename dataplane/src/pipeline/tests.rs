@@ -180,6 +180,13 @@ fn build(shape: &Shape) -> (PortId, Vec<u8>) {
             }
             datagram
         }
+        // A SYN with an MSS that is too large, and one that has none.
+        6 if shape.payload.len().is_multiple_of(2) && shape.payload.len() >= 24 => {
+            let mut segment = shape.payload.clone();
+            segment[12..14].copy_from_slice(&[0x60, 0x02]);
+            segment[20..24].copy_from_slice(&[2, 4, 0xff, 0xff]);
+            segment
+        }
         _ => shape.payload.clone(),
     };
     let inner = ipv4(shape.protocol, from, to, shape.ttl, &segment);
