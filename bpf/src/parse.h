@@ -95,7 +95,6 @@ struct extension {
 
 /* RFC 1661 section 5.8. */
 #define LCP_ECHO_REQUEST 9
-#define LCP_ECHO_REPLY 10
 
 /*
  * Destinations that are not forwarded and concern this link or this host: 0/8, 127/8,

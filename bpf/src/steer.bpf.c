@@ -148,7 +148,8 @@ static __always_inline enum reason steer_ppp(struct cursor *cursor, const struct
 	}
 	if (protocol == PPP_LCP) {
 		packet = peek(cursor, 1);
-		if (packet && (packet[0] == LCP_ECHO_REQUEST || packet[0] == LCP_ECHO_REPLY))
+		/* Replies are control's, whose requests they answer. */
+		if (packet && packet[0] == LCP_ECHO_REQUEST)
 			return XSK_LCP_ECHO;
 	}
 	return limit(outer, BUCKET_PPP, PASS_PPP_CONTROL, DROP_RATE_PPP);

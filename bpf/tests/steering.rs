@@ -72,7 +72,7 @@ fn ppp_protocols() {
         ("LCP without a code", (0xc021, vec![]), PassPppControl),
     ];
     for code in 0..=255 {
-        let reason = if code == 9 || code == 10 { XskLcpEcho } else { PassPppControl };
+        let reason = if code == 9 { XskLcpEcho } else { PassPppControl };
         table.push(("an LCP code", lcp(code), reason));
     }
     for (what, (protocol, packet), reason) in table {

@@ -11,7 +11,7 @@ use xlns_fuzz::mutate::mutate;
 use xlns_fuzz::{TARGETS, Target, target};
 
 /// Mutations of each target.
-const MUTATIONS: usize = 1000;
+const MUTATIONS: usize = 500;
 
 /// Octets of the whole corpus.
 const CORPUS_BYTES_MAX: u64 = 1 << 20;

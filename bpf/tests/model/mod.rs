@@ -167,7 +167,7 @@ fn ppp(octets: &[u8], padded: &[u8]) -> Step<Reason> {
             Some((0xff, _) | (0xfe, 0x80..0xc0)) => PassPppControl,
             _ => XskL2tpIpv6,
         },
-        0xc021 if matches!(packet.first(), Some(9 | 10)) => XskLcpEcho,
+        0xc021 if packet.first() == Some(&9) => XskLcpEcho,
         _ => PassPppControl,
     })
 }

@@ -26,7 +26,7 @@ const SECRET_BYTES_MAX: usize = 255;
 const RECHALLENGE_SECONDS_MIN: u64 = 30;
 
 /// IPCP carries a primary and a secondary server (RFC 1877).
-const DNS_SERVERS_MAX: usize = 2;
+const NAME_SERVERS_MAX: usize = 2;
 
 /// Everything that does not fit.
 pub fn check(config: &Config) -> Vec<Problem> {
@@ -132,14 +132,18 @@ fn check_ppp(config: &Config, problems: &mut Vec<Problem>) {
         let help = "0 challenges a subscriber once; an hour (3600) is a usual interval";
         problems.push(Problem::new(&path.key("rechallenge_seconds"), message).with_help(help));
     }
-    let dns = path.key("dns");
-    if ppp.dns.len() > DNS_SERVERS_MAX {
-        let message = format!("{} servers: 0 to {DNS_SERVERS_MAX} servers", ppp.dns.len());
-        problems.push(Problem::new(&dns, message));
+    check_name_servers(&path.key("dns"), &ppp.dns, problems);
+    check_name_servers(&path.key("nbns"), &ppp.nbns, problems);
+}
+
+fn check_name_servers(path: &KeyPath, servers: &[Ipv4Addr], problems: &mut Vec<Problem>) {
+    if servers.len() > NAME_SERVERS_MAX {
+        let message = format!("{} servers: 0 to {NAME_SERVERS_MAX} servers", servers.len());
+        problems.push(Problem::new(path, message));
     }
-    for (index, server) in ppp.dns.iter().enumerate() {
+    for (index, server) in servers.iter().enumerate() {
         if let Some(why) = addresses::unusable(*server) {
-            problems.push(Problem::new(&dns.index(index), format!("{server} is {why}")));
+            problems.push(Problem::new(&path.index(index), format!("{server} is {why}")));
         }
     }
 }
@@ -327,11 +331,13 @@ mod tests {
     }
 
     #[test]
-    fn two_dns_servers_fit() {
+    fn two_name_servers_of_each_kind_fit() {
         accepted("", "", "[ppp]\ndns = [\"9.9.9.9\", \"1.1.1.1\"]\n");
         let three = "[ppp]\ndns = [\"9.9.9.9\", \"1.1.1.1\", \"8.8.8.8\"]\n";
         refused("", "", three, "ppp.dns: 3 servers");
         refused("", "", "[ppp]\ndns = [\"224.0.0.1\"]\n", "ppp.dns[0]: 224.0.0.1 is a multicast");
+        accepted("", "", "[ppp]\nnbns = [\"192.0.2.7\", \"192.0.2.8\"]\n");
+        refused("", "", &three.replace("dns", "nbns"), "ppp.nbns: 3 servers");
     }
 
     #[test]

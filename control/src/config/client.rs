@@ -91,6 +91,10 @@ pub struct ClientConfig {
     /// Silence before a HELLO, seconds; 0: none is sent. Default: `l2tp.hello_interval_seconds`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hello_interval_seconds: Option<u64>,
+    /// From one Echo-Request of ours to the next, seconds; 0: none is sent. Default:
+    /// `ppp.echo_interval_seconds`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo_interval_seconds: Option<u64>,
     /// Silence in the session before it is ended, seconds; 0: never.
     #[serde(default)]
     pub idle_seconds: u64,

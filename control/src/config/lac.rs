@@ -99,6 +99,9 @@ pub struct LacConfig {
     /// A smaller MRU of a subscriber is Nak'ed up to this, octets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mru_min: Option<u16>,
+    /// From one Echo-Request of ours to the next, seconds; 0: none is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub echo_interval_seconds: Option<u64>,
     /// UDP ports that tunnels are spread over, from `lns.port` on.
     #[serde(default = "source_ports_default")]
     pub source_ports: u16,
@@ -181,6 +184,7 @@ impl LacConfig {
             address_control: AddressControl::default(),
             mru: None,
             mru_min: None,
+            echo_interval_seconds: None,
             source_ports: source_ports_default(),
             follow_port: false,
             hello_interval_seconds: None,
@@ -252,6 +256,9 @@ impl Config {
             ),
             mru: lac.mru.or(Some(self.ppp.mru)),
             mru_min: lac.mru_min.or(Some(self.ppp.mru_min)),
+            echo_interval_seconds: lac
+                .echo_interval_seconds
+                .or(Some(self.ppp.echo_interval_seconds)),
             hello_interval_seconds: lac
                 .hello_interval_seconds
                 .or(Some(self.l2tp.hello_interval_seconds)),

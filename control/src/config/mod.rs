@@ -147,6 +147,8 @@ pub struct PppConfig {
     pub mru_min: u16,
     /// DNS servers told to subscribers: primary, secondary.
     pub dns: Vec<Ipv4Addr>,
+    /// NetBIOS name servers (WINS) told to subscribers that ask: primary, secondary.
+    pub nbns: Vec<Ipv4Addr>,
     /// Whether subscribers with an IPv6 prefix may use it.
     pub ipv6: bool,
     /// DNS servers told by router advertisement and DHCPv6.
@@ -174,6 +176,10 @@ pub struct PppConfig {
     pub authentication_timeout_seconds: u64,
     /// From one CHAP challenge to the next while the session lasts, seconds; 0: there is only one.
     pub rechallenge_seconds: u64,
+    /// From one Echo-Request of ours to the next, seconds; 0: none is sent.
+    pub echo_interval_seconds: u64,
+    /// Echo-Requests in a row without an answer before a link is given up.
+    pub echo_failures_max: u32,
 }
 
 /// Addresses for subscribers.
@@ -337,6 +343,7 @@ impl Default for PppConfig {
             mru: 1460,
             mru_min: 576,
             dns: Vec::new(),
+            nbns: Vec::new(),
             ipv6: true,
             ipv6_dns: Vec::new(),
             ipv6_managed: false,
@@ -350,6 +357,8 @@ impl Default for PppConfig {
             max_failure: 5,
             authentication_timeout_seconds: 30,
             rechallenge_seconds: 0,
+            echo_interval_seconds: 0,
+            echo_failures_max: 5,
         }
     }
 }

@@ -93,6 +93,7 @@ pub const KEYS: &[Key] = &[
     number("ppp", "mru", MRU_LEAST..=1500, "octets"),
     number("ppp", "mru_min", 128..=1500, "octets"),
     key("ppp", "dns"),
+    key("ppp", "nbns"),
     key("ppp", "ipv6"),
     key("ppp", "ipv6_dns"),
     key("ppp", "ipv6_managed"),
@@ -107,6 +108,8 @@ pub const KEYS: &[Key] = &[
     number("ppp", "max_failure", 1..=100, "Naks"),
     number("ppp", "authentication_timeout_seconds", 1..=300, "seconds"),
     number("ppp", "rechallenge_seconds", 0..=86_400, "seconds"),
+    number("ppp", "echo_interval_seconds", 0..=3600, "seconds"),
+    number("ppp", "echo_failures_max", 1..=100, "requests"),
     key("dataplane", "socket"),
     number("dataplane", "workers", 0..=WORKERS_MAX, "threads"),
     number("dataplane", "cores", 0..=CORE_MAX, "core numbers"),
@@ -139,6 +142,7 @@ pub const KEYS: &[Key] = &[
     key("lac", "address_control"),
     number("lac", "mru", MRU_LEAST..=1500, "octets"),
     number("lac", "mru_min", 128..=1500, "octets"),
+    number("lac", "echo_interval_seconds", 0..=3600, "seconds"),
     number("lac", "source_ports", 1..=SOURCE_PORTS_MAX, "ports"),
     key("lac", "follow_port"),
     number("lac", "hello_interval_seconds", 0..=3600, "seconds"),
@@ -184,6 +188,7 @@ pub const KEYS: &[Key] = &[
     number("client", "redial_max_seconds", 1..=86_400, "seconds"),
     number("client", "setup_seconds_max", 5..=600, "seconds"),
     number("client", "hello_interval_seconds", 0..=3600, "seconds"),
+    number("client", "echo_interval_seconds", 0..=3600, "seconds"),
     number("client", "idle_seconds", 0..=86_400, "seconds"),
     number("dial", "mark", 1..=0xffff_ffff, "packet mark"),
     number("dial", "table", 1..=0xffff_ffff, "routing table"),
@@ -428,6 +433,7 @@ mod tests {
             host_name: shown.host_name.clone(),
             mru: shown.mru,
             hello_interval_seconds: shown.hello_interval_seconds,
+            echo_interval_seconds: shown.echo_interval_seconds,
             ..client
         };
         assert_eq!(shown, inherited);

@@ -399,7 +399,7 @@ fn disconnect_reason(cause: DownCause) -> (CallResult, PppDisconnectCause) {
         DownCause::RefusedByPeer => {
             (CallResult::Error, Code::AuthenticationFailed, NONE, AT_SENDER)
         }
-        DownCause::EchoTimeout => (CallResult::LossOfCarrier, Code::LcpSilent, LCP, AT_PEER),
+        DownCause::EchoTimeout => (CallResult::LossOfCarrier, Code::LcpEchoTimeout, LCP, AT_PEER),
         DownCause::AuthenticationTimeout => {
             (CallResult::Error, Code::AuthenticationTimeout, NONE, AT_PEER)
         }

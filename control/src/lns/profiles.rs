@@ -159,19 +159,24 @@ fn ppp_config(config: &Config, lac: &LacConfig) -> ppp::Config {
         max_terminate: ppp.max_terminate,
         max_failure: ppp.max_failure,
         authentication_timeout: Duration::from_secs(ppp.authentication_timeout_seconds),
-        rechallenge: match ppp.rechallenge_seconds {
-            0 => None,
-            seconds => Some(Duration::from_secs(seconds)),
-        },
+        rechallenge: seconds_of(ppp.rechallenge_seconds),
+        echo_interval: seconds_of(lac.echo_interval_seconds.unwrap_or(ppp.echo_interval_seconds)),
+        echo_failures: ppp.echo_failures_max,
         server_name: lac.host_name.as_ref().unwrap_or(&config.lns.host_name).clone(),
         ipv4: Some(Ipv4Config {
             local_address: Some(config.lns.gateway),
             dns: ppp.dns.clone(),
+            nbns: ppp.nbns.clone(),
             ..Ipv4Config::default()
         }),
         ipv6: ppp.ipv6,
         ..ppp::Config::default()
     }
+}
+
+/// A time that 0 turns off.
+pub(super) fn seconds_of(seconds: u64) -> Option<Duration> {
+    (seconds != 0).then(|| Duration::from_secs(seconds))
 }
 
 fn try_another(text: &str) -> ResultCode {

@@ -383,7 +383,7 @@ impl World {
         let l2tp = &CONFIGURATION.l2tp;
         assert!(census.tunnels <= 4 * l2tp.tunnels_max as usize, "{census:?}");
         assert!(census.calls <= l2tp.sessions_max as usize, "{census:?}");
-        assert_eq!(census.queued, 0);
+        assert_eq!(census.queued, 0, "something that was not drained");
         census
     }
 
@@ -392,10 +392,12 @@ impl World {
         if !self.connected {
             self.connect();
         }
-        self.end_removed();
-        self.wait(SILENCE);
-        self.end_removed();
-        self.wait(Duration::from_secs(60));
+        // A session that ends may let one in that waited for it.
+        for _ in 0..3 {
+            self.end_removed();
+            self.drain(0);
+            self.wait(SILENCE);
+        }
         let census = self.audit();
         assert_eq!(census, Census::default(), "left over after a long silence");
     }
@@ -404,9 +406,6 @@ impl World {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// What no input of the corpus makes the machine count.
-    const NOT_REACHED: &[&str] = &[];
 
     #[test]
     fn the_corpus_reaches_what_the_machine_counts() {
@@ -419,9 +418,9 @@ mod tests {
                 }
             }
         }
-        println!("{counters:#?}");
-        let idle: Vec<_> =
-            counters.iter().filter(|(_, value)| **value == 0).map(|(name, _)| name).collect();
-        assert_eq!(idle, NOT_REACHED);
+        // No client dials the peer that dials us.
+        counters.remove("setup_crossed");
+        let idle: Vec<_> = counters.iter().filter(|(_, value)| **value == 0).collect();
+        assert!(idle.is_empty(), "no input reaches {idle:?}");
     }
 }

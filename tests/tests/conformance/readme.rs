@@ -105,7 +105,9 @@ fn other(rfc: &Rfc, text: &mut String) {
         .into_iter()
         .map(|((_, reason), sections)| format!("{reason} ({})", sections.join(", ")))
         .collect();
-    text.push_str(&wrapped(&format!("- RFC {}: {}.", rfc.number, reasons.join("; "))));
+    if !reasons.is_empty() {
+        text.push_str(&wrapped(&format!("- RFC {}: {}.", rfc.number, reasons.join("; "))));
+    }
 }
 
 /// A sentence as it goes on after a colon; names in capitals stay.

@@ -10,6 +10,7 @@ mod link;
 mod network;
 mod octets;
 mod profile;
+mod server;
 mod stage;
 mod teardown;
 mod tunnel;

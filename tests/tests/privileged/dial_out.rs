@@ -6,6 +6,7 @@ use std::process::Stdio;
 use serde_json::Value;
 use xlns_tests::judge::Capture;
 use xlns_tests::l2tpns::{self, L2tpns};
+use xlns_tests::output::Output;
 use xlns_tests::process::Process;
 use xlns_tests::server::{BEHIND, Options, SERVER_GATEWAY, Server};
 use xlns_tests::topology::{LAC_ADDRESS, LAC_END, Topology};
@@ -16,8 +17,8 @@ use crate::stage::{PATIENCE, assert_sound, stage};
 /// What every judged frame of ours comes from.
 const OURS: &str = "ip.src == 192.0.2.1 && udp.dstport == 1701";
 
-/// Where l2tpns is, beside the guest.
-const L2TPNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
+/// Where l2tpns is, beside the guest, and beside those in whose name hostile frames come.
+const L2TPNS_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 251);
 
 /// A `[[client]]` that dials `server` and leads to what is behind it; more lines of it.
 fn dials(server: Ipv4Addr, lines: &str) -> Settings {
@@ -57,6 +58,22 @@ fn assert_reaches_behind(topology: &Topology, xlns: &Xlns<'_>) {
         let counters = || xlns.command(&["show", "counters"]).unwrap_or_default();
         let arrived = ping.as_ref().is_ok_and(|ping| ping.contains(" 3 received"));
         assert!(arrived, "{}: {ping:?}\n{}", from.name(), counters());
+    }
+}
+
+/// TCP from the core network to what is behind the server, and back; `iperf3` is what that says.
+#[track_caller]
+fn assert_tcp_flows(topology: &Topology, iperf3: &Output) {
+    let mut mark = 0;
+    for direction in ["", "-R"] {
+        // Whoever comes while it still clears up after the last one is sent away.
+        iperf3.wait_for(mark, PATIENCE, "Server listening").expect("iperf3 listens");
+        mark = iperf3.mark();
+        let line = format!("iperf3 -c {BEHIND} -t 2 -J {direction}");
+        let report = topology.core.run(&line).unwrap();
+        let parsed: Value = serde_json::from_str(&report).unwrap();
+        let received = parsed["end"]["sum_received"]["bytes"].as_f64();
+        assert!(received > Some(1e6), "{direction}: {report}");
     }
 }
 
@@ -126,13 +143,7 @@ fn tcp_flows_through_xl2tpd() {
     assert_eq!(messages[..4], ["1", "3", "10", "12"], "SCCRQ, SCCCN, ICRQ, ICCN");
 
     let iperf3 = stage.guest.start("exec iperf3 -s --forceflush").unwrap();
-    iperf3.output().wait_for(0, PATIENCE, "Server listening").unwrap();
-    for direction in ["", "-R"] {
-        let line = format!("iperf3 -c {BEHIND} -t 2 -J {direction}");
-        let report: Value = serde_json::from_str(&stage.topology.core.run(&line).unwrap()).unwrap();
-        let received = &report["end"]["sum_received"];
-        assert!(received["bytes"].as_f64().unwrap() > 1e6, "{direction}: {received}");
-    }
+    assert_tcp_flows(&stage.topology, iperf3.output());
     stage.guest.signal(&iperf3, "TERM").unwrap();
     let row = wait_up(&xlns);
     assert!(row["sent_packets"].as_u64() > Some(100), "{row}");
@@ -228,13 +239,7 @@ fn l2tpns_forwards_tcp_and_comes_back() {
     let mut command = stage.topology.lac.command("iperf3");
     command.args(["-s", "--forceflush"]).stdin(Stdio::null());
     let server = Process::spawn("iperf3", &mut command, &stage.lab.log("l2tpns-iperf3")).unwrap();
-    server.wait_line(PATIENCE, "Server listening").unwrap();
-    for direction in ["", "-R"] {
-        let line = format!("iperf3 -c {BEHIND} -t 2 -J {direction}");
-        let report: Value = serde_json::from_str(&stage.topology.core.run(&line).unwrap()).unwrap();
-        let received = &report["end"]["sum_received"];
-        assert!(received["bytes"].as_f64().unwrap() > 1e6, "{direction}: {received}");
-    }
+    assert_tcp_flows(&stage.topology, server.output());
     l2tpns.crash();
     let lost = |rows: &[Value]| rows[0]["state"] != "up";
     xlns.wait_rows("clients", PATIENCE, lost).unwrap();

@@ -9,6 +9,7 @@ use crate::config::{AddressControl, AuthenticationProtocol, ClientConfig, Config
 use crate::l2tp::avp::Hide;
 use crate::l2tp::secret::SecretBytes;
 use crate::l2tp::tunnel;
+use crate::lns::profiles::seconds_of;
 use crate::ppp::{self, Account, Authentication, Ipv4Config};
 
 /// Both kinds of bearers, where calls are left to the server: there is no line to be particular.
@@ -73,6 +74,10 @@ pub fn ppp_config(config: &Config, client: &ClientConfig) -> ppp::Config {
         max_terminate: ppp.max_terminate,
         max_failure: ppp.max_failure,
         authentication_timeout: Duration::from_secs(ppp.authentication_timeout_seconds),
+        echo_interval: seconds_of(
+            client.echo_interval_seconds.unwrap_or(ppp.echo_interval_seconds),
+        ),
+        echo_failures: ppp.echo_failures_max,
         server_name: client.host_name.as_ref().unwrap_or(&config.lns.host_name).clone(),
         ..ppp::Config::default()
     }

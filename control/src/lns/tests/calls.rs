@@ -1,6 +1,7 @@
 //! Calls from ICRQ to packets, and what does not disturb them.
 
 use super::*;
+use crate::l2tp::result::PppDisconnectCode;
 
 #[test]
 fn a_call_comes_up_and_is_forwarded() {
@@ -132,4 +133,58 @@ fn frames_without_effect_are_counted() {
         lab.frame(session, frame);
     }
     assert_eq!(lab.count(LnsCounter::PppWithoutEffect), 3);
+}
+
+#[test]
+fn a_subscriber_that_answers_no_echo_is_ended() {
+    let mut lab = Lab::new(
+        "[[lac]]\nname = \"watched\"\necho_interval_seconds = 10\n\
+         hello_interval_seconds = 0\n",
+    );
+    lab.open();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    // Our magic number is in its request, its own in the reply.
+    let reply = |lab: &mut Lab| {
+        let mut echo = lab.take_frame([0xc0, 0x21], 9);
+        echo[4] = 10;
+        echo[8..12].copy_from_slice(&[1, 2, 3, 4]);
+        lab.frame(session, &echo);
+        lab.frames.clear();
+    };
+    for _ in 0..20 {
+        lab.wait(Duration::from_secs(10));
+        reply(&mut lab);
+    }
+    // Four of five are lost.
+    lab.wait(Duration::from_secs(50));
+    reply(&mut lab);
+    assert_eq!(lab.lns.audit().unwrap().calls, 1);
+    lab.wait(Duration::from_secs(75));
+    assert_eq!(lab.lns.audit().unwrap().calls, 0);
+    let Some((_, Message::Cdn(cdn))) = lab.messages.pop() else { panic!("no CDN") };
+    assert_eq!(cdn.result.message, "no answer to echo");
+    let code = cdn.ppp_cause.map(|cause| cause.code);
+    assert_eq!(code, Some(PppDisconnectCode::LcpEchoTimeout));
+}
+
+#[test]
+fn nobody_is_asked_for_an_echo_unless_it_is_wanted() {
+    let mut lab = Lab::new("");
+    lab.open();
+    lab.up(5, "alice", "wonder");
+    lab.frames.clear();
+    lab.wait(Duration::from_secs(50));
+    assert!(lab.frames.is_empty(), "{:x?}", lab.frames);
+}
+
+#[test]
+fn a_subscriber_that_asks_is_told_netbios_name_servers() {
+    let mut lab = Lab::new("[ppp]\nnbns = [\"192.0.2.7\", \"192.0.2.8\"]\n");
+    lab.open();
+    let session = lab.call(5).unwrap();
+    lab.negotiate(session, "alice", "wonder");
+    let wish = [130, 6, 0, 0, 0, 0, 132, 6, 0, 0, 0, 0];
+    lab.frame(session, &[&[0xff, 3, 0x80, 0x21, 1, 1, 0, 16][..], &wish].concat());
+    let nak = lab.take_frame([0x80, 0x21], 3);
+    assert_eq!(nak[8..20], [130, 6, 192, 0, 2, 7, 132, 6, 192, 0, 2, 8]);
 }

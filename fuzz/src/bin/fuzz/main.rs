@@ -1,5 +1,6 @@
 //! Runs the targets under libFuzzer, one after the other, and says what came of it: `make fuzz`.
 
+mod cover;
 mod finding;
 mod report;
 
@@ -19,6 +20,9 @@ const TIMEOUT_SECONDS: u32 = 10;
 /// The memory that a target may hold, MiB: all have a bound, far below.
 const MEMORY_MIB_MAX: u32 = 1024;
 
+/// Inputs of a target that are committed, those with a name not counted.
+const INPUTS_MAX: usize = 25;
+
 /// Time to make a finding smaller, seconds.
 const SHRINK_SECONDS: u32 = 20;
 
@@ -37,7 +41,7 @@ struct Arguments {
     /// One target alone.
     #[arg(long)]
     target: Option<String>,
-    /// Fuzzes nothing: replaces the committed inputs that have no name by the fewest that reach all
+    /// Fuzzes nothing: replaces the committed inputs that have no name by few that reach nearly all
     /// that was ever reached.
     #[arg(long)]
     minimise: bool,
@@ -89,7 +93,6 @@ impl Run<'_> {
         let mut command = Command::new(&self.arguments.program);
         command
             .env("XLNS_FUZZ_TARGET", self.target.name)
-            .arg(format!("-max_len={}", self.target.input_bytes_max))
             .arg(format!("-timeout={TIMEOUT_SECONDS}"))
             .arg(format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
             .arg("-print_final_stats=1")
@@ -107,6 +110,7 @@ impl Run<'_> {
         let _ = std::fs::remove_file(&artefact);
         let status = self
             .command(&log)?
+            .arg(format!("-max_len={}", self.target.input_bytes_max))
             .arg(format!("-max_total_time={}", self.arguments.seconds))
             .arg(format!("-exact_artifact_path={}", artefact.display()))
             .args([&corpus, &self.committed()])
@@ -133,7 +137,9 @@ impl Run<'_> {
             .arg(format!("-exact_artifact_path={}", small.display()))
             .arg(artefact)
             .status()?;
-        let input = std::fs::read(if small.exists() { &small } else { artefact })?;
+        // Only while it is shrunk is an input empty that breaks nothing.
+        let input = std::fs::read(&small).unwrap_or_default();
+        let input = if input.is_empty() { std::fs::read(artefact)? } else { input };
         let name = finding::name(log, &input);
         std::fs::write(self.committed().join(&name), &input)?;
         println!("  {}", finding::text(log));
@@ -141,39 +147,49 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Keeps as few inputs as reach every edge that the kept ones reach, beside those with a name.
+    /// Keeps few inputs that reach nearly every edge that the kept ones reach, beside those with a
+    /// name.
     fn minimise(&self) -> io::Result<bool> {
         let (corpus, smallest) = (self.kept("corpus")?, self.kept("smallest")?);
+        let control = self.kept("logs")?.join("merge");
+        let _ = std::fs::remove_file(&control);
         std::fs::remove_dir_all(&smallest)?;
         std::fs::create_dir_all(&smallest)?;
         let status = self
             .command(&self.kept("logs")?.join("minimise"))?
             .args(["-set_cover_merge=1", "-use_counters=0", "-use_cmp=0"])
+            .arg(format!("-merge_control_file={}", control.display()))
             .args([&smallest, &self.committed(), &corpus])
             .status()?;
         if !status.success() {
             return Err(io::Error::other(format!("{status}: an input is broken, fuzz first")));
         }
-        let is_nameless = |path: &Path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.chars().all(|character| character.is_ascii_hexdigit())
-        };
-        let mut count = 0;
+        let inputs = cover::read(&std::fs::read_to_string(&control)?);
+        let mut chosen = Vec::new();
+        for input in cover::choose(&inputs, INPUTS_MAX) {
+            chosen.push((file_name(&input.file), std::fs::read(&input.file)?));
+        }
         for entry in std::fs::read_dir(self.committed())? {
             let path = entry?.path();
-            if is_nameless(&path) {
+            if is_nameless(&file_name(&path)) {
                 std::fs::remove_file(path)?;
-            } else {
-                count += 1;
             }
         }
-        for entry in std::fs::read_dir(&smallest)? {
-            let entry = entry?;
-            let name = entry.file_name().to_string_lossy().chars().take(12).collect::<String>();
-            std::fs::copy(entry.path(), self.committed().join(name))?;
-            count += 1;
+        for (name, octets) in chosen {
+            let short = if is_nameless(&name) { name.chars().take(12).collect() } else { name };
+            std::fs::write(self.committed().join(short), octets)?;
         }
-        println!("{:<15} {count} inputs", self.target.name);
+        let count = std::fs::read_dir(self.committed())?.count();
+        println!("{:<15} {count} inputs of {}", self.target.name, inputs.len());
         Ok(false)
     }
+}
+
+fn file_name(path: impl AsRef<Path>) -> String {
+    path.as_ref().file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Whether a file has its name from libFuzzer: a number alone.
+fn is_nameless(name: &str) -> bool {
+    name.chars().all(|character| character.is_ascii_hexdigit())
 }
