@@ -48,7 +48,7 @@ pub struct PortSteer {
 pub struct Rates {
     /// L2TP control with Tunnel ID 0 from strangers: new tunnels.
     pub setup_packets_per_second: u32,
-    /// L2TP control of tunnels that have an ID; as many fragments to tunnel endpoints again.
+    /// L2TP control of tunnels that have an ID; as many fragments of strangers again.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions, router solicitations and DHCPv6 among it.
     pub ppp_packets_per_second: u32,

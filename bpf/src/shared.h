@@ -16,7 +16,7 @@
 		"L2TP data that carries IPv6 to a routable destination.") \
 	TO_WORKERS(XSK_LCP_ECHO, "xsk_lcp_echo", "LCP Echo-Request of a session.") \
 	TO_WORKERS(XSK_FRAGMENT, "xsk_fragment", \
-		"Fragment of a UDP datagram to a tunnel endpoint.") \
+		"Fragment of a UDP datagram of a peer to a tunnel endpoint.") \
 	TO_WORKERS(XSK_SUBSCRIBER, "xsk_subscriber", \
 		"The destination is under a subscriber prefix.") \
 	TO_WORKERS(XSK_CORE, "xsk_core", "Transit on a port marked core.") \
@@ -35,6 +35,8 @@
 		"L2TP control of a tunnel that has an ID.") \
 	TO_KERNEL(PASS_PPP_CONTROL, "pass_ppp_control", \
 		"PPP control of a session, and IPv6 to link-local or multicast.") \
+	TO_KERNEL(PASS_FRAGMENT, "pass_fragment", \
+		"Fragment of a UDP datagram of a stranger to a tunnel endpoint.") \
 	TO_KERNEL(PASS_TRANSIT, "pass_transit", \
 		"Neither for this host nor for a subscriber, on a port that is not core.") \
 	TO_KERNEL(PASS_NO_SOCKET, "pass_no_socket", \
@@ -44,7 +46,7 @@
 	DROP(DROP_RATE_TUNNEL, "drop_rate_tunnel", "Over the rate of L2TP control of tunnels.") \
 	DROP(DROP_RATE_PPP, "drop_rate_ppp", "Over the rate of PPP control.") \
 	DROP(DROP_RATE_FRAGMENT, "drop_rate_fragment", \
-		"Over the rate of fragments to a tunnel endpoint.") \
+		"Over the rate of strangers' fragments to a tunnel endpoint.") \
 	DROP(DROP_L2TP_SHORT, "drop_l2tp_short", "The datagram ends inside the L2TP header.") \
 	DROP(DROP_L2TP_VERSION, "drop_l2tp_version", "L2TP data of a version other than 2.") \
 	DROP(DROP_L2TP_OFFSET, "drop_l2tp_offset", "The L2TP offset leads outside the datagram.") \

@@ -2,11 +2,11 @@
 /*
  * Decides for every frame of a port: to the AF_XDP socket of its queue, to the kernel, or nowhere.
  *
- * - To the workers: L2TP data that they forward by themselves, LCP echo, fragments of UDP datagrams
- *   to a tunnel endpoint, destinations under a subscriber prefix, on a core port all transit.
+ * - To the workers: L2TP data that they forward by themselves, LCP echo, fragments of peers' UDP
+ *   datagrams to a tunnel endpoint, which they put together, destinations under a subscriber prefix,
+ *   on a core port all transit.
  * - To the kernel: the slow path of L2TP and PPP, each kind behind its own token bucket, and
- *   everything that is not provably ours. Fragments have a bucket, too: the workers hand them on to
- *   the kernel, a system call each. Peers that have shown that they are where they say have buckets
+ *   everything that is not provably ours. Fragments of strangers have a bucket, too. Peers that have shown that they are where they say have buckets
  *   apart from strangers', so that a flood from forged addresses takes nothing from them.
  * - Dropped: what is over those rates, and L2TP data whose header cannot be read.
  *
@@ -86,6 +86,18 @@ static __always_inline enum reason limit(const struct outer *outer, enum bucket 
 	if (peer && kind == BUCKET_SETUP)
 		return take_token(peer, bucket, pass, drop);
 	return take_token(&bucket_arrival_ns[bucket], bucket, pass, drop);
+}
+
+/*
+ * Workers put fragments together in so many places: who has no tunnel is given none of them. From
+ * strangers comes control at most, which the kernel puts together as well.
+ */
+static __always_inline enum reason steer_fragment(const struct outer *outer)
+{
+	if (peer_of(outer))
+		return XSK_FRAGMENT;
+	return take_token(&bucket_arrival_ns[BUCKET_FRAGMENT], BUCKET_FRAGMENT, PASS_FRAGMENT,
+			  DROP_RATE_FRAGMENT);
 }
 
 /*
@@ -268,7 +280,7 @@ static __always_inline enum reason steer_ipv4(struct cursor *cursor, struct oute
 	if (outer->l2tp_port == 0 || ip->protocol != IPPROTO_UDP)
 		return PASS_HOST;
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
-		return limit(outer, BUCKET_FRAGMENT, XSK_FRAGMENT, DROP_RATE_FRAGMENT);
+		return steer_fragment(outer);
 	if (!take(cursor, ip->ihl * 4))
 		return PASS_MALFORMED;
 	return UNDECIDED;
@@ -295,7 +307,7 @@ static __always_inline enum reason skip_extensions(struct cursor *cursor, const 
 		if (next == EXTENSION_FRAGMENT) {
 			if (extension->next != IPPROTO_UDP)
 				return PASS_HOST;
-			return limit(outer, BUCKET_FRAGMENT, XSK_FRAGMENT, DROP_RATE_FRAGMENT);
+			return steer_fragment(outer);
 		}
 		next = extension->next;
 		if (!take(cursor, ((__u32)extension->length + 1) * 8))

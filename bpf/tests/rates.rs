@@ -21,8 +21,13 @@ fn kinds() -> [(Vec<u8>, Reason, Reason); 4] {
         (to_endpoint(&l2tp_control(0)), PassL2tpSetup, DropRateSetup),
         (to_endpoint(&l2tp_control(7)), PassL2tpTunnel, DropRateTunnel),
         (to_endpoint6(&l2tp_data(L, 0, &chap)), PassPppControl, DropRatePpp),
-        (fragment, XskFragment, DropRateFragment),
+        (fragment, PassFragment, DropRateFragment),
     ]
+}
+
+/// What becomes of a kind once its sender is a peer.
+fn of_a_peer(pass: Reason) -> Reason {
+    if pass == PassFragment { XskFragment } else { pass }
 }
 
 #[test]
@@ -43,8 +48,8 @@ fn kinds_and_ports_have_buckets_of_their_own() {
     let stage = Stage::new(Rates { burst_packets: 1, ..SLOW });
     for port in [ACCESS, CORE, NO_SOCKET] {
         for (frame, pass, drop) in kinds() {
-            let bare = port == NO_SOCKET && pass.way() == Way::ToWorkers;
-            assert_eq!(stage.decide(port, &frame), if bare { PassNoSocket } else { pass });
+            assert_ne!(pass.way(), Way::ToWorkers);
+            assert_eq!(stage.decide(port, &frame), pass);
             assert_eq!(stage.decide(port, &frame), drop);
         }
     }
@@ -131,13 +136,25 @@ fn a_flood_of_strangers_takes_nothing_from_a_peer() {
         for source in SOURCES {
             stage.steer.set_peer(address(source)).expect("set");
         }
-        assert_eq!(stage.decide(ACCESS, &frame), pass);
+        assert_eq!(stage.decide(ACCESS, &frame), of_a_peer(pass));
         for source in SOURCES {
             stage.steer.remove_peer(address(source)).expect("removed");
         }
         assert_eq!(stage.decide(ACCESS, &frame), drop, "a stranger again");
     }
     stage.steer.remove_peer(address(SOURCES[0])).expect("removed twice");
+}
+
+#[test]
+fn fragments_of_peers_are_not_limited() {
+    let mut stage = Stage::new(Rates { burst_packets: 1, ..SLOW });
+    for source in SOURCES {
+        stage.steer.set_peer(address(source)).expect("set");
+    }
+    let [.., (fragment, ..)] = kinds();
+    stage.steer.test_run(ACCESS, &fragment, 5000).expect("runs");
+    assert_eq!(count(&stage.steer, ACCESS, XskFragment), 5000);
+    assert_eq!(stage.decide(NO_SOCKET, &fragment), PassNoSocket);
 }
 
 #[test]

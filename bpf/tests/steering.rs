@@ -338,13 +338,26 @@ fn ipv6_extension_headers() {
 }
 
 #[test]
-fn udp_fragments_to_an_endpoint_go_to_the_workers() {
-    let stage = Stage::new(UNLIMITED);
+fn udp_fragments_to_an_endpoint_go_to_the_kernel_and_those_of_peers_to_the_workers() {
+    let mut stage = Stage::new(UNLIMITED);
+    udp_fragments(&stage);
+    for source in ["198.51.100.2", "2001:db8::2"] {
+        stage.steer.set_peer(address(source)).expect("set");
+    }
+    let ipv4 = frame(&ipv4(&Ipv4 { fragment: 0x0010, ..UDP }, ENDPOINT, &[0; 64]));
+    let header = (44, vec![0, 0, 9, 0, 0, 0, 7]);
+    let ipv6 = frame(&ipv6(ENDPOINT6, &[header], 17, &[0; 64]));
+    for fragment in [ipv4, ipv6] {
+        assert_eq!(stage.decide(ACCESS, &fragment), XskFragment);
+    }
+}
+
+fn udp_fragments(stage: &Stage) {
     let payload = udp(1701, &l2tp_data(0, 0, &ppp(false, false, 0x21, &inner4())));
     let fragments = [(0x2000, "first"), (0x2010, "middle"), (0x0010, "last"), (0x1fff, "far")];
     for (fragment, what) in fragments {
         for (protocol, destination, reason) in [
-            (17, ENDPOINT, XskFragment),
+            (17, ENDPOINT, PassFragment),
             (1, ENDPOINT, PassHost),
             (6, ENDPOINT, PassHost),
             (17, HOST, PassHost),
@@ -354,26 +367,26 @@ fn udp_fragments_to_an_endpoint_go_to_the_workers() {
         ] {
             let header = Ipv4 { protocol, fragment, ..UDP };
             let frame = frame(&ipv4(&header, destination, &payload));
-            check(&stage, ACCESS, &format!("{what} to {destination}"), &frame, reason);
+            check(stage, ACCESS, &format!("{what} to {destination}"), &frame, reason);
         }
     }
     let whole = frame(&ipv4(&Ipv4 { fragment: 0x4000, ..UDP }, ENDPOINT, &payload));
-    check(&stage, ACCESS, "don't fragment is no fragment", &whole, XskL2tpIpv4);
+    check(stage, ACCESS, "don't fragment is no fragment", &whole, XskL2tpIpv4);
 
     for fragment in [0_u16, 1, 8, 9, 0xfff8] {
         let [high, low] = fragment.to_be_bytes();
         let header = || (44, vec![0, high, low, 0, 0, 0, 7]);
         let hop = || (0, vec![0, 1, 4, 0, 0, 0, 0]);
         for (destination, chain, last, reason) in [
-            (ENDPOINT6, vec![header()], 17, XskFragment),
-            (ENDPOINT6, vec![hop(), header()], 17, XskFragment),
+            (ENDPOINT6, vec![header()], 17, PassFragment),
+            (ENDPOINT6, vec![hop(), header()], 17, PassFragment),
             (ENDPOINT6, vec![header()], 58, PassHost),
             (HOST6, vec![header()], 17, PassHost),
             ("2001:db8:10f::1", vec![header()], 17, XskSubscriber),
             ("2001:4860::8", vec![header()], 17, PassTransit),
         ] {
             let frame = frame(&ipv6(destination, &chain, last, &payload));
-            check(&stage, ACCESS, &format!("IPv6 {fragment:x} to {destination}"), &frame, reason);
+            check(stage, ACCESS, &format!("IPv6 {fragment:x} to {destination}"), &frame, reason);
         }
     }
 }

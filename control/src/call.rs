@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use xlns_dataplane::api;
 
 use crate::ipv6::Router;
+use crate::l2tp::sequence::Sequence;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::lns::{Lease, Line};
 use crate::ppp::{self, Agreed, Link};
@@ -61,6 +62,12 @@ pub struct Call {
     pub router: Option<Box<Router>>,
     /// The addresses, from authentication until the call's last packet was counted.
     pub lease: Option<Lease>,
+    /// The peer's last frame had a sequence number.
+    pub peer_sequences: bool,
+    /// Sequence number of the next frame, until the data plane numbers them.
+    ns: u16,
+    /// What the user may send and be sent, upstream first.
+    pub policers: [Option<api::Policer>; 2],
     /// Calling Number AVP, where the LAC sent one.
     pub calling_number: Option<Box<str>>,
     /// What the LAC says of its line.
@@ -93,6 +100,9 @@ impl Call {
             ipv4_up: false,
             router: None,
             lease: None,
+            peer_sequences: false,
+            ns: 0,
+            policers: [None; 2],
             calling_number,
             line: None,
             user_wanted: None,
@@ -184,8 +194,43 @@ impl Call {
         prefixes
     }
 
+    /// What is done to its packets, from what its profile says.
+    fn options(&self, profile: api::SessionOptions) -> api::SessionOptions {
+        let required = self.line.as_ref().is_some_and(|line| line.is_sequencing_required());
+        let [police_upstream, police_downstream] = self.policers;
+        api::SessionOptions {
+            // RFC 2661 section 4.4.4: where the LAC requires them, they are there.
+            sequence: if required { api::SequenceNumbers::Always } else { profile.sequence },
+            first_ns: self.ns,
+            police_upstream,
+            police_downstream,
+            ..profile
+        }
+    }
+
+    /// Whether what is sent for it now has sequence numbers.
+    pub fn is_sequenced(&self, profile: api::SessionOptions) -> bool {
+        match self.options(profile).sequence {
+            api::SequenceNumbers::Never => false,
+            api::SequenceNumbers::Always => true,
+            api::SequenceNumbers::AsPeer => self.peer_sequences,
+        }
+    }
+
+    /// The number of the next frame that control itself sends.
+    pub fn take_ns(&mut self) -> Sequence {
+        let ns = Sequence(self.ns);
+        self.ns = self.ns.wrapping_add(1);
+        ns
+    }
+
     /// The entry that the data plane is to have; `None` while nothing is to be forwarded.
-    pub fn entry(&self, ends: &TunnelEnds, gateway: Ipv4Addr) -> Option<api::Session> {
+    pub fn entry(
+        &self,
+        ends: &TunnelEnds,
+        gateway: Ipv4Addr,
+        options: api::SessionOptions,
+    ) -> Option<api::Session> {
         let link = self.link()?;
         let prefixes = match self.forwarding {
             Forwarding::Absent => return None,
@@ -206,6 +251,7 @@ impl Call {
             prefixes,
             source_check: true,
             gateway: Some(gateway),
+            options: self.options(options),
         })
     }
 }

@@ -19,7 +19,8 @@ use nix::sys::socket::{
 };
 use xlns_dataplane::api::{
     self, API_VERSION, ApiError, BATCH_COMMANDS_MAX, Command, CommandError, Configuration,
-    Counters, MESSAGE_BYTES_MAX, PortStatus, Reply, Request, RequestBody, SessionKey,
+    Counters, INJECT_WEIGHT, MESSAGE_BYTES_MAX, PortStatus, Reply, Request, RequestBody,
+    SessionKey,
 };
 use xlns_dataplane::counters::SessionCounters;
 
@@ -114,6 +115,8 @@ pub struct Client {
     /// Whether more may wait to be read: readiness is told at its edge only.
     unread: bool,
     pending: Vec<Command>,
+    /// How many of them carry a frame.
+    pending_large: usize,
     ends_resync: bool,
     outgoing: VecDeque<Vec<u8>>,
     events: VecDeque<Event>,
@@ -135,6 +138,7 @@ impl Client {
             answer_by: None,
             unread: false,
             pending: Vec::new(),
+            pending_large: 0,
             ends_resync: false,
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
@@ -200,18 +204,22 @@ impl Client {
     pub fn wants_commands(&self) -> bool {
         self.state == State::Ready
             && !self.ends_resync
-            && self.pending.len() < BATCH_COMMANDS_MAX
+            && self.room() > 0
             && self.batches_in_flight() < BATCHES_IN_FLIGHT_MAX
     }
 
     /// How many commands the next batch still takes.
     pub fn room(&self) -> usize {
-        BATCH_COMMANDS_MAX.saturating_sub(self.pending.len())
+        let large = |command: &&Command| matches!(command, Command::Inject { .. });
+        let weight = self.pending.len() + INJECT_WEIGHT * self.pending_large;
+        debug_assert_eq!(self.pending.iter().filter(large).count(), self.pending_large);
+        BATCH_COMMANDS_MAX.saturating_sub(weight)
     }
 
     /// Adds a command to the next batch. Only while [`Client::wants_commands`].
     pub fn push_command(&mut self, command: Command) {
         debug_assert!(self.wants_commands());
+        self.pending_large += usize::from(matches!(command, Command::Inject { .. }));
         self.pending.push(command);
     }
 
@@ -237,6 +245,7 @@ impl Client {
     pub fn flush(&mut self, now: Time, registry: &Registry) {
         if !self.pending.is_empty() && self.batches_in_flight() < BATCHES_IN_FLIGHT_MAX {
             let commands = std::mem::take(&mut self.pending);
+            self.pending_large = 0;
             let ends_resync = std::mem::take(&mut self.ends_resync);
             let body = RequestBody::Batch(commands.clone());
             self.enqueue(body, InFlight::Batch { commands, ends_resync });
@@ -292,6 +301,7 @@ impl Client {
         self.answer_by = None;
         self.unread = false;
         self.pending.clear();
+        self.pending_large = 0;
         self.outgoing.clear();
         self.ends_resync = false;
         self.report_failure(reason);

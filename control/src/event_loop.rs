@@ -22,7 +22,7 @@ use signal_hook_mio::v1_0::Signals;
 use xlns_dataplane::api::{Configuration, PortStatus};
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, PortConfig};
 use crate::dataplane_client::{self, Client};
 use crate::lns::{Lns, PeerChange};
 use crate::netlink::Netlink;
@@ -429,7 +429,7 @@ fn is_dialler(config: &Config) -> bool {
 
 fn routing_config(config: &Config) -> RoutingConfig {
     RoutingConfig {
-        ports: config.port.iter().map(|port| port.interface.clone()).collect(),
+        ports: config.port.iter().map(PortConfig::kernel_interface).collect(),
         tun_name: config.dataplane.tun_name.clone(),
         tunnel_endpoints: config.lns.listen.clone(),
         subscriber_prefixes: config.subscriber_prefixes(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use ipnet::{IpNet, Ipv6Net};
 use subtle::ConstantTimeEq;
+use xlns_dataplane::api::Policer;
 use zeroize::Zeroizing;
 
 use crate::config::UserConfig;
@@ -28,6 +29,8 @@ pub struct Account {
     pub delegated_prefix: Option<Ipv6Net>,
     /// More destinations behind the subscriber; `None`: none.
     pub framed_routes: Option<Arc<[IpNet]>>,
+    /// What each session may send and be sent, upstream first.
+    pub policers: [Option<Policer>; 2],
 }
 
 impl Account {
@@ -74,6 +77,7 @@ impl Users {
                 delegated_prefix: user.delegated_prefix,
                 framed_routes: (!user.framed_routes.is_empty())
                     .then(|| user.framed_routes.as_slice().into()),
+                policers: user.policers(),
             };
             let name = user.name.as_str().into();
             let password = Zeroizing::new(user.password.expose().to_owned());
@@ -135,6 +139,9 @@ mod tests {
             ipv6_prefix: None,
             delegated_prefix: None,
             framed_routes: Vec::new(),
+            rate_up: None,
+            rate_down: None,
+            rate_burst_bytes: None,
         }
     }
 

@@ -14,7 +14,7 @@
 //! The data plane checks every command and refuses a bad one on its own
 //! ([`Reply::Ack`]`.refused`); the rest of the batch is carried out.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::counters::{DropCounts, PortCounters, SessionCounters, WorkerCounters};
 
 /// The version of this contract; both sides must speak the same.
-pub const API_VERSION: u32 = 2;
+pub const API_VERSION: u32 = 3;
 
 /// The largest encoded message, in octets; below the default socket buffer of Linux.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -218,6 +218,10 @@ pub struct Configuration {
     pub l2tp_port_count: u16,
     /// Rates at which L2TP and PPP control reaches the kernel, packets a second, per port.
     pub control_rates: ControlRates,
+    /// Source of ICMP errors about packets that no session is concerned with.
+    pub gateway: Option<Ipv4Addr>,
+    /// Source of ICMPv6 errors; `None`: there are none.
+    pub gateway_ipv6: Option<Ipv6Addr>,
 }
 
 /// The token buckets of the steering program, per port.
@@ -225,7 +229,7 @@ pub struct Configuration {
 pub struct ControlRates {
     /// L2TP control with Tunnel ID 0: new tunnels.
     pub setup_packets_per_second: u32,
-    /// L2TP control of tunnels that have an ID; as many fragments to tunnel endpoints again.
+    /// L2TP control of tunnels that have an ID; as many fragments of strangers again.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions, router solicitations and DHCPv6 among it.
     pub ppp_packets_per_second: u32,
@@ -244,6 +248,8 @@ pub struct PortConfiguration {
     pub core: bool,
     /// The best attach mode to try.
     pub mode: AttachMode,
+    /// The VLAN that frames are sent in, 1 to 4094; `None`: untagged. Tags that come are stepped over.
+    pub vlan: Option<u16>,
 }
 
 /// How the XDP program is attached and the sockets are bound, best first.
@@ -362,7 +368,22 @@ pub enum Command {
         /// The peer's address.
         address: IpAddr,
     },
+    /// Sends a PPP frame of control's in a session: where its data has sequence numbers, that of
+    /// control takes part in them (RFC 2661 section 5.4). No table shows it, and it may be lost.
+    Inject {
+        /// The session.
+        key: SessionKey,
+        /// Address, control and protocol with it, as far as they are sent; at most
+        /// [`INJECT_BYTES_MAX`].
+        frame: Vec<u8>,
+    },
 }
+
+/// The longest [`Command::Inject`], octets: a PPP frame of the largest MRU.
+pub const INJECT_BYTES_MAX: usize = 1504;
+
+/// As how many commands more than one it counts in a batch.
+pub const INJECT_WEIGHT: usize = 6;
 
 /// A session as the workers need it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -393,7 +414,113 @@ pub struct Session {
     pub source_check: bool,
     /// Our address on the PPP link, the source of ICMP errors towards the subscriber.
     pub gateway: Option<Ipv4Addr>,
+    /// What is done to its packets besides.
+    pub options: SessionOptions,
 }
+
+/// What is done to a session's packets besides encapsulation and forwarding. By default, what needs
+/// no agreement and costs plain packets nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOptions {
+    /// Sequence numbers on what is sent (RFC 2661 section 5.4).
+    pub sequence: SequenceNumbers,
+    /// The number of the first packet that the data plane sends, where the session is new to it.
+    pub first_ns: u16,
+    /// Whether packets that come with a number that is past are dropped, where any are asked for.
+    pub drop_late: bool,
+    /// Whether the MSS of TCP connections is lowered to what crosses the tunnel in one piece.
+    pub mss_clamp: bool,
+    /// Whether what fits the subscriber's MRU, and not the link's MTU with all headers in front, is
+    /// sent in fragments of the outer packet; else it is treated as larger than the MRU.
+    pub outer_fragments: bool,
+    /// Whether outer UDP checksums are sent; over IPv6 always.
+    pub udp_checksum: bool,
+    /// Whether outer UDP checksums that come are verified.
+    pub verify_checksum: bool,
+    /// DSCP and ECN of outer packets.
+    pub traffic_class: TrafficClass,
+    /// The most that the subscriber may send.
+    pub police_upstream: Option<Policer>,
+    /// The most that is sent to the subscriber.
+    pub police_downstream: Option<Policer>,
+}
+
+impl SessionOptions {
+    /// As [`SessionOptions::default`].
+    pub const DEFAULT: Self = Self {
+        sequence: SequenceNumbers::Never,
+        first_ns: 0,
+        drop_late: true,
+        mss_clamp: true,
+        outer_fragments: false,
+        udp_checksum: true,
+        verify_checksum: false,
+        traffic_class: TrafficClass { dscp: Dscp::Set(0), ecn: false },
+        police_upstream: None,
+        police_downstream: None,
+    };
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// Whether data is sent with sequence numbers (RFC 2661 section 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum SequenceNumbers {
+    /// No.
+    #[default]
+    Never,
+    /// On every packet.
+    Always,
+    /// As the peer does: begun and ended by what comes from it. For the role of LAC.
+    AsPeer,
+}
+
+/// The outer traffic class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TrafficClass {
+    /// DSCP.
+    pub dscp: Dscp,
+    /// Whether the peer knows about ECN on tunnels, so that the inner field is copied (the normal
+    /// mode of RFC 6040 section 4.1); else outer packets say that they cannot be marked.
+    pub ecn: bool,
+}
+
+/// Where the outer DSCP comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Dscp {
+    /// This one, 0 to [`DSCP_MAX`].
+    Set(u8),
+    /// The inner packet.
+    Copy,
+}
+
+impl Default for Dscp {
+    fn default() -> Self {
+        Self::Set(0)
+    }
+}
+
+/// The largest DSCP: six bits.
+pub const DSCP_MAX: u8 = 63;
+
+/// A limit on what passes, IP packets inside PPP; what is over it is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policer {
+    /// In the long run; [`POLICER_RATES`].
+    pub rate_bits_per_second: u64,
+    /// What may come at once beyond that; [`POLICER_BURSTS`].
+    pub burst_bytes: u32,
+}
+
+/// Rates of a [`Policer`], bits a second: a fraction of a modem's to more than a port's.
+pub const POLICER_RATES: std::ops::RangeInclusive<u64> = 1_000..=1_000_000_000_000;
+
+/// Bursts of a [`Policer`], octets: one packet at least.
+pub const POLICER_BURSTS: std::ops::RangeInclusive<u32> = 1_500..=1_000_000_000;
 
 /// Where a route leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -495,6 +622,20 @@ pub fn decode<'a, T: Deserialize<'a>>(octets: &'a [u8]) -> Result<T, ApiError> {
 mod tests {
     use super::*;
 
+    fn largest_options() -> SessionOptions {
+        let policer = Policer {
+            rate_bits_per_second: *POLICER_RATES.end(),
+            burst_bytes: *POLICER_BURSTS.end(),
+        };
+        SessionOptions {
+            first_ns: u16::MAX,
+            traffic_class: TrafficClass { dscp: Dscp::Set(DSCP_MAX), ecn: true },
+            police_upstream: Some(policer),
+            police_downstream: Some(policer),
+            ..SessionOptions::default()
+        }
+    }
+
     #[test]
     fn a_batch_of_the_largest_commands_fits_a_message() {
         let end = "[2001:db8:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
@@ -511,11 +652,20 @@ mod tests {
             prefixes: vec![IpNet::new(end.ip(), 128).unwrap(); SESSION_PREFIXES_MAX],
             source_check: true,
             gateway: Some(Ipv4Addr::BROADCAST),
+            options: largest_options(),
         };
+        let inject = Command::Inject { key: session.key, frame: vec![0xff; INJECT_BYTES_MAX] };
         let commands = vec![Command::SessionSet(Box::new(session)); BATCH_COMMANDS_MAX];
-        let request = Request { number: u64::MAX, body: RequestBody::Batch(commands) };
-        let octets = encode(&request).unwrap();
-        assert_eq!(decode::<Request>(&octets).unwrap(), request);
+        let fits = |commands| {
+            let request = Request { number: u64::MAX, body: RequestBody::Batch(commands) };
+            let octets = encode(&request).unwrap();
+            assert_eq!(decode::<Request>(&octets).unwrap(), request);
+        };
+        fits(commands.clone());
+        // As the client counts: one more may come while there is room for a small one.
+        let injected = vec![inject.clone(); (BATCH_COMMANDS_MAX - 1) / (1 + INJECT_WEIGHT) + 1];
+        fits(injected);
+        fits([&commands[..BATCH_COMMANDS_MAX - 1], &[inject]].concat());
     }
 
     #[test]

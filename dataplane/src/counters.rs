@@ -28,10 +28,14 @@ pub struct WorkerCounters {
     pub core: Option<u16>,
     /// Frames received, from ports and from the host.
     pub received: u64,
+    /// Frames made here: fragments beyond the first one, ICMP errors.
+    pub originated: u64,
     /// Frames sent, to ports and to the host.
     pub transmitted: u64,
     /// Frames dropped, all reasons.
     pub dropped: u64,
+    /// Fragments that became part of a datagram, beside the one whose frame it took.
+    pub joined: u64,
     /// Batches with at least one frame.
     pub batches: u64,
     /// Frames free in its pool.
@@ -147,8 +151,10 @@ pub struct PortShard {
 #[repr(align(64))]
 pub struct Shard {
     received: Counter,
+    originated: Counter,
     transmitted: Counter,
     dropped: Counter,
+    joined: Counter,
     batches: Counter,
     drops: [Counter; DropReason::COUNT],
     ports: Box<[PortShard]>,
@@ -159,8 +165,10 @@ impl Shard {
     pub fn new(ports: usize) -> Self {
         Self {
             received: Counter::default(),
+            originated: Counter::default(),
             transmitted: Counter::default(),
             dropped: Counter::default(),
+            joined: Counter::default(),
             batches: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
             ports: (0..ports).map(|_| PortShard::default()).collect(),
@@ -193,11 +201,28 @@ impl Shard {
         }
     }
 
+    /// Counts a frame that was made here.
+    #[inline]
+    pub fn count_originated(&self) {
+        self.originated.add(1);
+    }
+
+    /// Counts fragments that became part of a datagram.
+    pub fn count_joined(&self, fragments: u64) {
+        self.joined.add(fragments);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
-        self.dropped.add(1);
-        self.drops[reason as usize].add(1);
+        self.count_drops(reason, 1);
+    }
+
+    /// Counts dropped frames.
+    #[inline]
+    pub fn count_drops(&self, reason: DropReason, frames: u64) {
+        self.dropped.add(frames);
+        self.drops[reason as usize].add(frames);
     }
 
     /// What the worker did; the caller fills in core and free frames.
@@ -205,8 +230,10 @@ impl Shard {
         WorkerCounters {
             core: None,
             received: self.received.value(),
+            originated: self.originated.value(),
             transmitted: self.transmitted.value(),
             dropped: self.dropped.value(),
+            joined: self.joined.value(),
             batches: self.batches.value(),
             frames_free: 0,
         }

@@ -226,6 +226,12 @@ impl Frame {
         u64::from(self.chunk) * CHUNK_BYTES as u64 + u64::from(self.head)
     }
 
+    /// The chunk's number in the region: no two frames have the same.
+    #[inline]
+    pub fn chunk(&self) -> u32 {
+        self.chunk
+    }
+
     /// Gives the chunk up: its number in the region.
     #[inline]
     pub fn into_chunk(self) -> u32 {

@@ -12,6 +12,9 @@ pub enum Verdict {
     Transmit(PortId),
     /// Not sent: counted under its reason, the frame recycled.
     Drop(DropReason),
+    /// Its octets wait for the other fragments of a datagram: the frame is recycled. It will have been
+    /// dropped, or become part of the datagram.
+    Hold,
 }
 
 macro_rules! drop_reasons {
@@ -67,7 +70,18 @@ drop_reasons! {
     DestinationInvalid, "destination_invalid", "The destination may not be forwarded to: unspecified, loopback, link-local or multicast.";
     SourceInvalid, "source_invalid", "The source may not be forwarded from: unspecified, loopback, link-local or multicast.";
     SessionLoop, "session_loop", "It came out of a session that we dialled, and its route leads back into it.";
-    TooBig, "too_big", "Larger than the subscriber's MRU or the link's MTU.";
+    TooBig, "too_big", "Larger than the subscriber's MRU or the link's MTU, and it may not be fragmented.";
+    Late, "late", "Its sequence number is past: it was overtaken on the way, or came twice.";
+    Policed, "policed", "Over the rate that the session has.";
+    UdpChecksum, "udp_checksum", "The outer UDP checksum is wrong.";
+    EcnMarked, "ecn_marked", "Marked for congestion on its way through the tunnel, and the inner packet cannot carry the mark.";
+    NoFrame, "no_frame", "No frame was left for the fragments of a packet.";
+    FragmentMalformed, "fragment_malformed", "A fragment of a tunnel packet with a length that no part of a datagram has, or one too many.";
+    FragmentTooLong, "fragment_too_long", "A fragment of a tunnel packet that is longer than any packet that fits here.";
+    FragmentDuplicate, "fragment_duplicate", "A fragment of a tunnel packet that is there already.";
+    FragmentOverlap, "fragment_overlap", "Fragments of a tunnel packet that overlap: all of them.";
+    FragmentDisplaced, "fragment_displaced", "Fragments that waited for the rest of their tunnel packet, and were too many.";
+    FragmentTimeout, "fragment_timeout", "Fragments that waited for the rest of their tunnel packet, which never came.";
     HostLoop, "host_loop", "The host sent it to a worker and the route leads back to the host.";
     NeighborUnknown, "neighbor_unknown", "The tunnel peer's link-layer address is not known yet.";
     TransmitFull, "transmit_full", "The transmit ring of the port was full.";

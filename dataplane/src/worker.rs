@@ -14,17 +14,20 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
+use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use crate::api::{INJECT_BYTES_MAX, SessionKey};
 use crate::counters::{Shard, WorkerCounters};
 use crate::cpu;
 use crate::frame::Frame;
-use crate::pipeline::{BATCH_MAX, Pipeline};
+use crate::pipeline::{BATCH_MAX, Extra, Pipeline, RESERVE_FRAMES};
 use crate::port::PortId;
 use crate::port::tun::TunQueue;
 use crate::port::xsk::{Pool, Queue, kernel};
-use crate::tables::{Reader, Tables};
+use crate::tables::{Guard, Reader, Tables};
 use crate::verdict::{DropReason, Verdict};
 
 /// Empty turns before a worker sleeps: some microseconds, in which a sender that keeps a steady
@@ -69,6 +72,18 @@ pub struct Status {
     frames_free: AtomicU64,
     /// The core, plus one; 0 while not pinned.
     core: AtomicU32,
+    /// PPP frames of control's that wait to be sent.
+    inbox: ArrayQueue<Injected>,
+}
+
+/// How many frames of control's may wait; what is over that is lost, and PPP says it again.
+const INBOX_MAX: usize = 1024;
+
+/// A PPP frame that control sends in a session.
+#[derive(Debug)]
+struct Injected {
+    key: SessionKey,
+    frame: Box<[u8]>,
 }
 
 /// A running worker; stopped by [`Handle::stop`].
@@ -93,6 +108,7 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
         wake,
         frames_free: AtomicU64::new(parts.pool.free() as u64),
         core: AtomicU32::new(0),
+        inbox: ArrayQueue::new(INBOX_MAX),
     });
     let name = match parts.core {
         Some(core) => format!("xlns-w{core}"),
@@ -116,6 +132,16 @@ impl Handle {
         self.status.stop.store(true, Ordering::Release);
         // The counter of an eventfd that is not read is full after 2^64 stops.
         let _ = self.status.wake.write(1);
+    }
+
+    /// Has the worker send a PPP frame in a session. `None` where it is too long, or too many wait.
+    pub fn inject(&self, key: SessionKey, frame: &[u8]) -> Option<()> {
+        if frame.len() > INJECT_BYTES_MAX {
+            return None;
+        }
+        self.status.inbox.push(Injected { key, frame: frame.into() }).ok()?;
+        let _ = self.status.wake.write(1);
+        Some(())
     }
 
     /// Stops the worker and waits for its end. Returns whether it ended as it should.
@@ -160,9 +186,12 @@ struct Io {
     pool: Pool,
     tables: Arc<Tables>,
     index: usize,
+    /// Time counts from here.
+    start: Instant,
 }
 
 impl Worker {
+    #[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
     fn new(parts: WorkerParts, tables: &Arc<Tables>, status: Arc<Status>) -> Self {
         let WorkerParts { index, ports, host, pool, busy_poll, .. } = parts;
         let wanted = |fd: Option<i32>| libc::pollfd {
@@ -178,11 +207,12 @@ impl Worker {
             sleepers.push(wanted(queue.socket().map(|socket| socket.as_raw_fd())));
         }
         let host_port = PortId(ports.len() as u16);
+        let start = Instant::now();
         Self {
             index,
             reader: tables.register(index),
             pipeline: Pipeline::new(Arc::clone(tables), index),
-            io: Io { ports, host, host_port, pool, tables: Arc::clone(tables), index },
+            io: Io { ports, host, host_port, pool, tables: Arc::clone(tables), index, start },
             batch: Vec::with_capacity(BATCH_MAX),
             verdicts: Vec::with_capacity(BATCH_MAX),
             sleepers,
@@ -206,8 +236,13 @@ impl Worker {
             }
         }
         self.reader.park();
-        let missing = self.io.missing();
+        let missing = self.missing();
         tracing::debug!(worker = self.index, missing, "worker stopped");
+    }
+
+    /// See [`Io::missing`].
+    fn missing(&mut self) -> i64 {
+        self.io.missing(self.pipeline.reserve().len())
     }
 
     /// One turn over all queues. Returns the number of frames received.
@@ -221,17 +256,21 @@ impl Worker {
                     continue;
                 }
                 received += batch.len();
-                pipeline.process(&guard, batch, verdicts);
-                io.settle(lane, batch, verdicts);
+                io.process(pipeline, &guard, batch, verdicts);
+                io.settle(lane, batch, verdicts, pipeline.extras());
             }
         }
         self.turns = self.turns.wrapping_add(1);
         let now_and_then = self.turns.is_multiple_of(HOST_TURNS);
         if (idle || now_and_then) && io.receive_from_host(batch) > 0 {
             received += batch.len();
-            pipeline.process(&guard, batch, verdicts);
+            io.process(pipeline, &guard, batch, verdicts);
             // Always by the same queue: the packets of a connection keep their order.
-            io.settle(0, batch, verdicts);
+            io.settle(0, batch, verdicts, pipeline.extras());
+        }
+        while let Some(injected) = self.status.inbox.pop() {
+            received += 1;
+            io.inject(pipeline, &guard, &injected);
         }
         io.flush(now_and_then);
         if received > 0 {
@@ -249,6 +288,8 @@ impl Worker {
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
         if awake {
             self.look_for_gone();
+            // Heard; nobody may have written, which is no error.
+            let _ = self.status.wake.read();
         }
         awake
     }
@@ -304,6 +345,17 @@ impl Io {
         self.count_batch(self.host_port, batch)
     }
 
+    /// Sends a PPP frame of control's, which counts as one of the host's.
+    #[cold]
+    fn inject(&mut self, pipeline: &mut Pipeline, guard: &Guard<'_>, injected: &Injected) {
+        let Some(mut frame) = self.pool.take(self.host_port) else { return };
+        frame.reset(self.host_port, &injected.frame);
+        self.shard().count_received(self.host_port, 1, frame.len() as u64);
+        let verdict = pipeline.inject(guard, &mut frame, injected.key);
+        let mut batch = vec![frame];
+        self.settle(0, &mut batch, &[verdict], pipeline.extras());
+    }
+
     #[inline]
     fn count_batch(&self, port: PortId, batch: &[Frame]) -> usize {
         if !batch.is_empty() {
@@ -314,18 +366,64 @@ impl Io {
         batch.len()
     }
 
-    /// Puts every frame where its verdict says: on a transmit ring, to the host, or back into the
-    /// pool. `lane` spreads over the worker's queues of the port that it leaves by.
+    /// Lets the pipeline decide, at the time of now, with its reserve full as far as there are frames.
     #[inline]
-    fn settle(&mut self, lane: usize, batch: &mut Vec<Frame>, verdicts: &[Verdict]) {
+    fn process(
+        &mut self,
+        pipeline: &mut Pipeline,
+        guard: &Guard<'_>,
+        batch: &mut [Frame],
+        verdicts: &mut Vec<Verdict>,
+    ) {
+        let reserve = pipeline.reserve();
+        while reserve.len() < RESERVE_FRAMES {
+            let Some(frame) = self.pool.take(self.host_port) else { break };
+            reserve.push(frame);
+        }
+        // 64 bits of nanoseconds last for 584 years.
+        pipeline.set_time(self.start.elapsed().as_nanos() as u64);
+        pipeline.process(guard, batch, verdicts);
+    }
+
+    /// Puts every frame where its verdict says: on a transmit ring, to the host, or back into the
+    /// pool; what was made of it behind it. `lane` spreads over the worker's queues of the port that it
+    /// leaves by.
+    #[inline]
+    fn settle(
+        &mut self,
+        lane: usize,
+        batch: &mut Vec<Frame>,
+        verdicts: &[Verdict],
+        extras: &mut Vec<Extra>,
+    ) {
         debug_assert_eq!(batch.len(), verdicts.len());
-        for (frame, verdict) in batch.drain(..).zip(verdicts) {
-            match *verdict {
-                Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
-                Verdict::Transmit(port) => self.transmit(port, lane, frame),
-                // The pipeline has counted it.
-                Verdict::Drop(_) => self.pool.give(frame),
+        if extras.is_empty() {
+            for (frame, verdict) in batch.drain(..).zip(verdicts) {
+                self.settle_one(lane, frame, *verdict);
             }
+            return;
+        }
+        let mut extras = extras.drain(..).peekable();
+        for (frame, verdict) in batch.drain(..).zip(verdicts) {
+            let chunk = frame.chunk();
+            self.settle_one(lane, frame, *verdict);
+            while let Some(extra) = extras.next_if(|extra| extra.behind == chunk) {
+                self.settle_one(lane, extra.frame, Verdict::Transmit(extra.port));
+            }
+        }
+        // Each is behind a frame of this batch; were one not, it would not be lost.
+        for extra in extras {
+            self.pool.give(extra.frame);
+        }
+    }
+
+    #[inline(always)]
+    fn settle_one(&mut self, lane: usize, frame: Frame, verdict: Verdict) {
+        match verdict {
+            Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
+            Verdict::Transmit(port) => self.transmit(port, lane, frame),
+            // The pipeline has counted it, or kept its octets.
+            Verdict::Drop(_) | Verdict::Hold => self.pool.give(frame),
         }
     }
 
@@ -374,12 +472,12 @@ impl Io {
         queues.any(|queue| queue.is_retrying() || (empty && queue.outstanding() > 0))
     }
 
-    /// Frames that are neither in the pool nor on a ring as far as this side can tell; a driver may
+    /// Frames that are neither in the pool, nor set aside, nor on a ring as far as this side can tell; a driver may
     /// hold some. After a turn, 0 without a kernel.
-    fn missing(&mut self) -> i64 {
+    fn missing(&mut self, reserved: usize) -> i64 {
         let queues = self.ports.iter_mut().flat_map(|queues| queues.iter_mut());
         let held: i64 = queues.map(|queue| i64::from(queue.held())).sum();
-        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held
+        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held - reserved as i64
     }
 }
 
@@ -402,14 +500,16 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500 };
-            let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+            let ethernet =
+                PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500, vlan: None };
+            let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
             let limits = Limits {
                 sessions_max: 16,
                 routes_max: 16,
                 workers: 1,
                 l2tp_port: 1701,
                 l2tp_port_count: 1,
+                gateways: Default::default(),
                 ports: vec![ethernet, ethernet, host],
             };
             let (tables, _writer) = tables::new(&limits).unwrap();
@@ -429,6 +529,7 @@ mod tests {
                 wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
                 frames_free: AtomicU64::new(0),
                 core: AtomicU32::new(0),
+                inbox: ArrayQueue::new(INBOX_MAX),
             });
             let mut bench = Self { worker: Worker::new(parts, &tables, status), memory, wires };
             bench.worker.turn(false);
@@ -449,7 +550,7 @@ mod tests {
                 if let Verdict::Drop(reason) = verdict {
                     batch.iter().for_each(|_| io.shard().count_drop(reason));
                 }
-                io.settle(0, batch, &verdicts);
+                io.settle(0, batch, &verdicts, &mut Vec::new());
             }
             io.flush(false);
         }
@@ -466,7 +567,7 @@ mod tests {
         let mut bench = Bench::new();
         assert_eq!(bench.wires[0].fill.available(), RING);
         assert_eq!(bench.wires[1].fill.available(), RING);
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
     }
 
     #[test]
@@ -480,10 +581,10 @@ mod tests {
             assert_eq!(bench.wires[1].collect(&bench.memory), Some(vec![0; 60]));
         }
         assert_eq!(bench.wires[0].collect(&bench.memory), None);
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
         bench.worker.turn(false);
         assert_eq!(bench.worker.io.pool.free(), free);
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
     }
 
     #[test]
@@ -495,7 +596,7 @@ mod tests {
         bench.deliver(0, 5);
         bench.settle(Verdict::Transmit(PortId(1)));
         assert_eq!(bench.counters(), (69, 64, 5));
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
     }
 
     #[test]
@@ -510,7 +611,7 @@ mod tests {
         bench.worker.io.shard().add_drops(&mut drops);
         assert_eq!(drops.0[DropReason::TransmitFull as usize], 1);
         assert_eq!(drops.0[DropReason::HostFull as usize], 1);
-        assert_eq!(bench.worker.io.missing(), 0);
+        assert_eq!(bench.worker.missing(), 0);
     }
 
     #[test]
@@ -523,7 +624,7 @@ mod tests {
             assert_eq!(bench.worker.turn(round % 3 == 0), count);
             received += count as u64;
             while bench.wires.iter_mut().any(|wire| wire.collect(&bench.memory).is_some()) {}
-            assert_eq!(bench.worker.io.missing(), 0);
+            assert_eq!(bench.worker.missing(), 0);
         }
         assert_eq!(bench.counters().0, received);
     }
@@ -537,6 +638,26 @@ mod tests {
         assert!(!bench.worker.io.is_waiting());
         while bench.worker.io.pool.take(PortId(0)).is_some() {}
         assert!(bench.worker.io.is_waiting());
+    }
+
+    #[test]
+    fn a_frame_of_control_for_a_session_that_is_gone_is_dropped_and_counted() {
+        let mut bench = Bench::new();
+        let free = bench.worker.io.pool.free();
+        let key = SessionKey { local_tunnel_id: 1, local_session_id: 2 };
+        let handle =
+            Handle { status: Arc::clone(&bench.worker.status), thread: std::thread::spawn(|| {}) };
+        assert_eq!(handle.inject(key, &[0; INJECT_BYTES_MAX + 1]), None);
+        assert_eq!(handle.inject(key, &[0; INJECT_BYTES_MAX]), Some(()));
+        // It does not sleep over it, and not twice.
+        assert!(bench.worker.park());
+        assert_eq!(bench.worker.turn(true), 1);
+        assert_eq!(bench.counters(), (1, 0, 1));
+        assert_eq!(bench.worker.io.pool.free(), free);
+        for _ in 0..INBOX_MAX {
+            assert_eq!(handle.inject(key, &[1]), Some(()));
+        }
+        assert_eq!(handle.inject(key, &[1]), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use lab::frames::{self, LAC, LNS, SERVER, SUBSCRIBER};
 use lab::{Client, DataPlane, Lab, Wire, configuration};
 use xlns_dataplane::api::{
     ApiError, AttachMode, Command, Configuration, Counters, PortStatus, Reply, RequestBody,
-    RouteTarget, Session, SessionKey,
+    RouteTarget, Session, SessionKey, SessionOptions,
 };
 use xlns_dataplane::verdict::DropReason;
 
@@ -136,6 +136,7 @@ fn session() -> Command {
         prefixes: vec![IpNet::new(SUBSCRIBER.into(), 32).unwrap()],
         source_check: true,
         gateway: Some(LNS),
+        options: SessionOptions::default(),
     }))
 }
 
@@ -338,18 +339,28 @@ fn a_control_message_in_fragments_reaches_the_hosts_socket() {
         let (length, from) = socket.recv_from(&mut buffer).expect("the message");
         (buffer[..length].to_vec(), from)
     };
-    let socket = lab.udp((LNS, 1701));
+    let (socket, socket6) = (lab.udp((LNS, 1701)), lab.udp((lns6, 1701)));
     let whole = frames::ipv4(LAC, LNS, 17, &frames::udp(1701, 1701, &message));
-    for fragment in frames::fragments(&whole, 504) {
-        wire.send(&frames::ethernet(ports[0].mac, wire.mac, &fragment));
+    let come_through = || {
+        for fragment in frames::fragments(&whole, 504) {
+            wire.send(&frames::ethernet(ports[0].mac, wire.mac, &fragment));
+        }
+        assert_eq!(received(&socket), (message.clone(), (LAC, 1701).into()));
+        for fragment in frames::fragments6(lac6, lns6, 1701, &message) {
+            wire.send(&frames::ethernet(ports[0].mac, wire.mac, &fragment));
+        }
+        assert_eq!(received(&socket6), (message.clone(), (lac6, 1701).into()));
+    };
+    // Of strangers the kernel puts them together, of peers the workers.
+    come_through();
+    assert_eq!(steered(&client.counters(), "pass_fragment"), 4);
+    for address in [IpAddr::from(LAC), lac6.into()] {
+        client.batch(vec![Command::PeerSet { address }]);
     }
-    assert_eq!(received(&socket), (message.clone(), (LAC, 1701).into()));
-    let socket = lab.udp((lns6, 1701));
-    for fragment in frames::fragments6(lac6, lns6, 1701, &message) {
-        wire.send(&frames::ethernet(ports[0].mac, wire.mac, &fragment));
-    }
-    assert_eq!(received(&socket), (message, (lac6, 1701).into()));
-    assert_eq!(steered(&client.counters(), "xsk_fragment"), 4);
+    come_through();
+    let counters = client.counters();
+    assert_eq!(steered(&counters, "xsk_fragment"), 4);
+    assert_eq!(counters.workers.iter().map(|worker| worker.joined).sum::<u64>(), 2);
 }
 
 /// A switch that floods, or a port in promiscuous mode, shows frames that are another station's.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::Serialize;
-use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey};
+use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey, SessionOptions};
 use xlns_dataplane::tables::{self, Limits, PortInfo, PortKind, Tables, Writer};
 use xlns_dataplane::wire::checksum::{Sum, pseudo_ipv4};
 
@@ -72,15 +72,20 @@ impl Load {
         routes_max: u32,
         session: impl Fn(u32) -> Session,
     ) -> Result<Self, Box<dyn Error>> {
-        let ethernet =
-            |last| PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, last], mtu: 1500 };
-        let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+        let ethernet = |last| PortInfo {
+            kind: PortKind::Ethernet,
+            mac: [2, 0, 0, 0, 0, last],
+            mtu: 1500,
+            vlan: None,
+        };
+        let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
         let limits = Limits {
             sessions_max: sessions,
             routes_max,
             workers: 1,
             l2tp_port: L2TP_PORT,
             l2tp_port_count: 1,
+            gateways: Default::default(),
             ports: vec![ethernet(1), ethernet(2), host],
         };
         let (tables, mut writer) = tables::new(&limits)?;
@@ -208,6 +213,7 @@ fn session(number: u32) -> Session {
         prefixes: vec![IpNet::from(std::net::IpAddr::from(address(number)))],
         source_check: true,
         gateway: None,
+        options: SessionOptions::default(),
     }
 }
 

@@ -238,6 +238,7 @@ fn session(number: u32) -> Session {
         prefixes: vec![IpNet::from(IpAddr::V4(frames::subscriber(number)))],
         source_check: true,
         gateway: Some(CORE_GATEWAY),
+        options: api::SessionOptions::default(),
     }
 }
 

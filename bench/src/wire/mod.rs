@@ -182,6 +182,7 @@ fn configuration(arguments: &Arguments) -> Configuration {
         queues: QUEUES,
         core: false,
         mode: arguments.mode,
+        vlan: None,
     };
     Configuration {
         ports: vec![port(ACCESS_PORT), port(CORE_PORT)],
@@ -195,6 +196,8 @@ fn configuration(arguments: &Arguments) -> Configuration {
         busy_poll: arguments.busy_poll,
         l2tp_port: l2tp::PORT,
         l2tp_port_count: 1,
+        gateway: None,
+        gateway_ipv6: None,
         control_rates: CONTROL_RATES,
     }
 }

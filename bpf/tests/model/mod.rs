@@ -60,7 +60,7 @@ impl World {
             return Ok(PassHost);
         }
         if word(header, 6, PassMalformed)? & 0x3fff != 0 {
-            return Ok(XskFragment);
+            return Ok(PassFragment);
         }
         datagram(packet.get(length..).ok_or(PassMalformed)?)
     }
@@ -84,7 +84,7 @@ impl World {
             }
             let extension = rest.get(..8).ok_or(PassMalformed)?;
             if next == 44 {
-                return Ok(if extension[0] == 17 { XskFragment } else { PassHost });
+                return Ok(if extension[0] == 17 { PassFragment } else { PassHost });
             }
             next = extension[0];
             rest = rest.get((usize::from(extension[1]) + 1) * 8..).ok_or(PassMalformed)?;

@@ -8,7 +8,7 @@ mod prefixes;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::error::Problem;
 use super::key_path::KeyPath;
@@ -95,6 +95,16 @@ fn check_lns(config: &Config, problems: &mut Vec<Problem>) {
     } else if let Some(conflict) = config.gateway_conflict(&[]) {
         problems.push(Problem::new(&gateway, conflict.to_string()).with_help(GATEWAY_HELP));
     }
+    let is_unusable = |address: &Ipv6Addr| {
+        address.is_unspecified()
+            || address.is_loopback()
+            || address.is_multicast()
+            || address.is_unicast_link_local()
+    };
+    if let Some(address) = config.lns.gateway_ipv6.filter(is_unusable) {
+        let message = format!("{address} cannot be the source of packets that cross routers");
+        problems.push(Problem::new(&lns.key("gateway_ipv6"), message));
+    }
 }
 
 fn check_l2tp(config: &Config, problems: &mut Vec<Problem>) {
@@ -162,6 +172,12 @@ fn check_users(config: &Config, problems: &mut Vec<Problem>) {
         let path = users.index(index);
         check_name(&path.key("name"), &user.name, problems);
         check_secret(&path.key("password"), &user.password, problems);
+        let is_policed = user.rate_up.is_some() || user.rate_down.is_some();
+        if user.rate_burst_bytes.is_some() && !is_policed {
+            let message = "has no rate that it could exceed";
+            let help = "add rate_up or rate_down, or remove it";
+            problems.push(Problem::new(&path.key("rate_burst_bytes"), message).with_help(help));
+        }
         if user.fixed().next().is_some() && user.sessions_max.is_some_and(|most| most > 1) {
             let message = "a user with a fixed address, prefix or route has one session at a time";
             let help = "remove `sessions_max`, or what is fixed for addresses of a pool";
@@ -355,6 +371,25 @@ mod tests {
         }
         let none = format!("{user}sessions_max = 0\n");
         refused("", "", &none, "user[0].sessions_max: 0");
+    }
+
+    #[test]
+    fn rates_and_their_burst() {
+        let user = "[[user]]\nname = \"a\"\npassword = \"p\"\n";
+        accepted("", "", &format!("{user}rate_up = 1\nrate_burst_bytes = 1500\n"));
+        let alone = format!("{user}rate_burst_bytes = 1500\n");
+        refused("", "", &alone, "user[0].rate_burst_bytes: has no rate");
+        let none = format!("{user}rate_down = 0\n");
+        refused("", "", &none, "user[0].rate_down: 0 is out of range: 1 to 1000000000 kbit/s");
+    }
+
+    #[test]
+    fn errors_of_ipv6_come_from_an_address_that_crosses_routers() {
+        let with = |address: &str| format!("\"10.0.0.1\"\ngateway_ipv6 = \"{address}\"");
+        accepted("\"10.0.0.1\"", &with("2001:db8::1"), "");
+        for address in ["::", "::1", "ff02::1", "fe80::1"] {
+            refused("\"10.0.0.1\"", &with(address), "", "lns.gateway_ipv6: ");
+        }
     }
 
     #[test]

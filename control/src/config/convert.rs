@@ -1,11 +1,16 @@
 //! What other parts take from the configuration.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::IpNet;
-use xlns_dataplane::api::{Configuration, ControlRates, PortConfiguration};
+use xlns_dataplane::api::{
+    Configuration, ControlRates, POLICER_BURSTS, Policer, PortConfiguration,
+};
 
-use super::{Config, PoolConfig, UserConfig};
+use super::{Config, PoolConfig, PortConfig, UserConfig};
+
+/// The least burst unless an operator says otherwise, large packets: a TCP connection begins with ten.
+const BURST_PACKETS_MIN: u32 = 10;
 
 impl PoolConfig {
     /// What it hands out, of both families and kinds.
@@ -13,6 +18,17 @@ impl PoolConfig {
         let links = self.ipv6_prefixes.iter().copied().map(IpNet::V6);
         let delegated = self.delegated_prefixes.iter().copied().map(IpNet::V6);
         self.prefixes.iter().copied().chain(links).chain(delegated)
+    }
+}
+
+impl PortConfig {
+    /// The kernel's interface that has the addresses, neighbours and routes of the port: that of the
+    /// VLAN, by the name that it has by custom.
+    pub fn kernel_interface(&self) -> String {
+        match self.vlan {
+            Some(vlan) => format!("{}.{vlan}", self.interface),
+            None => self.interface.clone(),
+        }
     }
 }
 
@@ -25,6 +41,18 @@ impl UserConfig {
         address.into_iter().chain(prefixes.map(IpNet::V6)).chain(routes)
     }
 
+    /// What its sessions may send and be sent, upstream first.
+    pub fn policers(&self) -> [Option<Policer>; 2] {
+        [self.rate_up, self.rate_down].map(|kilobits| {
+            let rate_bits_per_second = kilobits?.saturating_mul(1000);
+            let tenth = u32::try_from(rate_bits_per_second / 80).unwrap_or(u32::MAX);
+            let (least, most) =
+                (*POLICER_BURSTS.start() * BURST_PACKETS_MIN, *POLICER_BURSTS.end());
+            let burst_bytes = self.rate_burst_bytes.unwrap_or(tenth.clamp(least, most));
+            Some(Policer { rate_bits_per_second, burst_bytes })
+        })
+    }
+
     /// Whether it has an address or a prefix of its own, and needs no pool.
     pub fn has_fixed(&self) -> bool {
         self.address.is_some() || self.ipv6_prefix.is_some() || self.delegated_prefix.is_some()
@@ -35,11 +63,12 @@ impl Config {
     /// What the data plane is told at its start.
     pub fn dataplane_configuration(&self) -> Configuration {
         let dataplane = &self.dataplane;
-        let port = |port: &super::PortConfig| PortConfiguration {
+        let port = |port: &PortConfig| PortConfiguration {
             interface: port.interface.clone(),
             queues: port.queues,
             core: port.core,
             mode: port.mode,
+            vlan: port.vlan,
         };
         Configuration {
             ports: self.port.iter().map(port).collect(),
@@ -59,7 +88,18 @@ impl Config {
                 ppp_packets_per_second: dataplane.ppp_packets_per_second,
                 burst_packets: dataplane.control_burst_packets,
             },
+            gateway: Some(self.lns.gateway),
+            gateway_ipv6: self.gateway_ipv6(),
         }
+    }
+
+    /// Where ICMPv6 errors come from.
+    fn gateway_ipv6(&self) -> Option<Ipv6Addr> {
+        let listen = self.lns.listen.iter().filter_map(|address| match address {
+            IpAddr::V6(address) if !address.is_unspecified() => Some(*address),
+            _ => None,
+        });
+        self.lns.gateway_ipv6.into_iter().chain(listen).next()
     }
 
     /// Where subscribers' addresses lie: the prefixes of the pools, and what users have of their own

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use xlns_dataplane::api::{Dscp, SequenceNumbers, SessionOptions, TrafficClass};
 
 use super::{AuthenticationProtocol, Config, Secret};
 
@@ -42,6 +43,17 @@ pub enum AddressControl {
     #[default]
     Negotiated,
     /// On every frame.
+    Always,
+}
+
+/// When data is sent with sequence numbers (RFC 2661 section 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sequencing {
+    /// Where the LAC requires them, by its Sequencing Required AVP.
+    #[default]
+    AsRequired,
+    /// In every session.
     Always,
 }
 
@@ -108,6 +120,33 @@ pub struct LacConfig {
     /// Whether an established tunnel's control messages may carry Tunnel ID 0.
     #[serde(default)]
     pub tunnel_id_zero: bool,
+    /// When data is sent with sequence numbers.
+    #[serde(default)]
+    pub sequencing: Sequencing,
+    /// Whether data whose sequence number is past is dropped, in sessions that have them.
+    #[serde(default = "yes")]
+    pub drop_late: bool,
+    /// Whether the MSS of TCP connections is lowered to what crosses the tunnel in one piece.
+    #[serde(default = "yes")]
+    pub mss_clamp: bool,
+    /// Whether what fits the subscriber and not the link is sent in fragments of the outer packet.
+    #[serde(default)]
+    pub outer_fragments: bool,
+    /// Whether data is sent with UDP checksums; over IPv6 always.
+    #[serde(default = "yes")]
+    pub udp_checksum: bool,
+    /// Whether the UDP checksums of data that comes are verified.
+    #[serde(default)]
+    pub verify_udp_checksum: bool,
+    /// DSCP of data that is sent.
+    #[serde(default)]
+    pub dscp: u8,
+    /// Whether it is that of the subscriber's packet instead.
+    #[serde(default)]
+    pub copy_dscp: bool,
+    /// Whether the LACs know about ECN on tunnels.
+    #[serde(default)]
+    pub ecn: bool,
     /// Tunnels of the profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tunnels_max: Option<u32>,
@@ -152,6 +191,15 @@ impl LacConfig {
             data_is_life: true,
             idle_seconds: 0,
             tunnel_id_zero: false,
+            sequencing: Sequencing::default(),
+            drop_late: true,
+            mss_clamp: true,
+            outer_fragments: false,
+            udp_checksum: true,
+            verify_udp_checksum: false,
+            dscp: 0,
+            copy_dscp: false,
+            ecn: false,
             tunnels_max: None,
             sessions_max: None,
             sessions_per_tunnel_max: None,
@@ -168,6 +216,26 @@ impl LacConfig {
     pub fn is_for_host(&self, host_name: &[u8]) -> bool {
         let is_it = |name: &String| name.as_bytes() == host_name;
         self.host_names.is_empty() || self.host_names.iter().any(is_it)
+    }
+
+    /// What the data plane does to packets of the profile's sessions.
+    pub fn session_options(&self) -> SessionOptions {
+        SessionOptions {
+            sequence: match self.sequencing {
+                Sequencing::AsRequired => SequenceNumbers::Never,
+                Sequencing::Always => SequenceNumbers::Always,
+            },
+            drop_late: self.drop_late,
+            mss_clamp: self.mss_clamp,
+            outer_fragments: self.outer_fragments,
+            udp_checksum: self.udp_checksum,
+            verify_checksum: self.verify_udp_checksum,
+            traffic_class: TrafficClass {
+                dscp: if self.copy_dscp { Dscp::Copy } else { Dscp::Set(self.dscp) },
+                ecn: self.ecn,
+            },
+            ..SessionOptions::default()
+        }
     }
 
     /// Whether the peer must show that it knows the secret.

@@ -26,7 +26,7 @@ use xlns_dataplane::api::AttachMode;
 pub use check::GatewayConflict;
 pub use client::{CLIENTS_MAX, ClientConfig, DialConfig, RouteConfig, ServerConfig};
 pub use error::{ConfigError, Problem};
-pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig};
+pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig, Sequencing};
 pub use secret::Secret;
 
 /// Where the configuration is looked for unless the command line says otherwise.
@@ -82,6 +82,9 @@ pub struct LnsConfig {
     pub port: u16,
     /// Our address on every PPP link.
     pub gateway: Ipv4Addr,
+    /// Source of ICMPv6 errors; default: the first IPv6 address of `listen`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway_ipv6: Option<Ipv6Addr>,
     /// Allows `gateway` to equal a listen address.
     #[serde(default)]
     pub allow_gateway_on_listen_address: bool,
@@ -224,6 +227,15 @@ pub struct UserConfig {
     /// More destinations behind the subscriber, of both families.
     #[serde(default)]
     pub framed_routes: Vec<IpNet>,
+    /// The most that each session of the user may send, kilobits a second; default: anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_up: Option<u64>,
+    /// The most that is sent to each session of the user, kilobits a second; default: anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_down: Option<u64>,
+    /// What may come at once beyond these, octets; default: a tenth of a second of each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_burst_bytes: Option<u32>,
 }
 
 /// The forwarding process.
@@ -250,8 +262,7 @@ pub struct DataplaneConfig {
     pub busy_poll: bool,
     /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
     pub setup_packets_per_second: u32,
-    /// L2TP control of existing tunnels let through, packets a second and port; as many fragments to
-    /// tunnel endpoints again.
+    /// L2TP control of existing tunnels let through, packets a second and port.
     pub tunnel_packets_per_second: u32,
     /// PPP control inside sessions let through, packets a second and port.
     pub ppp_packets_per_second: u32,
@@ -273,6 +284,9 @@ pub struct PortConfig {
     /// The best attach mode to try.
     #[serde(default = "best_mode")]
     pub mode: AttachMode,
+    /// The VLAN that packets leave in; default: untagged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
 }
 
 /// The operator's socket.

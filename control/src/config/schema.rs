@@ -59,12 +59,21 @@ const SOURCE_PORTS_MAX: i64 = WORKERS_MAX;
 
 const TUNNEL_SESSIONS_MAX: i64 = crate::l2tp::tunnel::SESSIONS_MAX as i64;
 
+const DSCP_MAX: i64 = xlns_dataplane::api::DSCP_MAX as i64;
+
+/// What the data plane's policers take, in kilobits.
+const RATE_MIN: i64 = *xlns_dataplane::api::POLICER_RATES.start() as i64 / 1000;
+const RATE_MAX: i64 = *xlns_dataplane::api::POLICER_RATES.end() as i64 / 1000;
+const BURST_MIN: i64 = *xlns_dataplane::api::POLICER_BURSTS.start() as i64;
+const BURST_MAX: i64 = *xlns_dataplane::api::POLICER_BURSTS.end() as i64;
+
 /// Every key; tables in the order of the file.
 pub const KEYS: &[Key] = &[
     key("lns", "host_name"),
     key("lns", "listen"),
     number("lns", "port", 1..=65_535, "UDP port"),
     key("lns", "gateway"),
+    key("lns", "gateway_ipv6"),
     key("lns", "allow_gateway_on_listen_address"),
     // What may be held for one peer before it is in order; carriers' LACs offer up to 800.
     number("l2tp", "receive_window", 1..=1024, "messages"),
@@ -119,6 +128,7 @@ pub const KEYS: &[Key] = &[
     number("port", "queues", 0..=WORKERS_MAX, "queues"),
     key("port", "core"),
     key("port", "mode"),
+    number("port", "vlan", 1..=4094, "as VLAN"),
     key("lac", "name"),
     key("lac", "peers"),
     key("lac", "host_names"),
@@ -139,6 +149,15 @@ pub const KEYS: &[Key] = &[
     key("lac", "data_is_life"),
     number("lac", "idle_seconds", 0..=86_400, "seconds"),
     key("lac", "tunnel_id_zero"),
+    key("lac", "sequencing"),
+    key("lac", "drop_late"),
+    key("lac", "mss_clamp"),
+    key("lac", "outer_fragments"),
+    key("lac", "udp_checksum"),
+    key("lac", "verify_udp_checksum"),
+    number("lac", "dscp", 0..=DSCP_MAX, "as DSCP"),
+    key("lac", "copy_dscp"),
+    key("lac", "ecn"),
     number("lac", "tunnels_max", 1..=TUNNELS_MAX, "tunnels"),
     number("lac", "sessions_max", 1..=SESSIONS_MAX, "sessions"),
     number("lac", "sessions_per_tunnel_max", 1..=TUNNEL_SESSIONS_MAX, "sessions"),
@@ -187,6 +206,9 @@ pub const KEYS: &[Key] = &[
     key("user", "ipv6_prefix"),
     key("user", "delegated_prefix"),
     key("user", "framed_routes"),
+    number("user", "rate_up", RATE_MIN..=RATE_MAX, "kbit/s"),
+    number("user", "rate_down", RATE_MIN..=RATE_MAX, "kbit/s"),
+    number("user", "rate_burst_bytes", BURST_MIN..=BURST_MAX, "octets"),
 ];
 
 /// The names that may stand where `path` stands: the keys of its table, or the tables.
@@ -299,7 +321,8 @@ fn check_number(
 #[cfg(test)]
 mod tests {
     use super::super::{
-        AdminConfig, ClientConfig, Config, DataplaneConfig, DialConfig, L2tpConfig, PppConfig,
+        AdminConfig, ClientConfig, Config, DataplaneConfig, DialConfig, L2tpConfig, LnsConfig,
+        PortConfig, PppConfig,
     };
     use super::*;
 
@@ -380,12 +403,19 @@ mod tests {
         let example = Config::parse("xlns.example.toml", EXAMPLE).unwrap();
         assert_eq!(example.l2tp, L2tpConfig::default());
         let full = Config::parse("xlns.example.toml", &example_in_full()).unwrap();
-        assert_eq!(full.lns, example.lns);
+        // What stands for one that is not there is an example.
+        let gateway_ipv6 = full.lns.gateway_ipv6;
+        assert!(gateway_ipv6.is_some() && example.lns.gateway_ipv6.is_none());
+        assert_eq!(full.lns, LnsConfig { gateway_ipv6, ..example.lns.clone() });
         assert_eq!(full.l2tp, L2tpConfig::default());
         assert_eq!(full.ppp, PppConfig::default());
         assert_eq!(full.dataplane, DataplaneConfig::default());
         assert_eq!(full.admin, AdminConfig::default());
-        assert_eq!(full.port, example.port);
+        let untagged = |mut port: PortConfig| {
+            port.vlan = None;
+            port
+        };
+        assert_eq!(full.port.iter().cloned().map(untagged).collect::<Vec<_>>(), example.port);
         // What a profile leaves open and what it says by default are the same.
         assert_eq!(full.lac_profiles(), example.lac_profiles());
         assert_eq!(full.dial, DialConfig::default());

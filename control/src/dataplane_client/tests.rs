@@ -26,6 +26,8 @@ fn configuration() -> Configuration {
         busy_poll: false,
         l2tp_port: 1701,
         l2tp_port_count: 1,
+        gateway: None,
+        gateway_ipv6: None,
         control_rates: ControlRates {
             setup_packets_per_second: 1,
             tunnel_packets_per_second: 1,

@@ -130,6 +130,7 @@ impl Lns {
             return self.let_in(now, index, success);
         }
         let limit = right.account.sessions_max;
+        call.policers = right.account.policers;
         let user: Box<str> = right.name.into();
         if let Some(old) = call.lease.take() {
             self.addresses.release(old);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use xlns_dataplane::api::{Command, Session, SessionKey};
+use xlns_dataplane::api::{Command, SequenceNumbers, Session, SessionKey, SessionOptions};
 
 use super::admission::NO_ADDRESS;
 use super::{CALLS_MAX, Ending, Lease, Line, Lns, LnsCounter, TimerKey, line};
@@ -32,6 +32,11 @@ const AT_SENDER: u8 = 2;
 
 /// Octets of the header of a data message without Length and sequence numbers.
 const DATA_HEADER_BYTES: usize = 6;
+
+/// What is done to packets of sessions that we dialled. RFC 2661 section 5.4: the LNS says by what it
+/// sends whether it wants sequence numbers.
+const DIALLED: SessionOptions =
+    SessionOptions { sequence: SequenceNumbers::AsPeer, ..SessionOptions::DEFAULT };
 
 impl Lns {
     pub(super) fn handle_incoming_call(
@@ -197,6 +202,11 @@ impl Lns {
         }
     }
 
+    /// What is done to the packets of a profile's sessions; `None`: of those that we dialled.
+    fn options_of(&self, profile: Option<usize>) -> SessionOptions {
+        self.profile(profile).map_or(DIALLED, |profile| profile.options)
+    }
+
     /// The entry that the data plane is to have for a call.
     pub(super) fn entry(&self, call: &Call) -> Option<Session> {
         let entry = self.tunnels.get(&call.tunnel)?;
@@ -207,7 +217,8 @@ impl Lns {
             peer_tunnel_id: entry.tunnel.peer_tunnel_id(),
             peer_session_id,
         };
-        let mut entry = call.entry(&ends, self.config.lns.gateway)?;
+        let options = self.options_of(entry.profile);
+        let mut entry = call.entry(&ends, self.config.lns.gateway, options)?;
         if let Some(client) = call.client {
             self.complete_client_entry(client, &mut entry);
         }
@@ -228,18 +239,28 @@ impl Lns {
         }
     }
 
-    /// Sends the frames of a call's link inside L2TP data messages.
+    /// Sends the frames of a call's link inside L2TP data messages. Where those have sequence numbers,
+    /// the data plane sends them from the time on that it knows the session: all count in one row
+    /// (RFC 2661 section 5.4).
     pub(super) fn transmit_frames(&mut self, index: usize) {
-        let Some(call) = self.calls.get_mut(index) else { return };
+        let Some(call) = self.calls.get(index) else { return };
         let Some(entry) = self.tunnels.get(&call.tunnel) else { return };
         let Some(session) = entry.tunnel.session(call.session) else { return };
         let (local, peer) = (entry.local, entry.peer);
         let (peer_tunnel, peer_session) =
             (entry.tunnel.peer_tunnel_id(), session.peer_session_id());
-        let Some(link) = call.link_mut() else { return };
-        while let Some(frame) = link.poll_transmit() {
+        let sequenced = call.is_sequenced(self.options_of(entry.profile));
+        let is_known = call.forwarding != Forwarding::Absent && self.dataplane_ready;
+        let key = call.key();
+        while let Some(call) = self.calls.get_mut(index) {
+            let Some(frame) = call.link_mut().and_then(Link::poll_transmit) else { return };
+            if sequenced && is_known {
+                self.push_command(Command::Inject { key, frame: frame.to_vec() });
+                continue;
+            }
+            let ns = sequenced.then(|| call.take_ns());
             let mut payload = Vec::with_capacity(DATA_HEADER_BYTES + frame.len());
-            header::emit_data(&mut payload, peer_tunnel, peer_session, None, false);
+            header::emit_data(&mut payload, peer_tunnel, peer_session, ns, false);
             payload.extend_from_slice(&frame);
             self.transmissions.push_back(Transmit { local, peer, payload });
         }

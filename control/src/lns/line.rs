@@ -72,6 +72,11 @@ impl Line {
         self.sequencing_required = iccn.sequencing_required;
     }
 
+    /// Whether data must have sequence numbers.
+    pub fn is_sequencing_required(&self) -> bool {
+        self.sequencing_required
+    }
+
     /// As the operator sees it.
     pub fn row(&self) -> LineRow {
         let access = self.access.as_deref();

@@ -439,6 +439,7 @@ impl Lns {
             return self.counters.add(LnsCounter::DataNoSuchSession);
         };
         let Some(call) = self.calls.get_mut(index) else { return };
+        call.peer_sequences = header.sequenced;
         if let Some(link) = call.link_mut() {
             if let Some(discard) = link.handle_frame(now, frame, &mut self.rng) {
                 tracing::trace!(index, %discard, "PPP frame without effect");

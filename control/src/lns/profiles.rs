@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use xlns_dataplane::api::SessionOptions;
+
 use super::{Lns, LnsCounter, Policy};
 use crate::admin::LacRow;
 use crate::config::{
@@ -32,6 +34,8 @@ pub struct Profile {
     pub tunnel: Arc<tunnel::Config>,
     /// For its calls.
     pub ppp: Arc<ppp::Config>,
+    /// For the data plane's sessions.
+    pub options: SessionOptions,
     /// Tunnels that are not closed.
     pub tunnels: u32,
     /// Calls.
@@ -51,6 +55,7 @@ impl Profile {
         Self {
             tunnel: Arc::new(tunnel_config(config, &lac)),
             ppp: Arc::new(ppp_config(config, &lac)),
+            options: lac.session_options(),
             config: lac,
             tunnels: 0,
             sessions: 0,

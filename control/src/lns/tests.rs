@@ -9,6 +9,7 @@ mod life;
 mod lines;
 mod ports;
 mod profiles;
+mod sequence;
 mod setup;
 mod strangers;
 mod teardown;
@@ -97,6 +98,10 @@ struct Lab {
     commands: Vec<Command>,
     messages: Vec<(SessionId, Message)>,
     frames: Vec<(SessionId, Vec<u8>)>,
+    /// Sequence numbers of frames that the LNS itself sent.
+    numbers: Vec<Option<u16>>,
+    /// Frames that it had the data plane send.
+    injected: usize,
 }
 
 impl Lab {
@@ -115,12 +120,18 @@ impl Lab {
             commands: Vec::new(),
             messages: Vec::new(),
             frames: Vec::new(),
+            numbers: Vec::new(),
+            injected: 0,
         }
     }
 
     /// Takes in what the LNS wants; every message is taken to arrive.
     fn drain(&mut self) {
         while let Some(command) = self.lns.poll_command() {
+            if let Command::Inject { key, frame } = &command {
+                self.injected += 1;
+                self.frames.push((SessionId(key.local_session_id), frame.clone()));
+            }
             self.commands.push(command);
         }
         while let Some(transmit) = self.lns.poll_transmit() {
@@ -128,6 +139,8 @@ impl Lab {
             let header = header::parse(&transmit.payload).unwrap();
             let body = header.payload(&transmit.payload);
             if !header.control {
+                let is_numbered = transmit.payload[0] & 0x08 != 0;
+                self.numbers.push(is_numbered.then_some(header.ns.0));
                 self.frames.push((header.session_id, body.to_vec()));
             } else if !body.is_empty() {
                 self.nr = self.nr.wrapping_add(1);

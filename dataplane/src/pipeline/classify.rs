@@ -1,7 +1,9 @@
 //! Reads all headers of a frame, without any table: what it is, and where its parts are.
 
+use zerocopy::FromBytes;
+
 use super::quick::{Downstream, Upstream};
-use super::{Entry, Frame};
+use super::{Entry, Frame, reassembly};
 use crate::tables::{Guard, PortKind, Tables};
 use crate::verdict::DropReason;
 use crate::wire::{ethernet, ipv4, ipv6, l2tp, ppp, udp};
@@ -49,7 +51,7 @@ pub(super) struct Packet {
 impl Packet {
     /// `None` where a number is larger than any frame.
     #[inline]
-    fn new(offset: usize, length: usize, is_ipv4: bool) -> Option<Self> {
+    pub(super) fn new(offset: usize, length: usize, is_ipv4: bool) -> Option<Self> {
         let (offset, length) = (u16::try_from(offset).ok()?, u16::try_from(length).ok()?);
         Some(Self { offset, length, is_ipv4 })
     }
@@ -69,6 +71,22 @@ impl Packet {
     #[inline]
     pub(super) fn is_ipv4(self) -> bool {
         self.is_ipv4
+    }
+
+    /// Whether it is a fragment of a UDP datagram; `octets` is the frame as it was received.
+    pub(super) fn is_fragment(self, octets: &[u8]) -> bool {
+        reassembly::is_fragment(self.octets(octets), self.is_ipv4)
+    }
+
+    /// The packet itself; `octets` is the frame as it was received.
+    pub(super) fn octets(self, octets: &[u8]) -> &[u8] {
+        octets.get(self.offset()..self.offset() + self.length()).unwrap_or_default()
+    }
+
+    /// Whether a router may send it in pieces; `octets` is the packet.
+    pub(super) fn may_be_cut(self, octets: &[u8]) -> bool {
+        let header = ipv4::Header::ref_from_prefix(octets);
+        self.is_ipv4 && header.is_ok_and(|(header, _)| !header.is_dont_fragment())
     }
 
     /// The source address; `octets` is the frame as it was received.
@@ -135,6 +153,9 @@ pub(super) struct Data {
     pub(super) outer: Packet,
     /// The sender's UDP port.
     pub(super) source_port: u16,
+    /// See [`Data::ns`]. No option: the place that it would keep its tag in would make it dearer to tell
+    /// one kind of work from another.
+    sequence: u32,
     /// Tunnel and session ID.
     pub(super) key: u32,
     pub(super) inner: Inner,
@@ -142,6 +163,16 @@ pub(super) struct Data {
     pub(super) slot: u32,
     /// Where the inner packet goes, once resolved.
     pub(super) entry: Entry,
+}
+
+/// No sequence number.
+const UNNUMBERED: u32 = u32::MAX;
+
+impl Data {
+    /// The sequence number, where there is one.
+    pub(super) fn ns(&self) -> Option<u16> {
+        (self.sequence != UNNUMBERED).then_some(self.sequence as u16)
+    }
 }
 
 /// What is to be done with a frame.
@@ -210,8 +241,7 @@ fn ip(ethertype: u16, octets: &[u8], offset: usize) -> Result<(Packet, Option<us
             })?;
             let packet =
                 Packet::new(offset, lengths.total, true).ok_or(DropReason::Ipv4Malformed)?;
-            // Outer fragments to us go to the host as they are: the kernel reassembles control, and
-            // data in fragments is to be reassembled by a later stage here.
+            // Outer fragments to us are looked at once their destination is known.
             let is_udp = header.protocol == udp::PROTOCOL && !header.is_fragment();
             Ok((packet, is_udp.then_some(offset + lengths.header)))
         }
@@ -227,8 +257,8 @@ fn ip(ethertype: u16, octets: &[u8], offset: usize) -> Result<(Packet, Option<us
 
 /// Reads L2TP and PPP of a datagram to the L2TP port, which begins at `start` of the frame.
 ///
-/// A non-zero UDP checksum of data is not verified: that would read the whole payload. It becomes a
-/// choice together with the other per-profile options.
+/// A UDP checksum of data is not verified here: that would read the whole payload, and is the choice of
+/// the session's profile.
 #[inline(always)]
 fn data(
     outer: Packet,
@@ -247,7 +277,8 @@ fn data(
     let key = u32::from(header.tunnel_id) << 16 | u32::from(header.session_id);
     let end = start + header.payload_end;
     let inner = inner(octets, start + header.payload_offset, end).unwrap_or_else(Inner::Drop);
-    Ok(Data { outer, source_port, key, inner, slot: 0, entry: Entry::NoRoute })
+    let sequence = header.ns.map_or(UNNUMBERED, u32::from);
+    Ok(Data { outer, source_port, sequence, key, inner, slot: 0, entry: Entry::NoRoute })
 }
 
 /// Reads the PPP frame between `start` and `end`.

@@ -2,11 +2,16 @@
 //! inner packet go.
 
 use super::classify::{Address, Data, Inner, Packet};
-use super::{Context, Origin, source_check};
+use super::{Context, NO_ROOM, Origin, congestion, mss_clamp, source_check};
 use crate::frame::Frame;
-use crate::tables::{Decap, Entry, FLAG_ANY_SOURCE, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6};
+use crate::tables::{
+    Decap, Entry, FLAG_ANY_SOURCE, FLAG_DROP_LATE, FLAG_IPV4, FLAG_IPV6, FLAG_KEEP_MSS,
+    FLAG_OUTER_IPV6, FLAG_POLICE_UPSTREAM, FLAG_SEQUENCE_AS_PEER, FLAG_VERIFY_CHECKSUM,
+    TICKS_PER_NANOSECOND,
+};
 use crate::verdict::{DropReason, Verdict};
-use crate::wire::{ipv4, udp};
+use crate::wire::checksum::{pseudo_ipv4, pseudo_ipv6};
+use crate::wire::{ipv4, ipv6, udp};
 
 impl Context<'_> {
     /// L2TP data whose IDs are those of a session.
@@ -17,6 +22,7 @@ impl Context<'_> {
             let entry = data.outer.destination(frame.octets()).route(self.guard);
             return self.route(frame, data.outer, Some(DropReason::OuterAddress), entry);
         }
+        self.check_datagram(frame, data, &session)?;
         match data.inner {
             Inner::Drop(reason) => Err(reason),
             Inner::Lcp(start, end) => {
@@ -44,6 +50,7 @@ impl Context<'_> {
         } else if !source_check::is_source_of(self.guard, session, packet.source(frame.octets())) {
             return Err(DropReason::InnerSource);
         }
+        self.leave_tunnel(frame, data, session, packet)?;
         let verdict = match self.forward(frame, packet, data.entry, Origin::Network) {
             Err(DropReason::DestinationInvalid) if session.flags & FLAG_ANY_SOURCE == 0 => {
                 self.link_broadcast(frame, packet)?
@@ -81,6 +88,62 @@ impl Context<'_> {
         }
     }
 
+    /// What the session's profile asks of a datagram, whatever is in it.
+    fn check_datagram(
+        &self,
+        frame: &Frame,
+        data: &Data,
+        session: &Decap,
+    ) -> Result<(), DropReason> {
+        if session.flags & FLAG_VERIFY_CHECKSUM != 0 && !is_checksum_right(data, frame.octets()) {
+            return Err(DropReason::UdpChecksum);
+        }
+        if session.flags & FLAG_SEQUENCE_AS_PEER != 0 {
+            // RFC 2661 section 5.4: the LNS says by each packet whether it wants them.
+            self.guard.state(session.index).set_peer_sequences(data.ns().is_some());
+        }
+        match data.ns() {
+            // Noted also where nothing is dropped for it, as the profile may change.
+            Some(ns) if self.guard.state(session.index).is_late(ns) => {
+                if session.flags & FLAG_DROP_LATE != 0 { Err(DropReason::Late) } else { Ok(()) }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is done to a subscriber's packet before it goes on.
+    fn leave_tunnel(
+        &mut self,
+        frame: &mut Frame,
+        data: &Data,
+        session: &Decap,
+        packet: Packet,
+    ) -> Result<(), DropReason> {
+        if session.flags & FLAG_POLICE_UPSTREAM != 0 {
+            let bucket = self.guard.options(data.slot).police_upstream;
+            let full_at = &self.guard.state(session.index).police_upstream;
+            let now = self.special.now.saturating_mul(TICKS_PER_NANOSECOND);
+            if !bucket.take(full_at, now, packet.length() as u64) {
+                return Err(DropReason::Policed);
+            }
+        }
+        let outer = frame.octets().get(data.outer.offset()..).unwrap_or_default();
+        let class = congestion::traffic_class(outer, data.outer.is_ipv4());
+        let range = packet.offset()..packet.offset() + packet.length();
+        let Some(inner) = frame.octets_mut().get_mut(range) else { return Err(NO_ROOM) };
+        if class & congestion::MASK != 0 {
+            congestion::leave_tunnel(inner, packet.is_ipv4(), class)?;
+        }
+        if session.flags & FLAG_KEEP_MSS == 0 && mss_clamp::is_syn(inner, packet.is_ipv4()) {
+            mss_clamp::clamp(
+                inner,
+                packet.is_ipv4(),
+                self.session_mtu(data.slot, packet.is_ipv4()),
+            );
+        }
+        Ok(())
+    }
+
     /// What a subscriber sends to everybody on its link: to the host if it is for its DHCP server
     /// (DHCPINFORM), and to nobody else: the host has other ears for broadcasts, on links that are
     /// not a stranger's.
@@ -104,6 +167,29 @@ impl Context<'_> {
         }
         Ok(Verdict::Transmit(self.guard.tables().host_port()))
     }
+}
+
+/// Whether the outer UDP checksum is right. There may be none over IPv4 (RFC 8200 section 8.1).
+fn is_checksum_right(data: &Data, octets: &[u8]) -> bool {
+    let range = data.outer.offset()..data.outer.offset() + data.outer.length();
+    let Some(packet) = octets.get(range) else { return false };
+    let (header, pseudo) = match (data.outer.source(octets), data.outer.destination(octets)) {
+        (Address::V4(source), Address::V4(destination)) => {
+            let header = packet.first().map_or(0, |first| usize::from(first & 0xf) * 4);
+            (header, pseudo_ipv4(source, destination, udp::PROTOCOL, 0))
+        }
+        (Address::V6(source), Address::V6(destination)) => {
+            (ipv6::HEADER_BYTES, pseudo_ipv6(source, destination, udp::PROTOCOL, 0))
+        }
+        _ => return false,
+    };
+    let segment = packet.get(header..).unwrap_or_default();
+    let Some((udp, _)) = udp::parse(segment) else { return false };
+    let length = udp.length.get();
+    let segment = segment.get(..length.into()).unwrap_or_default();
+    let is_absent = udp.checksum.get() == 0;
+    (is_absent && data.outer.is_ipv4())
+        || (!is_absent && pseudo.number(length).octets(segment).is_correct())
 }
 
 /// Whether the datagram came from the session's peer to the session's address. The IDs alone prove

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use zerocopy::FromBytes;
 
-use super::encap::Framing;
+use super::encap::{Framing, PLAIN};
 use super::{Context, NO_ROOM};
 use crate::frame::Frame;
 use crate::tables::Decap;
@@ -39,9 +39,10 @@ impl Context<'_> {
         if session.magic.get() != 0 && echo.magic == session.magic {
             return Err(DropReason::EchoLooped);
         }
-        let encap = self.guard.encap(slot);
-        let framing = Framing::whole(ppp::LCP);
-        let adjacency = self.way_to_peer(&encap, length + framing.length)?;
+        let way = self.way_to_peer(slot, |_| Framing::whole(ppp::LCP))?;
+        if length > way.room {
+            return Err(DropReason::TooBig);
+        }
         if !frame.pull(packet.start) || !frame.set_len(length) {
             return Err(NO_ROOM);
         }
@@ -49,6 +50,6 @@ impl Context<'_> {
         reply.code = ppp::ECHO_REPLY;
         reply.magic = session.magic;
         let sum = Sum::default().octets(frame.octets());
-        self.encapsulate(frame, &encap, framing, sum, adjacency)
+        self.encapsulate(frame, &way, sum, PLAIN)
     }
 }

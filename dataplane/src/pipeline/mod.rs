@@ -6,23 +6,34 @@
 //! is done to a frame is done by functions on one frame.
 
 mod classify;
+mod congestion;
 mod decap;
 mod echo;
 mod encap;
 mod forward;
+mod fragment;
+mod icmp;
+mod mss_clamp;
 mod quick;
+mod reassembly;
 mod rewrite;
 mod source_check;
+mod special;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
 use std::sync::Arc;
 
+use crate::api::SessionKey;
+use crate::counters::Shard;
 use crate::frame::Frame;
 use crate::tables::{Entry, Guard, Tables};
 use crate::verdict::{DropReason, Verdict};
+use crate::wire::ethernet;
 use classify::{Address, Inner, Packet, Work};
 use quick::Shapes;
+use special::Special;
+pub use special::{Extra, RESERVE_FRAMES};
 
 /// The most frames of one call.
 pub const BATCH_MAX: usize = 64;
@@ -37,12 +48,15 @@ pub struct Pipeline {
     shapes: Shapes,
     /// What is known of each frame of the batch.
     work: Box<[Work; BATCH_MAX]>,
+    special: Special,
 }
 
 /// What the steps on one frame share.
 struct Context<'a> {
     guard: &'a Guard<'a>,
     identification: &'a mut u16,
+    special: &'a mut Special,
+    shard: &'a Shard,
 }
 
 /// Where a packet comes from.
@@ -52,6 +66,8 @@ enum Origin {
     Network,
     /// The host, by its TUN device.
     Host,
+    /// Here.
+    Own,
 }
 
 impl Pipeline {
@@ -62,12 +78,37 @@ impl Pipeline {
         let identification = (worker as u16).wrapping_mul(0x9e37);
         let shapes = Shapes::new(&tables);
         let work = Box::new([Work::Drop(NO_ROOM); BATCH_MAX]);
-        Self { tables, worker, identification, shapes, work }
+        Self { tables, worker, identification, shapes, work, special: Special::new(worker) }
+    }
+
+    /// Says when what is processed next was received, nanoseconds from whatever start; it never goes
+    /// back. Rates and times are counted by it.
+    #[inline]
+    pub fn set_time(&mut self, now: u64) {
+        self.special.now = now;
+    }
+
+    /// Frames for what is made here, at most [`RESERVE_FRAMES`]; the caller keeps it full. Without
+    /// them, packets that would be sent in pieces are dropped.
+    #[inline]
+    pub fn reserve(&mut self) -> &mut Vec<Frame> {
+        &mut self.special.reserve
+    }
+
+    /// Fragments that wait for others: received, and neither sent nor dropped yet.
+    pub fn held(&self) -> u64 {
+        self.special.reassembly.held()
+    }
+
+    /// What was made by the last [`Pipeline::process`], in order; the caller empties it.
+    #[inline]
+    pub fn extras(&mut self) -> &mut Vec<Extra> {
+        &mut self.special.extras
     }
 
     /// Decides on every frame and rewrites it in place. `verdicts` is cleared and gets one verdict
-    /// per frame, in order. Counts drops and session packets; the caller counts what it received
-    /// and sent.
+    /// per frame, in order. Counts drops, session packets and what is made here; the caller counts what
+    /// it received and sent.
     pub fn process(
         &mut self,
         guard: &Guard<'_>,
@@ -78,6 +119,21 @@ impl Pipeline {
         for batch in frames.chunks_mut(BATCH_MAX) {
             self.process_batch(guard, batch, verdicts);
         }
+    }
+
+    /// Sends a PPP frame of control's in a session; counts as [`Pipeline::process`] does, but no packet
+    /// of the session.
+    pub fn inject(&mut self, guard: &Guard<'_>, frame: &mut Frame, key: SessionKey) -> Verdict {
+        let mut context = Context {
+            guard,
+            identification: &mut self.identification,
+            special: &mut self.special,
+            shard: self.tables.shard(self.worker),
+        };
+        let key = u32::from(key.local_tunnel_id) << 16 | u32::from(key.local_session_id);
+        let slot = guard.find_session(key).ok_or(DropReason::NoSuchSession);
+        let sent = slot.and_then(|slot| context.send_from_control(frame, slot));
+        sent.unwrap_or_else(|reason| context.refuse(frame, reason))
     }
 
     /// At most [`BATCH_MAX`] frames, in stages.
@@ -106,13 +162,14 @@ impl Pipeline {
         for work in &self.work[..frames.len()] {
             prefetch_subscriber(guard, work);
         }
-        let mut context = Context { guard, identification: &mut self.identification };
-        let shard = self.tables.shard(self.worker);
+        let mut context = Context {
+            guard,
+            identification: &mut self.identification,
+            special: &mut self.special,
+            shard: self.tables.shard(self.worker),
+        };
         verdicts.extend(frames.iter_mut().zip(self.work.iter()).map(|(frame, work)| {
-            context.act(frame, work).unwrap_or_else(|reason| {
-                shard.count_drop(reason);
-                Verdict::Drop(reason)
-            })
+            context.act(frame, work).unwrap_or_else(|reason| context.refuse(frame, reason))
         }));
     }
 }
@@ -291,6 +348,40 @@ impl Context<'_> {
         }
     }
 
+    /// A fragment of a datagram to a tunnel endpoint. What is whole with it goes on from there; what of
+    /// that is the kernel's, as steering would have said of it in one piece, goes there.
+    #[cold]
+    fn reassemble(&mut self, frame: &mut Frame, packet: Packet) -> Result<Verdict, DropReason> {
+        let octets = packet.octets(frame.octets());
+        let (now, shard) = (self.special.now, self.shard);
+        let lost = |reason, count| shard.count_drops(reason, count);
+        let outcome = self.special.reassembly.handle(octets, packet.is_ipv4(), now, lost);
+        let index = match outcome {
+            reassembly::Outcome::Held => return Ok(Verdict::Hold),
+            reassembly::Outcome::Refused(reason) => return Err(reason),
+            reassembly::Outcome::Whole(index) => index,
+        };
+        let macs = frame.octets().first_chunk().copied().unwrap_or_default();
+        let datagram = self.special.reassembly.take(index, macs).ok_or(NO_ROOM)?;
+        shard.count_joined(datagram.waited);
+        if !datagram.is_right {
+            return Err(DropReason::UdpChecksum);
+        }
+        frame.reset(frame.port(), datagram.frame);
+        let mut work = Work::Drop(NO_ROOM);
+        look_closer(self.guard, frame, &mut work);
+        resolve_generally(self.guard, frame, &mut work);
+        match self.act_generally(frame, &work) {
+            // Nothing was done to it yet.
+            Err(DropReason::L2tpControl | DropReason::PppProtocol)
+                if frame.pull(ethernet::HEADER_BYTES) =>
+            {
+                Ok(Verdict::Transmit(self.guard.tables().host_port()))
+            }
+            done => done,
+        }
+    }
+
     /// Forwards a packet as it was received. What looked like tunnel traffic and is no good is
     /// dropped if a tunnel could end at its destination; elsewhere it is nothing special.
     fn route(
@@ -304,6 +395,10 @@ impl Context<'_> {
             return Err(reason);
         }
         let host = frame.port() == self.guard.tables().host_port();
+        let to_endpoint = entry == Entry::Local { endpoint: true };
+        if to_endpoint && !host && packet.is_fragment(frame.octets()) {
+            return self.reassemble(frame, packet);
+        }
         let origin = if host { Origin::Host } else { Origin::Network };
         // RFC 1812 section 5.3.7, and the same of IPv6. What goes to the kernel is for it to judge.
         let to_kernel = matches!(entry, Entry::Local { .. } | Entry::Glean);

@@ -49,8 +49,15 @@ impl DataPlane {
     /// # Errors
     /// Why it was refused; neither shows it then.
     pub fn apply(&mut self, command: &Command) -> Result<(), CommandError> {
-        let SetUp { writer, steer, .. } = &mut self.parts;
-        carry_out(writer, command, |change| tell(steer, change))
+        let SetUp { writer, steer, workers, .. } = &mut self.parts;
+        carry_out(writer, command, |change| tell(steer, change))?;
+        match (command, workers.first()) {
+            (Command::Inject { key, frame }, Some(worker)) => {
+                let taken = worker.inject(*key, frame);
+                taken.ok_or_else(|| CommandError::Invalid("the worker's queue is full".into()))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Forgets a resynchronisation whose control process is gone; the next one begins its own.
@@ -218,13 +225,14 @@ mod tests {
     use crate::verdict::DropReason;
 
     fn writer() -> Writer {
-        let port = |kind| PortInfo { kind, mac: [2; 6], mtu: 1500 };
+        let port = |kind| PortInfo { kind, mac: [2; 6], mtu: 1500, vlan: None };
         let limits = Limits {
             sessions_max: 4,
             routes_max: 4,
             workers: 1,
             l2tp_port: 1701,
             l2tp_port_count: 1,
+            gateways: Default::default(),
             ports: vec![port(PortKind::Ethernet), port(PortKind::Host)],
         };
         tables::new(&limits).unwrap().1
@@ -269,8 +277,10 @@ mod tests {
         let worker = WorkerCounters {
             core: Some(u16::MAX),
             received: u64::MAX,
+            originated: u64::MAX,
             transmitted: u64::MAX,
             dropped: u64::MAX,
+            joined: u64::MAX,
             batches: u64::MAX,
             frames_free: u64::MAX,
         };

@@ -18,6 +18,9 @@ const TUN_MTU_MIN: u16 = 1280;
 /// The longest name of an interface, octets.
 const INTERFACE_NAME_BYTES_MAX: usize = 15;
 
+/// VLANs (IEEE 802.1Q): 0 is none, 4095 is reserved.
+const VLANS: std::ops::RangeInclusive<u16> = 1..=4094;
+
 /// Checks what can be checked without the kernel.
 ///
 /// # Errors
@@ -45,6 +48,11 @@ pub fn check(configuration: &Configuration) -> Result<(), String> {
             configuration.tun_name,
             crate::port::interface::MTU_MAX
         ));
+    }
+    for port in &configuration.ports {
+        if let Some(vlan) = port.vlan.filter(|vlan| !VLANS.contains(vlan)) {
+            return Err(format!("VLAN {vlan} of {}: 1 to 4094 can be", port.interface));
+        }
     }
     let mut names: Vec<&str> =
         configuration.ports.iter().map(|port| port.interface.as_str()).collect();
@@ -116,6 +124,7 @@ mod tests {
             queues: 0,
             core: false,
             mode: AttachMode::NativeZeroCopy,
+            vlan: None,
         };
         Configuration {
             ports: vec![port("eth0"), port("eth1")],
@@ -129,6 +138,8 @@ mod tests {
             busy_poll: false,
             l2tp_port: 1701,
             l2tp_port_count: 1,
+            gateway: None,
+            gateway_ipv6: None,
             control_rates: ControlRates {
                 setup_packets_per_second: 1,
                 tunnel_packets_per_second: 1,

@@ -13,14 +13,14 @@ use xlns_bpf::{Mode, PortSteer, Rates, Steer, SteerConfig};
 
 use super::modes::{self, Driver, Hook, Obtained};
 use super::plan;
-use crate::api::{Configuration, PortStatus};
+use crate::api::{Configuration, PortConfiguration, PortStatus};
 use crate::cpu;
 use crate::port::PortId;
 use crate::port::interface::{self, Interface};
 use crate::port::tun::{self, TunQueue};
 use crate::port::xsk::queue::Rings;
 use crate::port::xsk::{Memory, Pool, Queue, Socket, umem};
-use crate::tables::{self, Limits, PortInfo, PortKind, Tables, Writer};
+use crate::tables::{self, Gateways, Limits, PortInfo, PortKind, Tables, Writer};
 use crate::worker::{self, Handle, WorkerParts};
 
 /// What was set up.
@@ -229,19 +229,25 @@ fn statuses(
 }
 
 fn limits(configuration: &Configuration, interfaces: &[Interface], workers: usize) -> Limits {
-    let ethernet = |interface: &Interface| PortInfo {
+    let ethernet = |(interface, port): (&Interface, &PortConfiguration)| PortInfo {
         kind: PortKind::Ethernet,
         mac: interface.mac,
         mtu: interface.mtu,
+        vlan: port.vlan,
     };
-    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: configuration.tun_mtu };
+    let host =
+        PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: configuration.tun_mtu, vlan: None };
     Limits {
         sessions_max: configuration.sessions_max,
         routes_max: configuration.routes_max,
         workers,
         l2tp_port: configuration.l2tp_port,
         l2tp_port_count: configuration.l2tp_port_count,
-        ports: interfaces.iter().map(ethernet).chain([host]).collect(),
+        gateways: Gateways {
+            ipv4: configuration.gateway.map(|gateway| gateway.octets()),
+            ipv6: configuration.gateway_ipv6.map(|gateway| gateway.octets()),
+        },
+        ports: interfaces.iter().zip(&configuration.ports).map(ethernet).chain([host]).collect(),
     }
 }
 

@@ -9,6 +9,7 @@ mod epoch;
 mod fib;
 mod id_map;
 mod lpm;
+mod options;
 mod path;
 mod session;
 mod slots;
@@ -26,10 +27,15 @@ use ipnet::IpNet;
 
 pub use adjacency::Adjacency;
 pub use fib::Entry;
+pub use options::{
+    Bucket, FLAG_DROP_LATE, FLAG_KEEP_MSS, FLAG_OUTER_FRAGMENTS, FLAG_OUTER_HEADERS,
+    FLAG_POLICE_DOWNSTREAM, FLAG_POLICE_UPSTREAM, FLAG_SEQUENCE, FLAG_SEQUENCE_AS_PEER,
+    FLAG_SPECIAL, FLAG_VERIFY_CHECKSUM, Options, State, TICKS_PER_NANOSECOND,
+};
 pub(crate) use session::ipv6_front;
 pub use session::{
     Decap, Encap, FLAG_ANY_SOURCE, FLAG_IPV4, FLAG_IPV6, FLAG_OUTER_IPV6, FLAG_SEND_ACFC,
-    FLAG_SEND_PFC, FLAG_SPECIAL, Sender,
+    FLAG_SEND_PFC, Sender,
 };
 pub use writer::Writer;
 
@@ -40,6 +46,7 @@ use epoch::arena::Arena;
 use epoch::{Announcer, Epochs};
 use id_map::IdMap;
 use lpm::Lpm;
+use options::OptionLines;
 use session::Sessions;
 
 /// What a port is.
@@ -60,6 +67,8 @@ pub struct PortInfo {
     pub mac: [u8; 6],
     /// MTU, octets of the IP packet.
     pub mtu: u16,
+    /// The VLAN that frames are sent in, 1 to 4094; `None`: untagged.
+    pub vlan: Option<u16>,
 }
 
 /// Capacities, fixed at start.
@@ -75,8 +84,19 @@ pub struct Limits {
     pub l2tp_port: u16,
     /// UDP ports that tunnels end at, from `l2tp_port` on.
     pub l2tp_port_count: u16,
+    /// Sources of ICMP errors.
+    pub gateways: Gateways,
     /// The ports in the order of the configuration; the host port last, and only there.
     pub ports: Vec<PortInfo>,
+}
+
+/// Where ICMP errors come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Gateways {
+    /// About packets that no session is concerned with.
+    pub ipv4: Option<[u8; 4]>,
+    /// About all packets.
+    pub ipv6: Option<[u8; 16]>,
 }
 
 /// Something that the steering program must learn.
@@ -114,6 +134,9 @@ pub struct Tables {
     registered: Box<[AtomicBool]>,
     ids: IdMap,
     sessions: Sessions,
+    options: OptionLines,
+    /// By session index.
+    states: Arena<State>,
     fib4: Arc<Lpm>,
     fib6: Arc<Lpm>,
     adjacencies: Arc<Adjacencies>,
@@ -357,6 +380,16 @@ impl Guard<'_> {
     #[inline]
     pub fn prefetch_counters(&self, index: u32) {
         self.counters.prefetch(index as usize);
+    }
+
+    /// What the session's flags announce.
+    pub fn options(&self, slot: u32) -> Options {
+        self.tables.options.read(slot)
+    }
+
+    /// What changes with the packets of the session with this index.
+    pub fn state(&self, index: u32) -> &State {
+        &self.tables.states[index as usize]
     }
 
     /// This worker's counters of the session with this index.

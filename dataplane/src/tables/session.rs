@@ -13,6 +13,7 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use super::epoch::arena::Arena;
+use super::options::{FLAG_SPECIAL, options};
 use crate::api::{self, SessionKey};
 use crate::wire::checksum::{Sum, pseudo_ipv4, pseudo_ipv6};
 use crate::wire::{ipv4, ipv6, l2tp, udp};
@@ -29,8 +30,6 @@ pub const FLAG_SEND_ACFC: u16 = 8;
 pub const FLAG_SEND_PFC: u16 = 16;
 /// The network is at the other end, not a subscriber: any source may come from there.
 pub const FLAG_ANY_SOURCE: u16 = 32;
-/// Some option asks for more than the quick path does: each packet goes the general way.
-pub const FLAG_SPECIAL: u16 = 1 << 15;
 
 /// TTL and hop limit of outer packets.
 const OUTER_HOPS: u8 = 64;
@@ -271,7 +270,7 @@ fn flags(session: &api::Session) -> u16 {
     set(session.send_acfc, FLAG_SEND_ACFC);
     set(session.send_pfc, FLAG_SEND_PFC);
     set(!session.source_check, FLAG_ANY_SOURCE);
-    flags
+    flags | options(session).0
 }
 
 fn outer_addresses(session: &api::Session) -> [u8; 32] {

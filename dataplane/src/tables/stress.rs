@@ -18,7 +18,7 @@ use ipnet::IpNet;
 
 use super::session::{lines, pack};
 use super::{Entry, Guard, Limits, PortInfo, PortKind, Reader, Tables, Writer};
-use crate::api::{Command, CommandError, RouteTarget, Session, SessionKey};
+use crate::api::{Command, CommandError, RouteTarget, Session, SessionKey, SessionOptions};
 
 const SESSIONS: u16 = 64;
 const PEERS: u16 = 8;
@@ -65,13 +65,15 @@ fn session(id: u16, life: u32, change: u32) -> Session {
         prefixes: vec![IpNet::from(IpAddr::from(address(id)))],
         source_check: true,
         gateway: Some(Ipv4Addr::from_bits(change)),
+        options: SessionOptions::default(),
     }
 }
 
 fn set_up() -> (Arc<Tables>, Writer) {
-    let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500 };
-    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+    let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500, vlan: None };
+    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
     let limits = Limits {
+        gateways: Default::default(),
         sessions_max: SESSIONS.into(),
         routes_max: 64,
         workers: READERS,

@@ -33,6 +33,25 @@ pub const HEADER_BYTES: usize = size_of::<Header>();
 /// Octets of a tag.
 pub const TAG_BYTES: usize = 4;
 
+/// A header with one tag.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub struct Tagged {
+    /// To whom.
+    pub destination: [u8; 6],
+    /// From whom.
+    pub source: [u8; 6],
+    /// That of a customer tag.
+    pub tag: U16,
+    /// The VLAN; priority 0.
+    pub vlan: U16,
+    /// What follows.
+    pub ethertype: U16,
+}
+
+/// Octets of a [`Tagged`] header.
+pub const TAGGED_BYTES: usize = size_of::<Tagged>();
+
 /// What follows the header and its tags.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Payload {

@@ -40,6 +40,18 @@ pub const VERSION_IHL: u8 = 0x45;
 /// More Fragments and the offset: not zero in any fragment.
 const FRAGMENT_MASK: u16 = 0x3fff;
 
+/// Don't Fragment.
+pub const DONT_FRAGMENT: u16 = 0x4000;
+
+/// Other fragments follow.
+pub const MORE_FRAGMENTS: u16 = 0x2000;
+
+/// The offset, in units of 8 octets.
+pub const OFFSET_MASK: u16 = 0x1fff;
+
+/// The most octets of a header with options.
+pub const HEADER_BYTES_MAX: usize = 60;
+
 /// Why a header is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Error {
@@ -63,6 +75,12 @@ impl Header {
     #[inline]
     pub fn is_fragment(&self) -> bool {
         self.fragment.get() & FRAGMENT_MASK != 0
+    }
+
+    /// Whether routers may not fragment the packet.
+    #[inline]
+    pub fn is_dont_fragment(&self) -> bool {
+        self.fragment.get() & DONT_FRAGMENT != 0
     }
 
     /// Takes one off the TTL, which must not be 0, and mends the checksum.

@@ -6,8 +6,10 @@
 
 pub mod checksum;
 pub mod ethernet;
+pub mod icmp;
 pub mod ipv4;
 pub mod ipv6;
 pub mod l2tp;
 pub mod ppp;
+pub mod tcp;
 pub mod udp;

@@ -313,6 +313,7 @@ pub fn configuration(mode: AttachMode) -> Configuration {
         queues: 0,
         core,
         mode,
+        vlan: None,
     };
     Configuration {
         ports: vec![port("access0", false), port("core0", true)],
@@ -326,6 +327,8 @@ pub fn configuration(mode: AttachMode) -> Configuration {
         busy_poll: false,
         l2tp_port: 1701,
         l2tp_port_count: 1,
+        gateway: None,
+        gateway_ipv6: None,
         control_rates: ControlRates {
             setup_packets_per_second: 1000,
             tunnel_packets_per_second: 1000,

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use xlns_dataplane::api::{
-    self, BATCH_COMMANDS_MAX, Command, CommandError, MESSAGE_BYTES_MAX, Reply, Request,
-    RequestBody, RouteTarget, Session, SessionKey,
+    self, BATCH_COMMANDS_MAX, Command, CommandError, MESSAGE_BYTES_MAX, Policer, Reply, Request,
+    RequestBody, RouteTarget, SequenceNumbers, Session, SessionKey, SessionOptions,
 };
 use xlns_dataplane::tables::{self, Tables, Writer};
 
@@ -244,6 +244,18 @@ fn session(script: &mut Script<'_>) -> Session {
     let key = key(script);
     let flags = script.octet();
     let end = |script: &mut Script<'_>| SocketAddr::new(address(script), 1701);
+    let options = SessionOptions {
+        sequence: match flags >> 5 {
+            0 => SequenceNumbers::AsPeer,
+            1 => SequenceNumbers::Always,
+            _ => SequenceNumbers::Never,
+        },
+        police_upstream: (flags & 16 != 0).then(|| Policer {
+            rate_bits_per_second: u64::from(script.octet()) << 16,
+            burst_bytes: u32::from(script.octet()) << 8,
+        }),
+        ..SessionOptions::default()
+    };
     Session {
         key,
         peer_tunnel_id: 9,
@@ -257,5 +269,6 @@ fn session(script: &mut Script<'_>) -> Session {
         prefixes: (0..flags >> 4).map(|_| prefix(script)).collect(),
         source_check: flags & 16 == 0,
         gateway: (flags & 8 != 0).then_some(Ipv4Addr::new(10, 0, 0, 1)),
+        options,
     }
 }

@@ -123,6 +123,38 @@ pub fn tcp(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
     ip(source, destination, 6, &segment)
 }
 
+/// A TCP segment that begins a connection: flags, options, no data.
+pub fn tcp_with(source: &str, destination: &str, flags: u8, options: &[u8]) -> Vec<u8> {
+    let offset = ((20 + options.len()) / 4) as u8;
+    let mut segment =
+        vec![0xc0, 0x01, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, offset << 4, flags, 0x20, 0, 0, 0, 0, 0];
+    segment.extend(options);
+    let sum = segment_checksum(source, destination, 6, &segment);
+    segment[16..18].copy_from_slice(&sum);
+    ip(source, destination, 6, &segment)
+}
+
+/// Gives an IP packet a traffic class.
+pub fn with_class(packet: &[u8], class: u8) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if packet[0] >> 4 == 4 {
+        packet[1] = class;
+        seal(&mut packet);
+    } else {
+        packet[0] = 0x60 | class >> 4;
+        packet[1] = class << 4;
+    }
+    packet
+}
+
+/// Forbids routers to fragment an IPv4 packet.
+pub fn whole(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    packet[6] |= 0x40;
+    seal(&mut packet);
+    packet
+}
+
 /// An echo request of ICMP or ICMPv6.
 pub fn ping(source: &str, destination: &str, payload: &[u8]) -> Vec<u8> {
     let ipv6 = source.contains(':');
@@ -169,6 +201,7 @@ pub struct L2tp {
     pub sequence: bool,
     pub offset: Option<u8>,
     pub priority: bool,
+    pub ns: u16,
 }
 
 impl L2tp {
@@ -190,7 +223,8 @@ impl L2tp {
         message.extend(self.tunnel.to_be_bytes());
         message.extend(self.session.to_be_bytes());
         if self.sequence {
-            message.extend([0, 5, 0, 0]);
+            message.extend(self.ns.to_be_bytes());
+            message.extend([0, 0]);
         }
         if let Some(offset) = self.offset {
             message.extend([0, offset]);

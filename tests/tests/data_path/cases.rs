@@ -9,18 +9,26 @@ use super::machine::*;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     Sent(u16),
+    /// Sent by this port in as many pieces.
+    Pieces(u16, usize),
     Dropped(DropReason),
+    /// Dropped, and its source is told by this port.
+    Told(u16, DropReason),
+    /// Waits for other fragments.
+    Held,
 }
-use Expected::{Dropped, Sent};
+use Expected::{Dropped, Pieces, Sent, Told};
 
 /// One fixture: a name, and frames with what is expected of each.
 pub struct Case {
     pub name: &'static str,
     pub frames: Vec<(u16, Vec<u8>, Expected)>,
+    /// What is dropped later, of those that were held.
+    pub lost: Vec<(DropReason, u64)>,
 }
 
-fn case(name: &'static str, frames: Vec<(u16, Vec<u8>, Expected)>) -> Case {
-    Case { name, frames }
+pub fn case(name: &'static str, frames: Vec<(u16, Vec<u8>, Expected)>) -> Case {
+    Case { name, frames, lost: Vec::new() }
 }
 
 /// All of them.
@@ -41,6 +49,9 @@ pub fn cases() -> Vec<Case> {
         bad_inner(),
         bad_addresses(),
         routes(),
+        super::sizes::cases(),
+        super::options::cases(),
+        super::fragments::cases(),
         dialled(),
     ]
     .into_iter()
@@ -48,11 +59,11 @@ pub fn cases() -> Vec<Case> {
     .collect()
 }
 
-fn text(length: usize) -> Vec<u8> {
+pub fn text(length: usize) -> Vec<u8> {
     (0..length).map(|octet| octet as u8).collect()
 }
 
-fn from_subscriber(session: u16, packet: &[u8]) -> Vec<u8> {
+pub fn from_subscriber(session: u16, packet: &[u8]) -> Vec<u8> {
     from_lac(session, &ppp_ip(packet))
 }
 
@@ -92,18 +103,18 @@ fn upstream() -> Vec<Case> {
                 (
                     ACCESS,
                     from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 1, 0, &text(20))),
-                    Dropped(TtlExceeded),
+                    Told(ACCESS, TtlExceeded),
                 ),
                 (
                     ACCESS,
                     from_subscriber(PLAIN, &ip_with(a, REMOTE, 253, 0, 0, &text(20))),
-                    Dropped(TtlExceeded),
+                    Told(ACCESS, TtlExceeded),
                 ),
                 sent(from_subscriber(PLAIN, &ip_with(v6, REMOTE6, 59, 2, 0, &[]))),
                 (
                     ACCESS,
                     from_subscriber(PLAIN, &ip_with(v6, REMOTE6, 59, 1, 0, &[])),
-                    Dropped(TtlExceeded),
+                    Told(ACCESS, TtlExceeded),
                 ),
             ],
         ),
@@ -160,7 +171,7 @@ fn framing() -> Vec<Case> {
             "l2tp_header_fields",
             vec![
                 l2tp(L2tp { length: true, ..base }),
-                l2tp(L2tp { sequence: true, ..base }),
+                l2tp(L2tp { sequence: true, ns: 5, ..base }),
                 l2tp(L2tp { offset: Some(0), ..base }),
                 l2tp(L2tp { offset: Some(3), ..base }),
                 l2tp(L2tp { offset: Some(255), priority: true, ..base }),
@@ -169,6 +180,7 @@ fn framing() -> Vec<Case> {
                     sequence: true,
                     offset: Some(16),
                     priority: true,
+                    ns: 6,
                     ..base
                 }),
             ],
@@ -234,7 +246,7 @@ fn downstream() -> Vec<Case> {
     seal(&mut unsummed);
     let all = |destination: &str| every_kind(destination).map(sent).to_vec();
     let all6 = |destination: &str| every_kind6(destination).map(sent).to_vec();
-    let too_big = Dropped(TooBig);
+    let in_two = Pieces(ACCESS, 2);
     vec![
         case(
             "downstream_plain",
@@ -266,26 +278,26 @@ fn downstream() -> Vec<Case> {
             "downstream_size",
             vec![
                 sent(ip(REMOTE, "10.0.0.6", 253, &text(556))),
-                to(ip(REMOTE, "10.0.0.6", 253, &text(557)), too_big),
+                to(ip(REMOTE, "10.0.0.6", 253, &text(557)), in_two),
                 // 1500 less IP, UDP, L2TP and PPP: 1462 fit.
                 sent(ip(REMOTE, "10.0.0.7", 253, &text(1442))),
-                to(ip(REMOTE, "10.0.0.7", 253, &text(1443)), too_big),
+                to(ip(REMOTE, "10.0.0.7", 253, &text(1443)), in_two),
                 sent(ip(REMOTE, "10.0.0.3", 253, &text(1423))),
-                to(ip(REMOTE, "10.0.0.3", 253, &text(1424)), too_big),
+                to(ip(REMOTE, "10.0.0.3", 253, &text(1424)), in_two),
             ],
         ),
         case(
             "downstream_ttl",
             vec![
                 sent(ip_with(REMOTE, "10.0.0.1", 253, 2, 0, &text(20))),
-                to(ip_with(REMOTE, "10.0.0.1", 253, 1, 0, &text(20)), Dropped(TtlExceeded)),
+                to(ip_with(REMOTE, "10.0.0.1", 253, 1, 0, &text(20)), Told(CORE, TtlExceeded)),
             ],
         ),
         case(
             "downstream_no_way_to_the_peer",
             vec![
                 to(ping(REMOTE, "10.0.0.5", &[]), Dropped(NeighborUnknown)),
-                to(ping(REMOTE, "10.0.0.8", &[]), Dropped(NoRoute)),
+                to(ping(REMOTE, "10.0.0.8", &[]), Told(CORE, NoRoute)),
             ],
         ),
     ]
@@ -304,7 +316,7 @@ fn between() -> Vec<Case> {
             (
                 ACCESS,
                 from_subscriber(PLAIN, &ping("10.0.0.1", "10.0.0.99", &[])),
-                Dropped(Unreachable),
+                Told(ACCESS, Unreachable),
             ),
         ],
     )]
@@ -368,7 +380,7 @@ fn host() -> Vec<Case> {
             dropped(ping(GATEWAY, OWN, &[]), HostLoop),
             dropped(ping(GATEWAY, "203.0.113.77", &[]), HostLoop),
             dropped(ping(GATEWAY, "198.51.100.3", &[]), HostLoop),
-            dropped(ping(GATEWAY, "10.0.0.99", &[]), Unreachable),
+            (HOST, ping(GATEWAY, "10.0.0.99", &[]), Told(HOST, Unreachable)),
             dropped(ping("fe80::1", "ff02::2", &[]), DestinationInvalid),
             dropped(vec![0x50; 40], Ipv6Malformed),
             dropped(vec![], Ipv6Malformed),
@@ -377,76 +389,49 @@ fn host() -> Vec<Case> {
 }
 
 fn to_the_host() -> Vec<Case> {
-    vec![
-        case(
-            "to_the_host",
-            vec![
-                (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", GATEWAY, &text(56))), Sent(HOST)),
-                // The host is the end of the way: the TTL does not matter.
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ip_with("10.0.0.1", OWN, 253, 1, 0, &text(9))),
-                    Sent(HOST),
-                ),
-                // L2TP inside of a session is a packet like any other.
-                (
-                    ACCESS,
-                    from_subscriber(
-                        PLAIN,
-                        &udp(
-                            "10.0.0.1",
-                            ENDPOINT,
-                            [1701, 1701],
-                            &L2tp::new(COMPRESSED).with(&ppp_ip(&ping("10.0.0.2", REMOTE, &[]))),
-                        ),
-                    ),
-                    Sent(HOST),
-                ),
-                (CORE, ethernet(&ping(REMOTE, GATEWAY, &text(8))), Sent(HOST)),
-                (CORE, ethernet(&udp(REMOTE, ENDPOINT, [9, 9], &text(8))), Sent(HOST)),
-                // An address of the host where no tunnel ends.
-                (
-                    CORE,
-                    ethernet(&udp(
-                        REMOTE,
-                        OWN,
+    vec![case(
+        "to_the_host",
+        vec![
+            (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", GATEWAY, &text(56))), Sent(HOST)),
+            // The host is the end of the way: the TTL does not matter.
+            (
+                ACCESS,
+                from_subscriber(PLAIN, &ip_with("10.0.0.1", OWN, 253, 1, 0, &text(9))),
+                Sent(HOST),
+            ),
+            // L2TP inside of a session is a packet like any other.
+            (
+                ACCESS,
+                from_subscriber(
+                    PLAIN,
+                    &udp(
+                        "10.0.0.1",
+                        ENDPOINT,
                         [1701, 1701],
-                        &L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &[]))),
-                    )),
-                    Sent(HOST),
+                        &L2tp::new(COMPRESSED).with(&ppp_ip(&ping("10.0.0.2", REMOTE, &[]))),
+                    ),
                 ),
-                // On-link but not known, routed by the kernel, neighbour without address.
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ping("10.0.0.1", "203.0.113.77", &[])),
-                    Sent(HOST),
-                ),
-                (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "100.64.0.1", &[])), Sent(HOST)),
-                (
-                    ACCESS,
-                    from_subscriber(PLAIN, &ping("10.0.0.1", "198.51.100.3", &[])),
-                    Sent(HOST),
-                ),
-            ],
-        ),
-        case(
-            "outer_fragments_to_the_host",
-            vec![
-                (ACCESS, ethernet(&ip_with(LAC, ENDPOINT, 17, 64, 0x2000, &text(64))), Sent(HOST)),
-                (ACCESS, ethernet(&ip_with(LAC, ENDPOINT, 17, 64, 0x0008, &text(64))), Sent(HOST)),
-                (
-                    ACCESS,
-                    ethernet(&ip(
-                        LAC6,
-                        ENDPOINT6,
-                        44,
-                        &[17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8],
-                    )),
-                    Sent(HOST),
-                ),
-            ],
-        ),
-    ]
+                Sent(HOST),
+            ),
+            (CORE, ethernet(&ping(REMOTE, GATEWAY, &text(8))), Sent(HOST)),
+            (CORE, ethernet(&udp(REMOTE, ENDPOINT, [9, 9], &text(8))), Sent(HOST)),
+            // An address of the host where no tunnel ends.
+            (
+                CORE,
+                ethernet(&udp(
+                    REMOTE,
+                    OWN,
+                    [1701, 1701],
+                    &L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &[]))),
+                )),
+                Sent(HOST),
+            ),
+            // On-link but not known, routed by the kernel, neighbour without address.
+            (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "203.0.113.77", &[])), Sent(HOST)),
+            (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "100.64.0.1", &[])), Sent(HOST)),
+            (ACCESS, from_subscriber(PLAIN, &ping("10.0.0.1", "198.51.100.3", &[])), Sent(HOST)),
+        ],
+    )]
 }
 
 /// What subscribers send to everybody on their link: the host's DHCP server alone hears it.
@@ -496,9 +481,10 @@ fn transit() -> Vec<Case> {
             sent(udp("9.9.9.9", REMOTE, [1701, 1701], &[0, 3, 0, 0])),
             sent(udp("9.9.9.9", REMOTE, [1701, 1701], &[0xc8, 2, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0])),
             sent(ip("9.9.9.9", REMOTE, 17, &[0, 1, 0, 2, 0, 99, 0, 0])),
+            // Nobody knows the way back.
             (CORE, ethernet(&ip_with("9.9.9.9", REMOTE, 253, 1, 0, &[])), Dropped(TtlExceeded)),
             // Larger than the link: fits the frame, not the MTU.
-            (CORE, ethernet(&ip("9.9.9.9", REMOTE, 253, &text(1481))), Dropped(TooBig)),
+            (CORE, ethernet(&ip("9.9.9.9", REMOTE, 253, &text(1481))), Pieces(CORE, 2)),
             sent(ip("9.9.9.9", REMOTE, 253, &text(1480))),
         ],
     )]
@@ -703,12 +689,14 @@ fn bad_addresses() -> Vec<Case> {
 fn routes() -> Vec<Case> {
     let dropped =
         |packet: Vec<u8>, reason| (ACCESS, from_subscriber(PLAIN, &packet), Dropped(reason));
+    let told =
+        |packet: Vec<u8>, reason| (ACCESS, from_subscriber(PLAIN, &packet), Told(ACCESS, reason));
     vec![case(
         "no_way",
         vec![
-            dropped(ping("10.0.0.1", "9.9.9.9", &[]), NoRoute),
-            dropped(ping("2001:db8:1::1", "2001:db8:7::1", &[]), NoRoute),
-            dropped(ping("10.0.0.1", "192.88.1.1", &[]), Unreachable),
+            told(ping("10.0.0.1", "9.9.9.9", &[]), NoRoute),
+            told(ping("2001:db8:1::1", "2001:db8:7::1", &[]), NoRoute),
+            told(ping("10.0.0.1", "192.88.1.1", &[]), Unreachable),
             dropped(ping("10.0.0.1", "10.0.0.5", &[]), NeighborUnknown),
         ],
     )]

@@ -1,21 +1,28 @@
 //! The machine that all fixtures run on: ports, routes, neighbours, sessions.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey};
+use xlns_dataplane::api::{
+    Command, Dscp, Policer, RouteTarget, SequenceNumbers, Session, SessionKey, SessionOptions,
+    TrafficClass,
+};
 use xlns_dataplane::counters::{DropCounts, SessionCounters};
-use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline};
+use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline, RESERVE_FRAMES};
 use xlns_dataplane::port::PortId;
 use xlns_dataplane::port::memory::MemoryPool;
-use xlns_dataplane::tables::{self, Limits, PortInfo, PortKind, Reader, Tables, Writer};
+use xlns_dataplane::tables::{self, Gateways, Limits, PortInfo, PortKind, Reader, Tables, Writer};
 use xlns_dataplane::verdict::{DropReason, Verdict};
 
 /// The port towards the LACs.
 pub const ACCESS: u16 = 0;
 /// The port towards the core network; its MTU is 1500, as the other's.
 pub const CORE: u16 = 1;
+/// A port whose frames are in [`VLAN`]: towards LACs and a core network.
+pub const TAGGED: u16 = 2;
+pub const VLAN: u16 = 0x0abc;
 /// The TUN device.
-pub const HOST: u16 = 2;
+pub const HOST: u16 = 3;
 
 /// Where tunnels end.
 pub const ENDPOINT: &str = "198.51.100.1";
@@ -54,9 +61,37 @@ pub const LARGE_MRU: u16 = 0x0107;
 pub const NO_ROUTE: u16 = 0x0108;
 /// 10.0.0.9, PFC alone, over IPv4.
 pub const ODD: u16 = 0x0109;
+/// 10.0.0.10, 2001:db8:a::/64; sequence numbers on everything, late packets dropped.
+pub const SEQUENCED: u16 = 0x010a;
+/// 10.0.0.11, 2001:db8:b::/64, over IPv6; sequence numbers as the peer sends them.
+pub const AS_PEER: u16 = 0x010b;
+/// 10.0.0.12; MRU 1500, outer packets may be sent in fragments.
+pub const OUTER_PIECES: u16 = 0x010c;
+/// 10.0.0.13; the same over IPv6.
+pub const OUTER_PIECES6: u16 = 0x010d;
+/// 10.0.0.14; a megabit a second each way, 3000 octets at once.
+pub const POLICED: u16 = 0x010e;
+/// 10.0.0.15, 2001:db8:f::/64; checksums are verified and none are sent, traffic class copied, MSS and
+/// late packets left alone.
+pub const STRICT: u16 = 0x010f;
+/// 10.0.0.16, 2001:db8:10::/64, over IPv6; checksums are verified, DSCP 46.
+pub const STRICT6: u16 = 0x0110;
+/// 10.0.0.17; the smallest MRU.
+pub const TINY: u16 = 0x0111;
+/// 10.0.0.19, 2001:db8:13::/64; its LAC is behind the tagged port.
+pub const BEHIND_TAG: u16 = 0x0113;
+/// The same over IPv6: 10.0.0.20.
+pub const BEHIND_TAG6: u16 = 0x0114;
+/// Their LAC, and somewhere behind the tagged port.
+pub const TAGGED_LAC: &str = "198.51.100.4";
+pub const TAGGED_LAC6: &str = "2001:db8:ffff::4";
+pub const TAGGED_REMOTE: &str = "12.0.0.8";
+pub const TAGGED_REMOTE6: &str = "2001:db8:12::8";
+/// Where ICMPv6 errors come from.
+pub const GATEWAY6: &str = "2001:db8:ffff::fe";
 
 /// Dialled by us: the peer's PPP address is its tunnel address, and two networks are behind it.
-pub const DIALLED: u16 = 0x010a;
+pub const DIALLED: u16 = 0x0112;
 /// Our address on the link of [`DIALLED`].
 pub const DIALLED_ADDRESS: &str = "10.9.0.7";
 
@@ -66,6 +101,8 @@ pub struct Machine {
     pipeline: Pipeline,
     tables: Arc<Tables>,
     pool: MemoryPool,
+    /// Nanoseconds.
+    pub now: u64,
 }
 
 /// What became of a frame.
@@ -74,6 +111,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The frame as it was left; empty where it was dropped.
     pub octets: Vec<u8>,
+    /// What was made of it besides: port and octets.
+    pub extras: Vec<(u16, Vec<u8>)>,
 }
 
 fn session(id: u16, prefixes: &[&str]) -> Session {
@@ -90,6 +129,7 @@ fn session(id: u16, prefixes: &[&str]) -> Session {
         prefixes: prefixes.iter().map(|prefix| prefix.parse().unwrap()).collect(),
         source_check: true,
         gateway: GATEWAY.parse().ok(),
+        options: SessionOptions::default(),
     }
 }
 
@@ -122,6 +162,65 @@ fn sessions() -> Vec<Session> {
     ]
 }
 
+fn special_sessions() -> Vec<Session> {
+    let plain = SessionOptions::default();
+    let with = |options, session| Session { options, ..session };
+    let over_ipv6 = |session| Session {
+        local: format!("[{ENDPOINT6}]:1701").parse().unwrap(),
+        peer: format!("[{LAC6}]:1701").parse().unwrap(),
+        ..session
+    };
+    let large = |session| Session { peer_mru: 1500, ..session };
+    let outer_fragments = SessionOptions { outer_fragments: true, ..plain };
+    let megabit = Some(Policer { rate_bits_per_second: 1_000_000, burst_bytes: 3000 });
+    let class = |dscp, ecn| TrafficClass { dscp, ecn };
+    vec![
+        Session { peer_mru: 64, ..session(TINY, &["10.0.0.17/32"]) },
+        large(Session {
+            peer: format!("{TAGGED_LAC}:1701").parse().unwrap(),
+            ..session(BEHIND_TAG, &["10.0.0.19/32", "2001:db8:13::/64"])
+        }),
+        large(Session {
+            peer: format!("[{TAGGED_LAC6}]:1701").parse().unwrap(),
+            ..over_ipv6(session(BEHIND_TAG6, &["10.0.0.20/32"]))
+        }),
+        with(
+            SessionOptions { sequence: SequenceNumbers::Always, first_ns: 0xfffe, ..plain },
+            session(SEQUENCED, &["10.0.0.10/32", "2001:db8:a::/64"]),
+        ),
+        with(
+            SessionOptions { sequence: SequenceNumbers::AsPeer, ..plain },
+            over_ipv6(session(AS_PEER, &["10.0.0.11/32", "2001:db8:b::/64"])),
+        ),
+        with(outer_fragments, large(session(OUTER_PIECES, &["10.0.0.12/32"]))),
+        with(outer_fragments, large(over_ipv6(session(OUTER_PIECES6, &["10.0.0.13/32"])))),
+        with(
+            SessionOptions { police_upstream: megabit, police_downstream: megabit, ..plain },
+            session(POLICED, &["10.0.0.14/32"]),
+        ),
+        with(
+            SessionOptions {
+                verify_checksum: true,
+                udp_checksum: false,
+                mss_clamp: false,
+                drop_late: false,
+                traffic_class: class(Dscp::Copy, true),
+                ..plain
+            },
+            session(STRICT, &["10.0.0.15/32", "2001:db8:f::/64"]),
+        ),
+        with(
+            SessionOptions {
+                verify_checksum: true,
+                udp_checksum: false,
+                traffic_class: class(Dscp::Set(46), false),
+                ..plain
+            },
+            over_ipv6(session(STRICT6, &["10.0.0.16/32", "2001:db8:10::/64"])),
+        ),
+    ]
+}
+
 fn commands() -> Vec<Command> {
     let neighbor = |port, address: &str, last| Command::NeighborSet {
         port,
@@ -147,6 +246,12 @@ fn commands() -> Vec<Command> {
         neighbor(ACCESS, LAC, 0x02),
         neighbor(ACCESS, LAC6, 0x02),
         neighbor(CORE, "203.0.113.254", 0xfe),
+        neighbor(TAGGED, TAGGED_LAC, 0x04),
+        neighbor(TAGGED, TAGGED_LAC6, 0x04),
+        route("198.51.100.4/32", TAGGED, TAGGED_LAC),
+        route("2001:db8:ffff::4/128", TAGGED, TAGGED_LAC6),
+        route("12.0.0.0/8", TAGGED, TAGGED_LAC),
+        route("2001:db8:12::/48", TAGGED, TAGGED_LAC6),
         route("198.51.100.2/32", ACCESS, LAC),
         route("198.51.100.3/32", ACCESS, "198.51.100.3"),
         route("2001:db8:ffff::2/128", ACCESS, LAC6),
@@ -157,24 +262,38 @@ fn commands() -> Vec<Command> {
         other("192.88.0.0/16", RouteTarget::Unreachable),
         Command::SubscriberPrefixSet { prefix: "10.0.0.0/16".parse().unwrap() },
     ];
-    commands.extend(sessions().into_iter().map(|session| Command::SessionSet(Box::new(session))));
+    commands.extend(
+        sessions()
+            .into_iter()
+            .chain(special_sessions())
+            .map(|session| Command::SessionSet(Box::new(session))),
+    );
     commands
 }
 
 impl Machine {
     pub fn new() -> Self {
-        let ethernet =
-            |last| PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, last], mtu: 1500 };
+        let ethernet = |last| PortInfo {
+            kind: PortKind::Ethernet,
+            mac: [2, 0, 0, 0, 0, last],
+            mtu: 1500,
+            vlan: None,
+        };
         let limits = Limits {
             sessions_max: 64,
             routes_max: 64,
             workers: 1,
             l2tp_port: 1701,
             l2tp_port_count: 1,
+            gateways: Gateways {
+                ipv4: GATEWAY.parse::<Ipv4Addr>().ok().map(|address| address.octets()),
+                ipv6: GATEWAY6.parse::<Ipv6Addr>().ok().map(|address| address.octets()),
+            },
             ports: vec![
                 ethernet(0xa0),
                 ethernet(0xc0),
-                PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 },
+                PortInfo { vlan: Some(VLAN), ..ethernet(0xa0) },
+                PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None },
             ],
         };
         let (tables, mut writer) = tables::new(&limits).unwrap();
@@ -186,7 +305,8 @@ impl Machine {
             reader: tables.register(0),
             pipeline: Pipeline::new(Arc::clone(&tables), 0),
             tables,
-            pool: MemoryPool::new(BATCH_MAX),
+            pool: MemoryPool::new(BATCH_MAX + RESERVE_FRAMES),
+            now: 1_000_000_000,
         }
     }
 
@@ -201,17 +321,30 @@ impl Machine {
                 self.pool.receive(PortId(*port), octets).expect("a free frame")
             };
             let mut received: Vec<_> = part.iter().map(receive).collect();
+            let reserve = self.pipeline.reserve();
+            while reserve.len() < RESERVE_FRAMES {
+                reserve.push(self.pool.receive(PortId(HOST), &[]).expect("a free frame"));
+            }
+            self.pipeline.set_time(self.now);
             self.pipeline.process(&self.reader.guard(), &mut received, &mut verdicts);
             assert_eq!(verdicts.len(), part.len(), "one verdict a frame");
+            let mut made = self.pipeline.extras().drain(..).peekable();
             for (frame, &verdict) in received.into_iter().zip(&verdicts) {
                 let mut octets = Vec::new();
                 if let Verdict::Transmit(port) = verdict {
                     shard.count_transmitted(port, 1, frame.len() as u64);
                     octets.extend_from_slice(frame.octets());
                 }
-                outcomes.push(Outcome { verdict, octets });
+                let mut extras = Vec::new();
+                while let Some(extra) = made.next_if(|extra| extra.behind == frame.chunk()) {
+                    shard.count_transmitted(extra.port, 1, extra.frame.len() as u64);
+                    extras.push((extra.port.0, extra.frame.octets().to_vec()));
+                    self.pool.recycle(extra.frame);
+                }
+                outcomes.push(Outcome { verdict, octets, extras });
                 self.pool.recycle(frame);
             }
+            assert!(made.next().is_none(), "each is behind a frame of the batch, in its order");
         }
         outcomes
     }
@@ -219,7 +352,8 @@ impl Machine {
     /// Received is the sum of verdicts, and each drop has its reason.
     pub fn check_sums(&self) {
         let worker = self.tables.shard(0).worker();
-        assert_eq!(worker.received, worker.transmitted + worker.dropped);
+        let settled = worker.transmitted + worker.dropped + worker.joined;
+        assert_eq!(worker.received + worker.originated, settled + self.pipeline.held());
         assert_eq!(self.drops().iter().map(|(_, count)| count).sum::<u64>(), worker.dropped);
     }
 

@@ -8,10 +8,13 @@
 mod build;
 mod cases;
 mod fixture;
+mod fragments;
 mod machine;
+mod options;
 mod random;
+mod sizes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::process::Command;
 
@@ -22,19 +25,24 @@ use xlns_dataplane::verdict::{DropReason, Verdict};
 use cases::{Case, Expected, cases};
 use machine::{Machine, Outcome};
 
-/// Reasons that workers count, not the pipeline: a ring or a queue was full.
-const COUNTED_BY_WORKERS: [DropReason; 2] = [DropReason::TransmitFull, DropReason::HostFull];
+/// Reasons that workers count, not the pipeline, as a ring or a queue was full; and the one that takes
+/// time, see [`fragments_that_wait_too_long_are_dropped`].
+const COUNTED_ELSEWHERE: [DropReason; 3] =
+    [DropReason::TransmitFull, DropReason::HostFull, DropReason::FragmentTimeout];
 
 fn frames(case: &Case) -> Vec<(u16, Vec<u8>)> {
     case.frames.iter().map(|(port, octets, _)| (*port, octets.clone())).collect()
 }
 
 fn sent(outcomes: &[Outcome]) -> Vec<(u16, Vec<u8>)> {
-    let sent = outcomes.iter().filter_map(|outcome| match outcome.verdict {
-        Verdict::Transmit(PortId(port)) => Some((port, outcome.octets.clone())),
-        Verdict::Drop(_) => None,
-    });
-    sent.collect()
+    let sent = |outcome: &Outcome| {
+        let first = match outcome.verdict {
+            Verdict::Transmit(PortId(port)) => Some((port, outcome.octets.clone())),
+            Verdict::Drop(_) | Verdict::Hold => None,
+        };
+        first.into_iter().chain(outcome.extras.clone()).collect::<Vec<_>>()
+    };
+    outcomes.iter().flat_map(sent).collect()
 }
 
 fn counters(machine: &Machine) -> String {
@@ -61,12 +69,38 @@ fn every_frame_has_the_expected_verdict() {
     for case in cases() {
         let outcomes = Machine::new().run(&frames(&case), BATCH_MAX);
         for (number, ((_, _, expected), outcome)) in case.frames.iter().zip(&outcomes).enumerate() {
-            let verdict = match expected {
-                Expected::Sent(port) => Verdict::Transmit(PortId(*port)),
-                Expected::Dropped(reason) => Verdict::Drop(*reason),
+            let (verdict, pieces) = match expected {
+                Expected::Sent(port) | Expected::Told(port, _) => {
+                    (Verdict::Transmit(PortId(*port)), 1)
+                }
+                Expected::Pieces(port, pieces) => (Verdict::Transmit(PortId(*port)), *pieces),
+                Expected::Dropped(reason) => (Verdict::Drop(*reason), 1),
+                Expected::Held => (Verdict::Hold, 1),
             };
             assert_eq!(outcome.verdict, verdict, "{} frame {number}", case.name);
+            assert_eq!(outcome.extras.len() + 1, pieces, "{} frame {number}", case.name);
+            let sent_alike = |(port, _): &(u16, _)| Verdict::Transmit(PortId(*port)) == verdict;
+            assert!(outcome.extras.iter().all(sent_alike));
         }
+    }
+}
+
+#[test]
+fn what_is_told_is_counted_as_dropped_too() {
+    for case in cases() {
+        let mut machine = Machine::new();
+        machine.run(&frames(&case), BATCH_MAX);
+        let mut expected = BTreeMap::new();
+        for (_, _, expectation) in &case.frames {
+            if let Expected::Dropped(reason) | Expected::Told(_, reason) = expectation {
+                *expected.entry(*reason).or_insert(0) += 1;
+            }
+        }
+        for (reason, count) in &case.lost {
+            *expected.entry(*reason).or_insert(0) += count;
+        }
+        let found: BTreeMap<_, _> = machine.drops().into_iter().collect();
+        assert_eq!(found, expected, "{}", case.name);
     }
 }
 
@@ -104,9 +138,24 @@ fn every_reason_is_produced() {
     let expected: BTreeSet<_> = DropReason::ALL
         .iter()
         .copied()
-        .filter(|reason| !COUNTED_BY_WORKERS.contains(reason))
+        .filter(|reason| !COUNTED_ELSEWHERE.contains(reason))
         .collect();
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn fragments_that_wait_too_long_are_dropped() {
+    let mut machine = Machine::new();
+    let [first, second] = fragments::of_a_packet();
+    let frame = |octets| (machine::ACCESS, octets);
+    assert_eq!(machine.run(&[frame(first.clone())], 1)[0].verdict, Verdict::Hold);
+    machine.now += 2_000_000_000;
+    assert_eq!(machine.run(&[frame(second)], 1)[0].verdict, Verdict::Hold);
+    assert_eq!(machine.drops(), [(DropReason::FragmentTimeout, 1)]);
+    machine.check_sums();
+    let whole = machine.run(&[frame(first)], 1)[0].verdict;
+    assert_eq!(whole, Verdict::Transmit(PortId(machine::CORE)));
+    machine.check_sums();
 }
 
 #[test]
@@ -116,22 +165,27 @@ fn session_counters_are_exact() {
         let mut machine = Machine::new();
         let outcomes = machine.run(&frames(&case), BATCH_MAX);
         let lcp = case.name.starts_with("echo_");
-        let count = |port: u16, to: &dyn Fn(u16) -> bool| {
-            let pairs = case.frames.iter().zip(&outcomes);
-            pairs
-                .filter(|((from, ..), outcome)| {
-                    *from == port
-                        && matches!(outcome.verdict, Verdict::Transmit(PortId(p)) if to(p))
-                })
-                .count() as u64
-        };
-        let is_transit = |name: &str| name.contains("fragments_to_the_host");
-        let up = if lcp || is_transit(case.name) { 0 } else { count(machine::ACCESS, &|_| true) };
-        let down = if lcp {
-            0
-        } else {
-            (0..3).map(|from| count(from, &|to| to == machine::ACCESS)).sum::<u64>()
-        };
+        let is_transit = case.name == "fragments_of_control";
+        let (mut up, mut down) = (0, 0);
+        for ((from, _, expected), outcome) in case.frames.iter().zip(&outcomes) {
+            // An error to a subscriber is a packet to it; the one that it is about has not passed.
+            let passed = matches!(expected, Expected::Sent(_) | Expected::Pieces(..));
+            if lcp || is_transit {
+                continue;
+            }
+            let from_access = [machine::ACCESS, machine::TAGGED].contains(from);
+            up += u64::from(from_access && passed && !case.name.starts_with("tagged_transit"));
+            let to_access =
+                [machine::ACCESS, machine::TAGGED].map(|port| Verdict::Transmit(PortId(port)));
+            let to_core = case.name.starts_with("tagged_core");
+            if to_access.contains(&outcome.verdict) && !to_core {
+                down += 1 + if case.name.contains("outer_pieces") {
+                    0
+                } else {
+                    outcome.extras.len() as u64
+                };
+            }
+        }
         let sessions = machine.sessions();
         let sum = |part: fn(&xlns_dataplane::counters::SessionCounters) -> u64| {
             sessions.iter().map(|(_, counters)| part(counters)).sum::<u64>()
@@ -228,12 +282,21 @@ fn tshark_has_no_complaint_about_what_we_send() {
     let mut replies = 0;
     for case in cases() {
         let outcomes = sent(&Machine::new().run(&frames(&case), BATCH_MAX));
-        let to_access = outcomes.iter().filter(|(port, _)| *port == machine::ACCESS).count();
-        data += to_access;
-        replies += if case.name.starts_with("echo_") { to_access } else { 0 };
+        let all_to_access = outcomes.iter().filter(|(port, _)| *port == machine::ACCESS).count();
+        // Of outer packets in pieces the last one is dissected, as a whole.
+        let expected = case.frames.iter().map(|(.., expected)| *expected);
+        let is_cut = |expected: &Expected| matches!(expected, Expected::Pieces(_, 2));
+        let to_access = match case.name {
+            "outer_pieces" | "outer_pieces_ipv6" => all_to_access - expected.filter(is_cut).count(),
+            _ => all_to_access,
+        };
         // The fragments there are cut out of nothing, and transit is not of our making.
-        let made_by_us = !["outer_fragments_to_the_host", "transit"].contains(&case.name);
+        let made_by_us =
+            !["fragments_of_control", "transit", "mss_left_alone", "mss_not_at_the_beginning"]
+                .contains(&case.name);
         if made_by_us {
+            data += to_access;
+            replies += if case.name.starts_with("echo_") { to_access } else { 0 };
             all.extend(outcomes);
         }
     }

@@ -10,7 +10,7 @@ use xlns_dataplane::verdict::Verdict;
 
 use super::build::checksum;
 use super::cases::{Expected, cases};
-use super::machine::{HOST, Machine, Outcome};
+use super::machine::{HOST, Machine, Outcome, TAGGED};
 
 /// Every frame of every case.
 static KNOWN: LazyLock<Vec<(u16, Vec<u8>, Expected)>> =
@@ -67,8 +67,19 @@ fn mend(frame: &mut [u8]) {
 
 /// Whether the IP header in front, behind Ethernet, has right lengths and checksum.
 fn assert_well_formed(outcome: &Outcome) {
-    let Verdict::Transmit(port) = outcome.verdict else { return };
-    let packet = if port.0 == HOST { &outcome.octets[..] } else { &outcome.octets[14..] };
+    let Verdict::Transmit(port) = outcome.verdict else {
+        return assert!(outcome.extras.is_empty());
+    };
+    assert_packet(port.0, &outcome.octets);
+    outcome.extras.iter().for_each(|(port, octets)| assert_packet(*port, octets));
+}
+
+fn assert_packet(port: u16, octets: &[u8]) {
+    let packet = match port {
+        HOST => octets,
+        TAGGED => &octets[18..],
+        _ => &octets[14..],
+    };
     if packet[0] >> 4 == 4 {
         let header = usize::from(packet[0] & 0xf) * 4;
         assert_eq!(checksum(&packet[..header]), [0, 0]);
@@ -76,9 +87,10 @@ fn assert_well_formed(outcome: &Outcome) {
     } else {
         assert_eq!(usize::from(u16::from_be_bytes([packet[4], packet[5]])) + 40, packet.len());
     }
-    if port.0 != HOST {
+    if port != HOST {
         let ethertype: &[u8] = if packet[0] >> 4 == 4 { &[0x08, 0x00] } else { &[0x86, 0xdd] };
-        assert_eq!(&outcome.octets[12..14], ethertype);
+        let tag: &[u8] = if port == TAGGED { &[0x81, 0x00, 0x0a, 0xbc] } else { &[] };
+        assert!(octets[12..].starts_with(&[tag, ethertype].concat()));
         assert!(packet.len() <= 1500);
     }
 }

@@ -73,6 +73,12 @@ fn check_ports(config: &Config, problems: &mut Vec<Problem>) {
     for (index, port) in config.port.iter().enumerate() {
         let path = ports.index(index).key("interface");
         check_interface(&path, &port.interface, problems);
+        let kernel = port.kernel_interface();
+        if port.vlan.is_some() && kernel.len() > INTERFACE_NAME_BYTES_MAX {
+            let message = format!("its interface in the kernel would be {kernel}, a name too long");
+            let help = format!("give {} a shorter name", port.interface);
+            problems.push(Problem::new(&ports.index(index).key("vlan"), message).with_help(help));
+        }
         if port.interface == config.dataplane.tun_name {
             let message = format!("{} is the TUN device (dataplane.tun_name)", port.interface);
             problems.push(Problem::new(&path, message));
@@ -95,6 +101,20 @@ fn check_interface(path: &KeyPath, name: &str, problems: &mut Vec<Problem>) {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{accepted, refused};
+
+    #[test]
+    fn a_vlan_has_an_interface_with_a_name() {
+        let port = |name: &str, vlan| format!("\"{name}\"\nvlan = {vlan}");
+        accepted("\"eth0\"", &port("eth0", 4094), "");
+        refused(
+            "\"eth0\"",
+            &port("eth0", 4095),
+            "",
+            "port[0].vlan: 4095 is out of range: 1 to 4094",
+        );
+        accepted("\"eth0\"", &port("enp175s0f0", 1234), "");
+        refused("\"eth0\"", &port("enp175s0f0np", 123), "", "port[0].vlan: its interface in the");
+    }
 
     #[test]
     fn ports_are_interfaces_named_once() {

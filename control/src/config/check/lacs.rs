@@ -27,6 +27,11 @@ pub fn check(config: &Config, problems: &mut Vec<Problem>) {
         check_secrecy(lac, &path, problems);
         check_ppp(lac, &filled, &path, problems);
         check_ports(config, lac, &path.key("source_ports"), problems);
+        if lac.copy_dscp && lac.dscp != 0 {
+            let message = "says one DSCP, and copy_dscp says another";
+            let help = "remove one of the two";
+            problems.push(Problem::new(&path.key("dscp"), message).with_help(help));
+        }
         if index > first_for_all {
             let message = "is never used: a profile before it takes every peer";
             let help = "profiles are tried in order; the one without peers, host_names and \
@@ -142,6 +147,14 @@ mod tests {
             &lac("peers = [\"192.0.2.7/24\"]"),
             "lac[0].peers[0]: 192.0.2.7/24 has bits set",
         );
+    }
+
+    #[test]
+    fn the_dscp_is_set_or_copied() {
+        accepted("", "", &lac("dscp = 63"));
+        accepted("", "", &lac("copy_dscp = true"));
+        refused("", "", &lac("dscp = 64"), "lac[0].dscp: 64 is out of range: 0 to 63 as DSCP");
+        refused("", "", &lac("dscp = 46\ncopy_dscp = true"), "lac[0].dscp: says one DSCP");
     }
 
     #[test]

@@ -4,13 +4,15 @@ use zerocopy::FromBytes;
 
 use super::super::Context;
 use super::super::classify::{Work, has_hop};
-use super::super::encap;
+use super::super::{encap, mss_clamp};
 use super::{IP_OFFSET, are_ordinary, rewrite};
 use crate::frame::Frame;
-use crate::tables::{Encap, Entry, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SPECIAL};
+use crate::tables::{
+    Encap, Entry, FLAG_KEEP_MSS, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SPECIAL,
+};
 use crate::verdict::Verdict;
 use crate::wire::checksum::Sum;
-use crate::wire::{ethernet, ipv4, l2tp, udp};
+use crate::wire::{ethernet, ipv4, l2tp, tcp, udp};
 
 /// A packet that is routed, to a subscriber as far as it turns out.
 #[derive(Debug, Clone, Copy)]
@@ -114,8 +116,11 @@ impl Context<'_> {
         if !frame.has_headroom(before - IP_OFFSET) || !frame.cut(IP_OFFSET, length) {
             return None;
         }
-        let (ip, _) = ipv4::Header::mut_from_prefix(frame.octets_mut()).ok()?;
+        let (ip, segment) = ipv4::Header::mut_from_prefix(frame.octets_mut()).ok()?;
         ip.decrement_ttl();
+        if ip.protocol == tcp::PROTOCOL && tcp::is_syn(segment) {
+            self.clamp_downstream(frame, work);
+        }
         if !frame.push(before) {
             return None;
         }
@@ -130,6 +135,15 @@ impl Context<'_> {
         framing.write(ppp.first_chunk_mut()?);
         self.guard.counters(session.index).count_downstream(length as u64);
         Some(Verdict::Transmit(adjacency.port))
+    }
+
+    /// A connection begins: see [`mss_clamp`]. The checksum follows, so that the packet's sum stays.
+    #[cold]
+    fn clamp_downstream(&self, frame: &mut Frame, work: &Downstream) {
+        let Some(slot) = Entry::session(work.route) else { return };
+        if self.guard.encap(slot).flags & FLAG_KEEP_MSS == 0 {
+            mss_clamp::clamp(frame.octets_mut(), true, self.session_mtu(slot, true));
+        }
     }
 }
 

@@ -108,7 +108,7 @@ fn are_ordinary(ip: &ipv4::Header) -> bool {
 #[inline(always)]
 fn rewrite(guard: &Guard<'_>, to: Adjacency, length: usize) -> Option<ethernet::Header> {
     let port = guard.tables().limits().ports.get(usize::from(to.port.0))?;
-    if length > usize::from(port.mtu) {
+    if length > usize::from(port.mtu) || port.vlan.is_some() {
         return None;
     }
     let ethertype = U16::new(ethernet::IPV4);

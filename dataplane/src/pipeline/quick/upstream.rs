@@ -5,11 +5,12 @@ use zerocopy::network_endian::U32;
 
 use super::super::Context;
 use super::super::classify::{Work, has_hop};
+use super::super::{congestion, mss_clamp};
 use super::{Front, IP_OFFSET, UDP_OFFSET, are_ordinary, is_plain, rewrite};
 use crate::frame::Frame;
-use crate::tables::{Entry, Sender};
+use crate::tables::{Entry, FLAG_KEEP_MSS, Sender};
 use crate::verdict::Verdict;
-use crate::wire::{ethernet, ipv4, l2tp, ppp, udp};
+use crate::wire::{ethernet, ipv4, l2tp, ppp, tcp, udp};
 
 /// A packet from a subscriber.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +76,10 @@ pub(super) fn classify(
     if !fits || !is_plain(inner) || !has_hop(inner.ttl) || !are_ordinary(inner) {
         return None;
     }
+    // What met congestion.
+    if ip.traffic_class & congestion::MASK != 0 {
+        return None;
+    }
     let [a, b, c, d] = ip.source;
     let [e, f, g, h] = ip.destination;
     let offset = L2TP_OFFSET + skipped + l2tp::DATA_HEADER_BYTES + framing_bytes;
@@ -108,10 +113,23 @@ impl Context<'_> {
         if !frame.cut(start, ethernet::HEADER_BYTES + length) {
             return None;
         }
-        let (front, _) = Front::mut_from_prefix(frame.octets_mut()).ok()?;
+        let (front, segment) = Front::mut_from_prefix(frame.octets_mut()).ok()?;
         front.ethernet = header;
         front.ip.decrement_ttl();
+        if front.ip.protocol == tcp::PROTOCOL && tcp::is_syn(segment) {
+            self.clamp_upstream(frame, work.place);
+        }
         self.guard.counters(index).count_upstream(length as u64);
         Some(Verdict::Transmit(adjacency.port))
+    }
+
+    /// A connection begins: see [`mss_clamp`].
+    #[cold]
+    fn clamp_upstream(&self, frame: &mut Frame, slot: u32) {
+        if self.guard.decap(slot).flags & FLAG_KEEP_MSS == 0
+            && let Some(packet) = frame.octets_mut().get_mut(ethernet::HEADER_BYTES..)
+        {
+            mss_clamp::clamp(packet, true, self.session_mtu(slot, true));
+        }
     }
 }

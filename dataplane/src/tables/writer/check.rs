@@ -4,7 +4,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 
-use crate::api::{CommandError, SESSION_PREFIXES_MAX, Session};
+use crate::api::{
+    CommandError, DSCP_MAX, Dscp, POLICER_BURSTS, POLICER_RATES, Policer, SESSION_PREFIXES_MAX,
+    Session, SessionOptions,
+};
 
 /// The smallest MRU: below it not even an IPv4 header with options fits (RFC 2661 leaves it to PPP,
 /// whose peers propose 128 and less by mistake; control does not accept them).
@@ -64,6 +67,18 @@ pub(super) fn session(session: &Session) -> Result<(), CommandError> {
             ensure(!net.addr().is_multicast(), || format!("{net} is multicast"))?;
         }
         ensure(!session.prefixes[..index].contains(&net), || format!("{net} is named twice"))?;
+    }
+    options(&session.options)
+}
+
+fn options(options: &SessionOptions) -> Result<(), CommandError> {
+    if let Dscp::Set(dscp) = options.traffic_class.dscp {
+        ensure(dscp <= DSCP_MAX, || format!("a DSCP of {dscp} is above {DSCP_MAX}"))?;
+    }
+    for policer in [options.police_upstream, options.police_downstream].into_iter().flatten() {
+        let Policer { rate_bits_per_second: rate, burst_bytes: burst } = policer;
+        ensure(POLICER_RATES.contains(&rate), || format!("no policer has {rate} bits a second"))?;
+        ensure(POLICER_BURSTS.contains(&burst), || format!("no policer has {burst} octets"))?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use super::epoch::Epochs;
 use super::epoch::arena::Arena;
 use super::fib::{Fib, INDEX_MAX};
 use super::id_map::IdMap;
+use super::options::OptionLines;
 use super::session::{Sessions, unpack};
 use super::slots::Slots;
 use super::{Limits, PortKind, SteerChange, Tables};
@@ -97,6 +98,8 @@ pub(super) fn new(limits: &Limits) -> io::Result<(Arc<Tables>, Writer)> {
         registered: (0..limits.workers).map(|_| AtomicBool::new(false)).collect(),
         ids: IdMap::new(limits.sessions_max)?,
         sessions: Sessions::new(slots)?,
+        options: OptionLines::new(slots)?,
+        states: Arena::new(slots as usize)?,
         fib4: Arc::clone(fib4.reader()),
         fib6: Arc::clone(fib6.reader()),
         adjacencies: Arc::clone(adjacencies.reader()),
@@ -160,6 +163,10 @@ impl Writer {
             }
             Command::PeerSet { address } => return self.peer_set(*address),
             Command::PeerRemove { address } => return self.peer_remove(*address),
+            // Not the tables' business, except whether there is such a session.
+            Command::Inject { key, .. } => {
+                return self.session_index(*key).map(drop).ok_or(CommandError::NoSuchEntry);
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use ipnet::IpNet;
 
 use super::super::fib::{Claims, Entry};
+use super::super::options::options;
 use super::super::session::{lines, pack, unpack};
 use super::super::slots::Slots;
 use super::{Writer, check};
@@ -95,8 +96,11 @@ impl Writer {
         let Some(record) = self.record(index) else { return false };
         let slot = record.slot;
         let present = (self.tables.sessions.decap(slot), self.tables.sessions.encap(slot));
-        let unchanged =
-            *record.prefixes == *session.prefixes && present == lines(session, index, path);
+        let lines = lines(session, index, path);
+        let is_same_line = |(flags, line)| self.tables.options.is_same(slot, flags, line);
+        let unchanged = *record.prefixes == *session.prefixes
+            && present == lines
+            && is_same_line(options(session));
         if unchanged && let Some(Some(record)) = self.records.get_mut(index as usize) {
             record.named = true;
         }
@@ -118,6 +122,12 @@ impl Writer {
         let index = index.inspect_err(|_| self.slots.give_back(slot))?;
         let (decap, encap) = lines(session, index, path);
         self.tables.sessions.write(slot, decap, encap);
+        let (flags, line) = options(session);
+        self.tables.options.write(slot, flags, line);
+        if existing.is_none() {
+            // Nobody has reached this index since its last session let go of it.
+            self.tables.states[index as usize].begin(session.options.first_ns);
+        }
         if let Err(error) = self.publish_prefixes(session, index, slot) {
             // Workers may have seen the slot.
             self.slots.retire(self.epoch(), slot);

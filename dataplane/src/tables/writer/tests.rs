@@ -1,5 +1,5 @@
 use super::*;
-use crate::api::{RouteTarget, Session};
+use crate::api::{RouteTarget, Session, SessionOptions};
 use crate::tables::{Entry, PortInfo, Reader};
 use ipnet::IpNet;
 use proptest::prelude::*;
@@ -9,14 +9,16 @@ const PEER: &str = "192.0.2.1:1701";
 const LOCAL: &str = "198.51.100.1:1701";
 
 fn tables(sessions_max: u32) -> (Arc<Tables>, Writer, Reader) {
-    let ethernet = PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, 1], mtu: 1500 };
-    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500 };
+    let ethernet =
+        PortInfo { kind: PortKind::Ethernet, mac: [2, 0, 0, 0, 0, 1], mtu: 1500, vlan: None };
+    let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
     let limits = Limits {
         sessions_max,
         routes_max: 16,
         workers: 1,
         l2tp_port: 1701,
         l2tp_port_count: 1,
+        gateways: Default::default(),
         ports: vec![ethernet, ethernet, host],
     };
     let (tables, writer) = super::new(&limits).unwrap();
@@ -42,6 +44,7 @@ fn session(id: u16, prefixes: &[&str]) -> Session {
         prefixes: prefixes.iter().map(|prefix| net(prefix)).collect(),
         source_check: true,
         gateway: None,
+        options: SessionOptions::default(),
     }
 }
 

@@ -1,0 +1,77 @@
+//! What a worker keeps besides identification numbers for packets that need more than a rewrite in
+//! place: the time, frames for what is made here, and why the last packet was refused.
+
+use super::Context;
+use super::icmp::Complaint;
+use super::reassembly::Reassembly;
+use crate::frame::Frame;
+use crate::port::PortId;
+use crate::verdict::Verdict;
+
+/// The most frames that a worker sets aside for fragments: the pieces of one packet of the largest
+/// size at the smallest MRU, or a batch of packets in two pieces each.
+pub const RESERVE_FRAMES: usize = super::BATCH_MAX;
+
+/// A frame that was made here.
+#[derive(Debug)]
+pub struct Extra {
+    /// Behind which frame of the batch it leaves: that one's chunk.
+    pub behind: u32,
+    /// By which port.
+    pub port: PortId,
+    /// The frame.
+    pub frame: Frame,
+}
+
+/// One worker's.
+#[derive(Debug)]
+pub(super) struct Special {
+    /// When the batch was received, nanoseconds from whatever start.
+    pub(super) now: u64,
+    /// At most [`RESERVE_FRAMES`].
+    pub(super) reserve: Vec<Frame>,
+    /// Made of frames of the reserve, in the order in which they leave.
+    pub(super) extras: Vec<Extra>,
+    /// Pieces under way; empty between packets.
+    pub(super) pieces: Vec<Frame>,
+    /// The same of outer packets.
+    pub(super) outer_pieces: Vec<Frame>,
+    /// The next identification of outer IPv6 fragments.
+    pub(super) fragment_id: u32,
+    /// Tunnel packets that come in fragments.
+    pub(super) reassembly: Reassembly,
+    /// What is to be said about the packet that has just been refused.
+    pub(super) complaint: Option<Complaint>,
+    /// When the next ICMP error fits its rate, nanoseconds.
+    pub(super) errors_full_at: u64,
+}
+
+impl Special {
+    pub(super) fn new(worker: usize) -> Self {
+        Self {
+            now: 0,
+            reserve: Vec::with_capacity(RESERVE_FRAMES),
+            extras: Vec::with_capacity(RESERVE_FRAMES),
+            pieces: Vec::with_capacity(RESERVE_FRAMES),
+            outer_pieces: Vec::with_capacity(RESERVE_FRAMES),
+            // Far from the other workers'.
+            fragment_id: (worker as u32).wrapping_mul(0x9e37_79b9),
+            reassembly: Reassembly::new(),
+            complaint: None,
+            errors_full_at: 0,
+        }
+    }
+}
+
+impl Context<'_> {
+    /// Sends a frame of the reserve behind that of the packet it came of, or puts it back.
+    pub(super) fn send_extra(&mut self, behind: u32, frame: Frame, verdict: Option<Verdict>) {
+        match verdict {
+            Some(Verdict::Transmit(port)) => {
+                self.shard.count_originated();
+                self.special.extras.push(Extra { behind, port, frame });
+            }
+            _ => self.special.reserve.push(frame),
+        }
+    }
+}
