@@ -2,6 +2,7 @@
 
 use std::env;
 use std::path::PathBuf;
+use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
@@ -23,4 +24,12 @@ fn main() {
     {
         panic!("cannot compile bench/{SOURCE} (are clang and libelf-dev installed?): {error:#}");
     }
+    println!("cargo:rustc-env=XLNS_BENCH_COMPILER={}", compiler());
+}
+
+/// What `xlns-bench instructions` names beside its counts.
+fn compiler() -> String {
+    let compiler = env::var_os("RUSTC").expect("cargo names the compiler");
+    let version = Command::new(compiler).arg("--version").output().expect("the compiler runs");
+    String::from_utf8_lossy(&version.stdout).trim().into()
 }

@@ -1,27 +1,45 @@
-//! Tables full of sessions, and packets for them in random order.
+//! Tables full of sessions.
 
 use std::error::Error;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::sync::Arc;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use serde::Serialize;
-use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey, SessionOptions};
+use serde::{Deserialize, Serialize};
+use xlns_dataplane::api::{Command, RouteTarget, Session, SessionKey};
 use xlns_dataplane::tables::{self, Limits, PortInfo, PortKind, Tables, Writer};
-use xlns_dataplane::wire::checksum::{Sum, pseudo_ipv4};
 
+use super::kind::Kind;
+use super::packets::Packets;
+
+/// Ports: untagged, then tagged.
 const ACCESS: u16 = 0;
 const CORE: u16 = 1;
-const L2TP_PORT: u16 = 1701;
-const ENDPOINT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+const ACCESS_TAGGED: u16 = 2;
+const CORE_TAGGED: u16 = 3;
+
+/// The VLANs of the tagged ones.
+pub(super) const VLANS: [u16; 2] = [100, 200];
+
+/// UDP's port of L2TP.
+pub(super) const L2TP_PORT: u16 = 1701;
+/// Where tunnels end.
+pub(super) const ENDPOINT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Where those over IPv6 end.
+pub(super) const ENDPOINT_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb9, 0, 0, 0, 0, 0, 1);
+/// The next hop to the network.
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const GATEWAY_TAGGED: Ipv4Addr = Ipv4Addr::new(198, 51, 101, 1);
+const GATEWAY_IPV6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb9, 1, 0, 0, 0, 0, 1);
+
 /// Sessions of a tunnel; each tunnel has a peer of its own.
 const TUNNEL_SESSIONS: u32 = 16_384;
 /// Where subscriber addresses begin: 10.0.0.0.
 const FIRST_SUBSCRIBER: u32 = 10 << 24;
 
 /// Which way packets go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// From the tunnel to the network.
@@ -31,19 +49,31 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The port that packets leave by.
-    pub(super) fn leaves_by(self) -> u16 {
+    /// Both.
+    pub(super) const ALL: [Self; 2] = [Self::Decapsulation, Self::Encapsulation];
+
+    /// The port that packets come from, and the one that they leave by.
+    pub(super) fn ports(self, kind: Kind) -> [u16; 2] {
+        let (access, core) = match kind {
+            Kind::Tagged => (ACCESS_TAGGED, CORE_TAGGED),
+            _ => (ACCESS, CORE),
+        };
         match self {
-            Self::Decapsulation => CORE,
-            Self::Encapsulation => ACCESS,
+            Self::Decapsulation => [access, core],
+            Self::Encapsulation => [core, access],
         }
+    }
+
+    /// As it is printed.
+    pub(super) fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
     }
 }
 
 /// Tables with sessions.
 pub(super) struct Load {
     pub(super) tables: Arc<Tables>,
-    /// Those that packets are for.
+    /// Those that packets are for, of each kind.
     pub(super) sessions: u32,
     /// Kept where nothing changes, too: what it owns counts as memory of a session.
     pub(super) writer: Writer,
@@ -53,68 +83,86 @@ pub(super) struct Load {
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
     pub(super) tables: Arc<Tables>,
-    pub(super) sessions: u32,
+    /// Those that packets are for.
+    pub(super) sessions: Range<u32>,
 }
 
 impl Load {
-    /// Makes the tables and adds the sessions.
+    /// Makes the tables and adds plain sessions.
     pub(super) fn new(sessions: u32) -> Result<Self, Box<dyn Error>> {
-        Self::with(sessions, 1024, session)
+        Self::with(sessions, sessions, 1024, plain_session)
     }
 
-    /// The same with an IPv6 prefix for each, and room for more routes.
+    /// So many sessions of each kind, one kind after the other.
+    pub(super) fn of_all_kinds(sessions: u32) -> Result<Self, Box<dyn Error>> {
+        let all = sessions * Kind::ALL.len() as u32;
+        let kind = |number: u32| {
+            Kind::ALL.get((number / sessions) as usize).copied().unwrap_or(Kind::Plain)
+        };
+        Self::with(all, sessions, 1024, |number| session(number, kind(number)))
+    }
+
+    /// Plain ones with an IPv6 prefix for each, and room for more routes.
     pub(super) fn dual_stack(sessions: u32, routes: u32) -> Result<Self, Box<dyn Error>> {
-        Self::with(sessions, routes, dual_stack_session)
+        Self::with(sessions, sessions, routes, dual_stack_session)
     }
 
     fn with(
+        all: u32,
         sessions: u32,
         routes_max: u32,
         session: impl Fn(u32) -> Session,
     ) -> Result<Self, Box<dyn Error>> {
-        let ethernet = |last| PortInfo {
+        let ethernet = |last, vlan| PortInfo {
             kind: PortKind::Ethernet,
             mac: [2, 0, 0, 0, 0, last],
             mtu: 1500,
-            vlan: None,
+            vlan,
         };
         let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
+        let [access, core] = VLANS.map(Some);
         let limits = Limits {
-            sessions_max: sessions,
+            sessions_max: all,
             routes_max,
             workers: 1,
             l2tp_port: L2TP_PORT,
             l2tp_port_count: 1,
             gateways: Default::default(),
-            ports: vec![ethernet(1), ethernet(2), host],
+            ports: vec![
+                ethernet(1, None),
+                ethernet(2, None),
+                ethernet(3, access),
+                ethernet(4, core),
+                host,
+            ],
         };
         let (tables, mut writer) = tables::new(&limits)?;
-        for command in surroundings(sessions) {
+        for command in surroundings(all) {
             writer.apply(&command)?;
         }
-        for number in 0..sessions {
+        for number in 0..all {
             writer.apply(&Command::SessionSet(Box::new(session(number))))?;
         }
         Ok(Self { tables, sessions, writer })
     }
 
-    /// For packets to all sessions.
+    /// For packets to all plain sessions.
     pub(super) fn reading(&self) -> Reading {
-        Reading { tables: Arc::clone(&self.tables), sessions: self.sessions }
+        Reading { tables: Arc::clone(&self.tables), sessions: 0..self.sessions }
     }
 
-    /// For packets to the lower half of the sessions, while the writer changes the upper half.
-    pub(super) fn halves(&mut self) -> (Reading, &mut Writer) {
-        let reading = Reading { sessions: self.sessions / 2, ..self.reading() };
-        (reading, &mut self.writer)
+    /// Packets of a kind, of a load of all kinds.
+    pub(super) fn packets(&self, kind: Kind, direction: Direction, size: u16) -> Packets {
+        let first = kind.index() * self.sessions;
+        let sizes = &[kind.inner_bytes(size)];
+        Packets::new(kind, direction, first..first + self.sessions, sizes)
     }
 }
 
 impl Reading {
-    /// Packets without end.
-    pub(super) fn packets(&self, direction: Direction, size: u16) -> Packets {
-        let octets = Vec::with_capacity(2048);
-        Packets { direction, sessions: self.sessions, size, random: Random::default(), octets }
+    /// Plain packets without end, of these sizes in turn.
+    pub(super) fn packets(&self, direction: Direction, sizes: &[u16]) -> Packets {
+        Packets::new(Kind::Plain, direction, self.sessions.clone(), sizes)
     }
 }
 
@@ -129,7 +177,7 @@ impl Default for Random {
 }
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -143,32 +191,52 @@ impl Random {
 }
 
 fn surroundings(sessions: u32) -> Vec<Command> {
-    let route = |prefix: IpNet, port, gateway: Ipv4Addr| Command::RouteSet {
+    let route = |prefix: IpNet, port, gateway: IpAddr| Command::RouteSet {
         prefix,
-        target: RouteTarget::Neighbor { port, gateway: gateway.into() },
+        target: RouteTarget::Neighbor { port, gateway },
     };
-    let neighbor = |port, address: Ipv4Addr| {
-        let [_, b, c, d] = address.octets();
-        Command::NeighborSet { port, address: address.into(), mac: [2, 1, 0, b, c, d] }
+    let neighbor = |port, address: IpAddr, number: u32| {
+        let [_, b, c, d] = number.to_be_bytes();
+        Command::NeighborSet { port, address, mac: [2, 1, 0, b, c, d] }
     };
+    let endpoint = |address| Command::HostAddressSet { address, tunnel_endpoint: true };
+    let tagged = Ipv4Net::new_assert(Ipv4Addr::new(9, 0, 0, 0), 8);
     let mut commands = vec![
-        Command::HostAddressSet { address: ENDPOINT.into(), tunnel_endpoint: true },
-        route(Ipv4Net::default().into(), CORE, GATEWAY),
-        neighbor(CORE, GATEWAY),
+        endpoint(ENDPOINT.into()),
+        endpoint(ENDPOINT_IPV6.into()),
+        route(Ipv4Net::default().into(), CORE, GATEWAY.into()),
+        route(Ipv6Net::default().into(), CORE, GATEWAY_IPV6.into()),
+        route(tagged.into(), CORE_TAGGED, GATEWAY_TAGGED.into()),
+        neighbor(CORE, GATEWAY.into(), 1),
+        neighbor(CORE, GATEWAY_IPV6.into(), 2),
+        neighbor(CORE_TAGGED, GATEWAY_TAGGED.into(), 3),
     ];
     for tunnel in 0..=sessions / TUNNEL_SESSIONS {
-        commands.push(route(
-            IpNet::from(std::net::IpAddr::from(peer(tunnel))),
-            ACCESS,
-            peer(tunnel),
-        ));
-        commands.push(neighbor(ACCESS, peer(tunnel)));
+        for kind in [Kind::Plain, Kind::Tagged, Kind::OuterIpv6] {
+            let [access, _] = Direction::Decapsulation.ports(kind);
+            let peer = peer_of_tunnel(tunnel, kind);
+            commands.push(route(peer.into(), access, peer));
+            commands.push(neighbor(access, peer, 16 + tunnel));
+        }
     }
     commands
 }
 
-fn peer(tunnel: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(Ipv4Addr::new(172, 16, 0, 1).to_bits() + tunnel)
+/// The peer of a session; those whose outer side differs have peers of their own.
+pub(super) fn peer(number: u32, kind: Kind) -> IpAddr {
+    peer_of_tunnel(number / TUNNEL_SESSIONS, kind)
+}
+
+fn peer_of_tunnel(tunnel: u32, kind: Kind) -> IpAddr {
+    let ipv4 = |first: Ipv4Addr| Ipv4Addr::from_bits(first.to_bits() + tunnel).into();
+    match kind {
+        Kind::OuterIpv6 => {
+            let first = Ipv6Addr::new(0x2001, 0xdb9, 2, 0, 0, 0, 0, 1);
+            Ipv6Addr::from_bits(first.to_bits() + u128::from(tunnel)).into()
+        }
+        Kind::Tagged => ipv4(Ipv4Addr::new(172, 17, 0, 1)),
+        _ => ipv4(Ipv4Addr::new(172, 16, 0, 1)),
+    }
 }
 
 /// The subscriber's address.
@@ -184,13 +252,13 @@ pub(super) fn prefix(number: u32) -> IpNet {
 
 /// The session with its IPv6 prefix.
 pub(super) fn dual_stack_session(number: u32) -> Session {
-    let mut session = session(number);
+    let mut session = session(number, Kind::Plain);
     session.prefixes.push(prefix(number));
     session
 }
 
 /// IDs as control gives them out: not in order.
-fn key(number: u32) -> SessionKey {
+pub(super) fn key(number: u32) -> SessionKey {
     let tunnel = number / TUNNEL_SESSIONS;
     SessionKey {
         local_tunnel_id: (tunnel as u16 + 1).wrapping_mul(0x9e37),
@@ -198,98 +266,33 @@ fn key(number: u32) -> SessionKey {
     }
 }
 
-fn session(number: u32) -> Session {
-    let tunnel = number / TUNNEL_SESSIONS;
+/// A session of the plain kind.
+pub(super) fn plain_session(number: u32) -> Session {
+    session(number, Kind::Plain)
+}
+
+fn session(number: u32, kind: Kind) -> Session {
+    let local: IpAddr = match kind {
+        Kind::OuterIpv6 => ENDPOINT_IPV6.into(),
+        _ => ENDPOINT.into(),
+    };
+    let mut prefixes = vec![IpNet::from(IpAddr::from(address(number)))];
+    if kind == Kind::InnerIpv6 {
+        prefixes.push(prefix(number));
+    }
     Session {
         key: key(number),
-        peer_tunnel_id: tunnel as u16 + 1,
+        peer_tunnel_id: (number / TUNNEL_SESSIONS) as u16 + 1,
         peer_session_id: (number % TUNNEL_SESSIONS) as u16 + 1,
-        local: (ENDPOINT, L2TP_PORT).into(),
-        peer: (peer(tunnel), L2TP_PORT).into(),
+        local: (local, L2TP_PORT).into(),
+        peer: (peer(number, kind), L2TP_PORT).into(),
         send_acfc: false,
         send_pfc: false,
         magic: number + 1,
         peer_mru: 1460,
-        prefixes: vec![IpNet::from(std::net::IpAddr::from(address(number)))],
+        prefixes,
         source_check: true,
         gateway: None,
-        options: SessionOptions::default(),
-    }
-}
-
-/// Frames for sessions in random order, the same order every time.
-pub(super) struct Packets {
-    direction: Direction,
-    sessions: u32,
-    size: u16,
-    random: Random,
-    octets: Vec<u8>,
-}
-
-impl Packets {
-    /// The port that they come from.
-    pub(super) fn port(&self) -> u16 {
-        match self.direction {
-            Direction::Decapsulation => ACCESS,
-            Direction::Encapsulation => CORE,
-        }
-    }
-
-    /// The next frame.
-    pub(super) fn next_packet(&mut self) -> &[u8] {
-        let number = self.random.below(self.sessions);
-        // Many destinations behind one route.
-        let remote = Ipv4Addr::from_bits(0x0800_0000 | (self.random.0 as u32 & 0x00ff_ffff));
-        self.octets.clear();
-        self.octets.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 9, 8, 0]);
-        match self.direction {
-            Direction::Decapsulation => {
-                let key = key(number);
-                let payload = 10 + usize::from(self.size);
-                let local = peer(number / TUNNEL_SESSIONS);
-                udp(&mut self.octets, local, ENDPOINT, [L2TP_PORT; 2], payload as u16);
-                self.octets.extend(2u16.to_be_bytes());
-                self.octets.extend(key.local_tunnel_id.to_be_bytes());
-                self.octets.extend(key.local_session_id.to_be_bytes());
-                self.octets.extend([0xff, 0x03, 0x00, 0x21]);
-                inner(&mut self.octets, address(number), remote, self.size);
-            }
-            Direction::Encapsulation => {
-                inner(&mut self.octets, remote, address(number), self.size);
-            }
-        }
-        &self.octets
-    }
-}
-
-/// A UDP packet of `size` octets with a checksum and zeroes in it.
-fn inner(octets: &mut Vec<u8>, source: Ipv4Addr, destination: Ipv4Addr, size: u16) {
-    let start = octets.len();
-    let payload = size - 28;
-    udp(octets, source, destination, [4000, 5000], payload);
-    octets.resize(start + usize::from(size), 0);
-    let udp_length = payload + 8;
-    let pseudo = pseudo_ipv4(source.octets(), destination.octets(), 17, udp_length);
-    let sum = pseudo.number(4000).number(5000).number(udp_length).udp_checksum();
-    octets[start + 26..start + 28].copy_from_slice(&sum.to_bytes());
-}
-
-/// IPv4 and UDP header; UDP without a checksum.
-fn udp(
-    octets: &mut Vec<u8>,
-    source: Ipv4Addr,
-    destination: Ipv4Addr,
-    ports: [u16; 2],
-    payload: u16,
-) {
-    let mut header = [0x45, 0, 0, 0, 0, 1, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    header[2..4].copy_from_slice(&(payload + 28).to_be_bytes());
-    header[12..16].copy_from_slice(&source.octets());
-    header[16..20].copy_from_slice(&destination.octets());
-    let sum = Sum::default().octets(&header).checksum();
-    header[10..12].copy_from_slice(&sum.to_bytes());
-    octets.extend(header);
-    for number in [ports[0], ports[1], payload + 8, 0] {
-        octets.extend(number.to_be_bytes());
+        options: kind.options(),
     }
 }

@@ -2,12 +2,17 @@
 //!
 //! One core. A burst is filled from packets in random order of sessions, which is not timed; then
 //! the time-stamp counter is read, the burst processed, the counter read again. The result is the
-//! best of several windows: noise only ever adds. Tables are as cold as their size makes them. Rows
-//! beside the main one: bursts of 256, cold headers, larger inner packets.
+//! best of several windows: noise only ever adds. Tables are as cold as their size makes them. An
+//! allocation while a burst is processed is an error, in every row. Beside the main cells: other
+//! sizes, the stages, kinds of packets against the plain one, sessions added meanwhile.
 
+mod churn;
 pub mod instructions;
+mod kind;
 mod load;
 mod measure;
+mod packets;
+mod rows;
 pub mod tables;
 
 use std::error::Error;
@@ -15,17 +20,17 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
-use xlns_dataplane::pipeline::BATCH_MAX;
+use xlns_dataplane::frame::Frame;
+use xlns_dataplane::pipeline::Stage;
 
 use crate::{clock, memory};
-use load::{Direction, Load};
-use measure::{Cell, Headers, Plan, Shape, frames, measure};
+use churn::Churn;
+use load::{Direction, Load, Reading};
+use measure::{Bench, Plan, Shape, Windows, frames};
+use rows::Row;
 
-/// Bursts of the second row.
-const LARGE_BURST: usize = 256;
-
-/// The inner packet that shows whether the payload is touched, octets.
-const LARGE_INNER_BYTES: u16 = 1400;
+/// Octets of the inner IP packet in a frame of the least size.
+const SMALL_BYTES: u16 = 46;
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -33,18 +38,74 @@ pub struct Arguments {
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
-    /// Many short windows: some seconds in all, and less disturbed by other processes.
+    /// Many short windows: half a minute in all, and less disturbed by other processes.
     #[arg(long)]
     quick: bool,
-    /// Session counts.
-    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000, 250_000, 1_000_000])]
+    /// Session counts, at most 4,000,000.
+    #[arg(
+        long, value_delimiter = ',', default_values_t = [1_000, 100_000, 250_000, 1_000_000],
+        value_parser = clap::value_parser!(u32).range(16..=4_000_000),
+    )]
     sessions: Vec<u32>,
-    /// Octets of the inner IP packet.
-    #[arg(long, default_value_t = 46, value_parser = clap::value_parser!(u16).range(28..=1400))]
-    size: u16,
-    /// The main row alone.
+    /// Sizes beside the main one, octets of the inner IP packet (28 to 1400), or `imix`.
+    #[arg(long, value_delimiter = ',', num_args = 0..,
+        default_missing_value = "64,128,512,imix,1400")]
+    sizes: Vec<Size>,
+    /// What each stage takes.
+    #[arg(long)]
+    stages: bool,
+    /// What 100,000 sessions a second added beside take of the speed.
+    #[arg(long)]
+    churn: bool,
+    /// The session counts of the rows of kinds of packets.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000],
+        value_parser = clap::value_parser!(u32).range(16..=400_000))]
+    rows: Vec<u32>,
+    /// Only the main cells.
     #[arg(long)]
     only_main: bool,
+}
+
+/// Sizes of inner packets.
+#[derive(Debug, Clone)]
+struct Size(String, Vec<u16>);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "imix" {
+            return Ok(Self(text.into(), packets::MIX.to_vec()));
+        }
+        match text.parse() {
+            Ok(size) if (28..=1400).contains(&size) => Ok(Self(text.into(), vec![size])),
+            _ => Err("neither `imix` nor a number of octets from 28 to 1400".into()),
+        }
+    }
+}
+
+/// What one direction costs at one number of sessions.
+#[derive(Debug, Serialize)]
+struct Cell {
+    direction: Direction,
+    sessions: u32,
+    /// Time-stamp counter.
+    clk_per_packet: f64,
+    ns_per_packet: f64,
+    packets_per_second: f64,
+    /// The middle of all windows: how busy the machine was beside the best one.
+    median_ns_per_packet: f64,
+    /// Octets of the inner IP packet, in the middle.
+    inner_bytes: f64,
+    size: String,
+}
+
+/// What the stages of a batch take, clk a packet.
+#[derive(Debug, Serialize)]
+struct Stages {
+    direction: Direction,
+    sessions: u32,
+    clk_per_packet: Vec<(Stage, f64)>,
 }
 
 /// What a number of sessions took.
@@ -62,50 +123,65 @@ struct Filling {
 struct Report {
     windows: u32,
     ticks_per_nanosecond: f64,
-    /// The main row: warm headers, bursts of 64.
+    /// Warm headers, bursts of 64, small packets.
     cells: Vec<Cell>,
-    /// The other rows.
-    more: Vec<Cell>,
+    /// Other sizes.
+    sizes: Vec<Cell>,
+    stages: Vec<Stages>,
+    rows: Vec<Row>,
+    churn: Vec<Churn>,
     filling: Vec<Filling>,
 }
 
 /// Runs the measurement and prints it.
 ///
 /// # Errors
-/// Where tables cannot be made or filled, or a packet is not sent as it should.
+/// Where tables cannot be made or filled, a packet is not sent as it should, or memory is allocated
+/// for one.
 pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let (windows, window) = if arguments.quick { (200, 2) } else { (20, 500) };
-    let plan = Plan {
-        windows,
-        window: Duration::from_millis(window),
-        ticks_per_nanosecond: clock::ticks_per_nanosecond(Duration::from_millis(100)),
+    let plan =
+        |windows, milliseconds| Plan { windows, window: Duration::from_millis(milliseconds) };
+    let (main, brief) = match arguments.quick {
+        true => (plan(200, 2), plan(60, 2)),
+        false => (plan(20, 500), plan(200, 10)),
     };
+    let ticks_per_nanosecond = clock::ticks_per_nanosecond(Duration::from_millis(100));
     let mut report = Report {
-        windows,
-        ticks_per_nanosecond: plan.ticks_per_nanosecond,
+        windows: main.windows,
+        ticks_per_nanosecond,
         cells: Vec::new(),
-        more: Vec::new(),
+        sizes: Vec::new(),
+        stages: Vec::new(),
+        rows: Vec::new(),
+        churn: Vec::new(),
         filling: Vec::new(),
     };
-    let main = Shape { headers: Headers::Warm, burst: BATCH_MAX, inner_bytes: arguments.size };
-    let more = [
-        Shape { burst: LARGE_BURST, ..main },
-        Shape { headers: Headers::Cold, ..main },
-        Shape { inner_bytes: LARGE_INNER_BYTES, ..main },
-    ];
-    let more = if arguments.only_main { &[][..] } else { &more };
-    // The other rows are compared with the main one, not with a target.
-    let brief = Plan { windows: windows.div_ceil(8), ..plan };
+    let small = Size(SMALL_BYTES.to_string(), vec![SMALL_BYTES]);
     let mut frames = frames();
     for &sessions in &arguments.sessions {
         let (load, filling) = fill(sessions)?;
         report.filling.push(filling);
-        for direction in [Direction::Decapsulation, Direction::Encapsulation] {
-            report.cells.push(measure(&load.reading(), &mut frames, direction, main, &plan)?);
-            for &shape in more {
-                report.more.push(measure(&load.reading(), &mut frames, direction, shape, &brief)?);
+        let reading = load.reading();
+        for direction in Direction::ALL {
+            let mut one = |size: &Size, plan: &Plan| {
+                cell(&reading, direction, size, ticks_per_nanosecond, &mut frames, plan)
+            };
+            report.cells.push(one(&small, &main)?);
+            for size in &arguments.sizes {
+                report.sizes.push(one(size, &brief)?);
+            }
+            if arguments.stages {
+                report.stages.push(stages(&reading, direction, &mut frames, &brief)?);
             }
         }
+    }
+    if !arguments.only_main {
+        for &sessions in &arguments.rows {
+            report.rows.extend(rows::measure(sessions, SMALL_BYTES, &mut frames, &brief)?);
+        }
+    }
+    if arguments.churn {
+        report.churn = churn::measure(&mut frames, arguments.quick)?;
     }
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -113,6 +189,50 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         print(&report);
     }
     Ok(())
+}
+
+fn cell(
+    load: &Reading,
+    direction: Direction,
+    Size(size, octets): &Size,
+    ticks_per_nanosecond: f64,
+    frames: &mut [Frame],
+    plan: &Plan,
+) -> Result<Cell, Box<dyn Error>> {
+    let mut bench = Bench::new(&load.tables, frames);
+    let mut packets = load.packets(direction, octets);
+    let mut windows = Windows::default();
+    for _ in 0..plan.windows {
+        windows.0.push(bench.window(&mut packets, Shape::MAIN, plan.window)?);
+    }
+    let ns_per_packet = windows.best() / ticks_per_nanosecond;
+    Ok(Cell {
+        direction,
+        sessions: load.sessions.len() as u32,
+        clk_per_packet: windows.best(),
+        ns_per_packet,
+        packets_per_second: 1e9 / ns_per_packet,
+        median_ns_per_packet: windows.median() / ticks_per_nanosecond,
+        inner_bytes: packets.inner_bytes(),
+        size: size.clone(),
+    })
+}
+
+fn stages(
+    load: &Reading,
+    direction: Direction,
+    frames: &mut [Frame],
+    plan: &Plan,
+) -> Result<Stages, Box<dyn Error>> {
+    let mut bench = Bench::new(&load.tables, frames);
+    let mut packets = load.packets(direction, &[SMALL_BYTES]);
+    let mut best = [f64::INFINITY; Stage::COUNT];
+    for _ in 0..plan.windows {
+        let window = bench.stages(&mut packets, plan.window)?;
+        best.iter_mut().zip(window).for_each(|(best, clk)| *best = best.min(clk));
+    }
+    let clk_per_packet = Stage::ALL.into_iter().zip(best).collect();
+    Ok(Stages { direction, sessions: load.sessions.len() as u32, clk_per_packet })
 }
 
 fn fill(sessions: u32) -> Result<(Load, Filling), Box<dyn Error>> {
@@ -132,26 +252,34 @@ fn fill(sessions: u32) -> Result<(Load, Filling), Box<dyn Error>> {
 
 fn print(report: &Report) {
     println!(
-        "best of {} windows, time-stamp counter {:.3} GHz",
+        "best of {} windows, time-stamp counter {:.3} GHz, no allocation in any row",
         report.windows, report.ticks_per_nanosecond
     );
     println!(
-        "{:<14} {:>9} {:>7} {:>6} {:>6} {:>8} {:>8} {:>8} {:>12}",
-        "", "sessions", "headers", "burst", "inner", "ns", "clk", "median", "allocations"
+        "{:<14} {:>9} {:>6} {:>8} {:>8} {:>8} {:>10}",
+        "", "sessions", "inner", "ns", "clk", "median", "Mpps"
     );
-    for cell in report.cells.iter().chain(&report.more) {
-        let name = format!("{:?}", cell.direction).to_lowercase();
-        let Shape { headers, burst, inner_bytes } = cell.shape;
-        let headers = format!("{headers:?}").to_lowercase();
+    for cell in report.cells.iter().chain(&report.sizes) {
         println!(
-            "{name:<14} {:>9} {headers:>7} {burst:>6} {inner_bytes:>6} {:>8.1} {:>8.1} {:>8.1} {:>12}",
+            "{:<14} {:>9} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>10.1}",
+            cell.direction.name(),
             cell.sessions,
+            cell.size,
             cell.ns_per_packet,
             cell.clk_per_packet,
             cell.median_ns_per_packet,
-            cell.allocations
+            cell.packets_per_second / 1e6,
         );
     }
+    for Stages { direction, sessions, clk_per_packet } in &report.stages {
+        let stage = |(stage, clk): &(Stage, f64)| format!("{} {clk:.1}", stage.name());
+        let stages: Vec<_> = clk_per_packet.iter().map(stage).collect();
+        println!("{:<14} {sessions:>9} clk by stage: {}", direction.name(), stages.join(", "));
+    }
+    if !report.rows.is_empty() {
+        rows::print(&report.rows, report.ticks_per_nanosecond);
+    }
+    churn::print(&report.churn);
     for filling in &report.filling {
         println!(
             "{} sessions: {:.0} added a second, {:.0} octets each, {} of them counters",

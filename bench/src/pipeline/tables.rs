@@ -18,8 +18,7 @@ use xlns_dataplane::api::{Command, RouteTarget, Session};
 use xlns_dataplane::pipeline::BATCH_MAX;
 use xlns_dataplane::tables::{Entry, Reader, Tables, Writer};
 
-use super::load::{self, Direction, Load, Random, Reading};
-use super::measure::{Headers, Plan, Shape, frames, measure};
+use super::load::{self, Load, Random};
 use crate::{clock, memory};
 
 /// Share of each prefix length in a full IPv4 table, out of 100, and the length.
@@ -32,12 +31,6 @@ const IPV6_LENGTHS: [(u32, u8); 7] =
 
 /// Look-ups of one window.
 const WINDOW_BATCHES: usize = 500;
-
-/// Sessions that are changed while the pipeline is timed, a second.
-const CHURN_PER_SECOND: f64 = 100_000.0;
-
-/// Changes of one turn of the process that makes them, after which it frees what it can.
-const TURN_CHANGES: u32 = 64;
 
 /// What to build.
 #[derive(Debug, Args)]
@@ -70,23 +63,12 @@ struct Report {
     route_changes_per_second: f64,
     /// Sessions added and removed while a worker reads.
     session_changes_per_second: f64,
-    /// What a packet costs with 100,000 sessions a second changed beside, against none: the least of
-    /// alternating windows each.
-    churn: Vec<Churn>,
 }
 
 #[derive(Debug, Serialize)]
 struct Lookup {
     what: &'static str,
     ns: f64,
-}
-
-#[derive(Debug, Serialize)]
-struct Churn {
-    direction: Direction,
-    quiet_ns: f64,
-    churned_ns: f64,
-    loss_percent: f64,
 }
 
 /// Builds, measures and prints.
@@ -104,11 +86,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let resident_bytes = memory::resident_bytes()?;
     let lookups = lookups(&load, &ipv4, &ipv6);
-    let plan = Plan {
-        windows: 50,
-        window: Duration::from_millis(2),
-        ticks_per_nanosecond: clock::ticks_per_nanosecond(Duration::from_millis(100)),
-    };
     let span = Duration::from_secs(arguments.seconds);
     let route_changes_per_second = while_read(&mut load, span, |writer, number| {
         let prefix =
@@ -120,7 +97,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         let session = load::dual_stack_session(number as u32 % sessions);
         change(writer, session)
     })?;
-    let churn = churn(&mut load, &plan)?;
     let report = Report {
         sessions,
         ipv4_routes: arguments.ipv4_routes,
@@ -129,7 +105,6 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         lookups,
         route_changes_per_second,
         session_changes_per_second,
-        churn,
     };
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -276,65 +251,6 @@ fn read_on(
     })
 }
 
-/// The pipeline's cost with and without changes at a steady pace beside it, alternating. Without
-/// them the other core waits in the same way: it may share more than the tables with this one.
-fn churn(load: &mut Load, plan: &Plan) -> Result<Vec<Churn>, Box<dyn Error>> {
-    let shape = Shape { headers: Headers::Warm, burst: BATCH_MAX, inner_bytes: 46 };
-    let mut frames = frames();
-    let mut rows = Vec::new();
-    for direction in [Direction::Decapsulation, Direction::Encapsulation] {
-        let mut one = |load: &mut Load, pace: f64| {
-            beside(load, pace, |reading| measure(reading, &mut frames, direction, shape, plan))
-        };
-        let (mut quiet_ns, mut churned_ns) = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..20 {
-            quiet_ns = quiet_ns.min(one(load, 0.0)?.ns_per_packet);
-            churned_ns = churned_ns.min(one(load, CHURN_PER_SECOND)?.ns_per_packet);
-        }
-        let loss_percent = (churned_ns / quiet_ns - 1.0) * 100.0;
-        rows.push(Churn { direction, quiet_ns, churned_ns, loss_percent });
-    }
-    Ok(rows)
-}
-
-/// Measures with packets to the lower half of the sessions, while those of the upper half are
-/// changed `pace` times a second.
-fn beside<T>(
-    load: &mut Load,
-    pace: f64,
-    measure: impl FnOnce(&Reading) -> Result<T, Box<dyn Error>>,
-) -> Result<T, Box<dyn Error>> {
-    let stop = AtomicBool::new(false);
-    let (reading, writer) = load.halves();
-    let half = reading.sessions;
-    std::thread::scope(|scope| {
-        let changes = scope.spawn(|| {
-            let start = clock::now();
-            let mut done = 0u32;
-            while !stop.load(Ordering::Relaxed) {
-                if f64::from(done) >= start.elapsed().as_secs_f64() * pace {
-                    std::hint::spin_loop();
-                    continue;
-                }
-                if change(writer, load::dual_stack_session(half + done / 2 % half)).is_err() {
-                    return false;
-                }
-                done += 2;
-                if done.is_multiple_of(TURN_CHANGES) {
-                    writer.reclaim();
-                }
-            }
-            true
-        });
-        let measured = measure(&reading);
-        stop.store(true, Ordering::Relaxed);
-        match changes.join() {
-            Ok(true) => measured,
-            _ => Err("a change was refused".into()),
-        }
-    })
-}
-
 fn print(report: &Report) {
     let Report { sessions, ipv4_routes, ipv6_routes, .. } = report;
     println!(
@@ -347,11 +263,4 @@ fn print(report: &Report) {
     }
     println!("{:.0} route changes a second beside a reader", report.route_changes_per_second);
     println!("{:.0} session changes a second beside a reader", report.session_changes_per_second);
-    for Churn { direction, quiet_ns, churned_ns, loss_percent } in &report.churn {
-        let name = format!("{direction:?}").to_lowercase();
-        println!(
-            "{name}: {quiet_ns:.1} ns a packet, {churned_ns:.1} with 100,000 sessions a second \
-             changed beside ({loss_percent:+.1} %)"
-        );
-    }
 }

@@ -19,6 +19,7 @@ mod reassembly;
 mod rewrite;
 mod source_check;
 mod special;
+mod stages;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -30,10 +31,12 @@ use crate::frame::Frame;
 use crate::tables::{Entry, Guard, Tables};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet;
-use classify::{Address, Inner, Packet, Work};
+use classify::{Packet, Work};
 use quick::Shapes;
 use special::Special;
 pub use special::{Extra, RESERVE_FRAMES};
+pub use stages::Stage;
+use stages::{find, look_closer, prefetch, prefetch_subscriber, resolve, resolve_generally};
 
 /// The most frames of one call.
 pub const BATCH_MAX: usize = 64;
@@ -115,9 +118,21 @@ impl Pipeline {
         frames: &mut [Frame],
         verdicts: &mut Vec<Verdict>,
     ) {
+        self.process_observed(guard, frames, verdicts, &mut |_| {});
+    }
+
+    /// The same, and says when a stage is over, for each batch of [`BATCH_MAX`] frames: to measure it.
+    #[inline(always)]
+    pub fn process_observed(
+        &mut self,
+        guard: &Guard<'_>,
+        frames: &mut [Frame],
+        verdicts: &mut Vec<Verdict>,
+        observe: &mut impl FnMut(Stage),
+    ) {
         verdicts.clear();
         for batch in frames.chunks_mut(BATCH_MAX) {
-            self.process_batch(guard, batch, verdicts);
+            self.process_batch(guard, batch, verdicts, observe);
         }
     }
 
@@ -137,11 +152,13 @@ impl Pipeline {
     }
 
     /// At most [`BATCH_MAX`] frames, in stages.
+    #[inline(always)]
     fn process_batch(
         &mut self,
         guard: &Guard<'_>,
         frames: &mut [Frame],
         verdicts: &mut Vec<Verdict>,
+        observe: &mut impl FnMut(Stage),
     ) {
         for frame in frames.iter() {
             frame.prefetch();
@@ -153,15 +170,19 @@ impl Pipeline {
             }
             prefetch(guard, frame, work);
         }
+        observe(Stage::Classify);
         for (frame, work) in frames.iter().zip(self.work.iter_mut()) {
             find(guard, frame, work);
         }
+        observe(Stage::Find);
         for (frame, work) in frames.iter().zip(self.work.iter_mut()) {
             resolve(guard, frame, work);
         }
+        observe(Stage::Resolve);
         for work in &self.work[..frames.len()] {
             prefetch_subscriber(guard, work);
         }
+        observe(Stage::Prefetch);
         let mut context = Context {
             guard,
             identification: &mut self.identification,
@@ -171,143 +192,7 @@ impl Pipeline {
         verdicts.extend(frames.iter_mut().zip(self.work.iter()).map(|(frame, work)| {
             context.act(frame, work).unwrap_or_else(|reason| context.refuse(frame, reason))
         }));
-    }
-}
-
-/// After classification: asks for the entry of the IDs, and the root of the FIB.
-#[inline(always)]
-fn prefetch(guard: &Guard<'_>, frame: &Frame, work: &Work) {
-    match work {
-        Work::Upstream(work) => {
-            guard.prefetch_ids(work.place);
-            guard.prefetch_route_ipv4(work.destination);
-        }
-        Work::Downstream(work) => {
-            guard.prefetch_route_ipv4(work.destination);
-            frame.prefetch_headroom();
-        }
-        Work::Drop(_) => {}
-        Work::Route { packet, .. } => prefetch_route(guard, packet.destination(frame.octets())),
-        Work::Data(data) => {
-            guard.prefetch_ids(data.key);
-            if let Inner::Ip(packet) = &data.inner {
-                prefetch_route(guard, packet.destination(frame.octets()));
-            }
-        }
-    }
-}
-
-#[inline]
-fn prefetch_route(guard: &Guard<'_>, destination: Address) {
-    match destination {
-        Address::V4(destination) => guard.prefetch_route_ipv4(destination),
-        Address::V6(destination) => guard.prefetch_route_ipv6(destination),
-    }
-}
-
-/// Finds the session of data, or that there is none, and asks for its first line and for the second
-/// entry of the FIB.
-#[inline(always)]
-fn find(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
-    match work {
-        Work::Upstream(quick) => match guard.find_session(quick.place) {
-            Some(slot) => {
-                quick.place = slot;
-                guard.prefetch_decap(slot);
-                quick.route = guard.begin_route_ipv4(quick.destination);
-            }
-            None => look_closer(guard, frame, work),
-        },
-        Work::Downstream(quick) => quick.route = guard.begin_route_ipv4(quick.destination),
-        Work::Drop(_) => {}
-        Work::Route { .. } | Work::Data(_) => find_generally(guard, frame, work),
-    }
-}
-
-fn find_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
-    let packet = match work {
-        Work::Route { packet, .. } => packet,
-        Work::Data(data) => {
-            let Some(slot) = guard.find_session(data.key) else {
-                let unless_endpoint = Some(DropReason::NoSuchSession);
-                *work = Work::Route { packet: data.outer, unless_endpoint, entry: Entry::NoRoute };
-                return;
-            };
-            data.slot = slot;
-            guard.prefetch_decap(slot);
-            let Inner::Ip(packet) = &data.inner else { return };
-            packet
-        }
-        Work::Drop(_) | Work::Upstream(_) | Work::Downstream(_) => return,
-    };
-    match packet.destination(frame.octets()) {
-        Address::V4(destination) => guard.begin_route_ipv4(destination),
-        Address::V6(destination) => guard.begin_route_ipv6(destination),
-    };
-}
-
-/// Begins again the general way with a frame whose shape promised too much.
-#[cold]
-fn look_closer(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
-    *work = classify::classify(guard.tables(), frame);
-    find_generally(guard, frame, work);
-}
-
-/// Looks the destination up, and asks for what the last stage reads: counters upstream, and the
-/// second line of the session that a destination leads to.
-#[inline(always)]
-fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
-    match work {
-        Work::Upstream(quick) => {
-            guard.prefetch_counters(guard.decap_index(quick.place));
-            quick.route = guard.end_route_ipv4(quick.route, quick.destination);
-            if Entry::neighbor(quick.route).is_some() {
-                return;
-            }
-            look_closer(guard, frame, work);
-        }
-        Work::Downstream(quick) => {
-            quick.route = guard.end_route_ipv4(quick.route, quick.destination);
-            if let Some(slot) = Entry::session(quick.route) {
-                return guard.prefetch_encap(slot);
-            }
-            look_closer(guard, frame, work);
-        }
-        Work::Drop(_) | Work::Route { .. } | Work::Data(_) => {}
-    }
-    resolve_generally(guard, frame, work);
-}
-
-fn resolve_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
-    let entry = match work {
-        Work::Route { packet, entry, .. } => {
-            *entry = packet.destination(frame.octets()).route(guard);
-            *entry
-        }
-        Work::Data(data) => {
-            guard.prefetch_counters(guard.decap_index(data.slot));
-            let Inner::Ip(packet) = &data.inner else { return };
-            data.entry = packet.destination(frame.octets()).route(guard);
-            data.entry
-        }
-        Work::Drop(_) | Work::Upstream(_) | Work::Downstream(_) => return,
-    };
-    if let Entry::Session(slot) = entry {
-        guard.prefetch_encap(slot);
-    }
-}
-
-/// Asks for the counters of the session that a packet leads to.
-#[inline(always)]
-fn prefetch_subscriber(guard: &Guard<'_>, work: &Work) {
-    let slot = match work {
-        Work::Downstream(quick) => Entry::session(quick.route),
-        Work::Route { entry: Entry::Session(slot), .. }
-        | Work::Data(classify::Data { entry: Entry::Session(slot), .. }) => Some(*slot),
-        _ => None,
-    };
-    if let Some(slot) = slot {
-        guard.prefetch_counters(guard.encap_index(slot));
+        observe(Stage::Act);
     }
 }
 
