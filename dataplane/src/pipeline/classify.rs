@@ -2,7 +2,7 @@
 
 use zerocopy::FromBytes;
 
-use super::quick::{Downstream, Upstream};
+use super::quick::{Downstream, Upstream, VariedDownstream, VariedUpstream};
 use super::{Entry, Frame, reassembly};
 use crate::tables::{Guard, PortKind, Tables};
 use crate::verdict::DropReason;
@@ -54,6 +54,12 @@ impl Packet {
     pub(super) fn new(offset: usize, length: usize, is_ipv4: bool) -> Option<Self> {
         let (offset, length) = (u16::try_from(offset).ok()?, u16::try_from(length).ok()?);
         Some(Self { offset, length, is_ipv4 })
+    }
+
+    /// An IPv4 packet.
+    #[inline]
+    pub(super) fn plain(offset: u16, length: u16) -> Self {
+        Self { offset, length, is_ipv4: true }
     }
 
     /// Where the IP header begins in the frame as it was received.
@@ -166,7 +172,7 @@ pub(super) struct Data {
 }
 
 /// No sequence number.
-const UNNUMBERED: u32 = u32::MAX;
+pub(super) const UNNUMBERED: u32 = u32::MAX;
 
 impl Data {
     /// The sequence number, where there is one.
@@ -175,9 +181,19 @@ impl Data {
     }
 }
 
-/// What is to be done with a frame.
+/// What is to be done with a frame. The tag has a place of its own, the same for all kinds: most
+/// are told by one comparison.
 #[derive(Debug, Clone, Copy)]
+#[repr(u8)]
 pub(super) enum Work {
+    /// A common shape.
+    Upstream(Upstream),
+    /// A common shape.
+    Downstream(Downstream),
+    /// A shape that is known.
+    VariedUpstream(VariedUpstream),
+    /// A shape that is known.
+    VariedDownstream(VariedDownstream),
     Drop(DropReason),
     Route {
         packet: Packet,
@@ -187,10 +203,6 @@ pub(super) enum Work {
         entry: Entry,
     },
     Data(Data),
-    /// A common shape.
-    Upstream(Upstream),
-    /// A common shape.
-    Downstream(Downstream),
 }
 
 /// Classifies a frame by its octets alone.

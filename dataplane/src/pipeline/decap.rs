@@ -111,6 +111,21 @@ impl Context<'_> {
         }
     }
 
+    /// The policer of a session that has one.
+    #[inline]
+    pub(super) fn police_upstream(
+        &self,
+        slot: u32,
+        index: u32,
+        packet: Packet,
+    ) -> Result<(), DropReason> {
+        let bucket = self.guard.options(slot).police_upstream;
+        let full_at = &self.guard.state(index).police_upstream;
+        let now = self.special.now.saturating_mul(TICKS_PER_NANOSECOND);
+        let passes = bucket.take(full_at, now, packet.length() as u64);
+        if passes { Ok(()) } else { Err(DropReason::Policed) }
+    }
+
     /// What is done to a subscriber's packet before it goes on.
     fn leave_tunnel(
         &mut self,
@@ -120,12 +135,7 @@ impl Context<'_> {
         packet: Packet,
     ) -> Result<(), DropReason> {
         if session.flags & FLAG_POLICE_UPSTREAM != 0 {
-            let bucket = self.guard.options(data.slot).police_upstream;
-            let full_at = &self.guard.state(session.index).police_upstream;
-            let now = self.special.now.saturating_mul(TICKS_PER_NANOSECOND);
-            if !bucket.take(full_at, now, packet.length() as u64) {
-                return Err(DropReason::Policed);
-            }
+            self.police_upstream(data.slot, session.index, packet)?;
         }
         let outer = frame.octets().get(data.outer.offset()..).unwrap_or_default();
         let class = congestion::traffic_class(outer, data.outer.is_ipv4());

@@ -1,7 +1,7 @@
 //! To the tunnel: PPP, L2TP, UDP and IP in front of the packet, from the session's template.
 
-use zerocopy::FromBytes;
 use zerocopy::network_endian::{U16, U32};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::classify::Packet;
 use super::forward::{check_hops, count_hop};
@@ -41,6 +41,13 @@ pub(super) struct Way {
     framing: Framing,
     /// The largest information field of PPP that fits the link with everything in front, octets.
     pub(super) room: usize,
+}
+
+impl Way {
+    /// The session's line.
+    pub(super) fn session(&self) -> &Encap {
+        &self.session
+    }
 }
 
 impl Context<'_> {
@@ -83,7 +90,8 @@ impl Context<'_> {
         self.encapsulate(frame, &way, sum, PLAIN)
     }
 
-    fn police_downstream(&self, way: &Way, packet: Packet) -> Result<(), DropReason> {
+    /// The policer, where there is one.
+    pub(super) fn police_downstream(&self, way: &Way, packet: Packet) -> Result<(), DropReason> {
         let session = &way.session;
         if session.flags & FLAG_POLICE_DOWNSTREAM == 0 {
             return Ok(());
@@ -411,13 +419,19 @@ pub(super) fn plain_ipv4_sum(header: &ipv4::Header, segment: &[u8]) -> Option<Su
 #[inline]
 fn ipv6_sum(packet: &[u8]) -> Option<Sum> {
     let (header, segment) = ipv6::Header::ref_from_prefix(packet).ok()?;
+    plain_ipv6_sum(header, segment)
+}
+
+/// The sum over an IPv6 packet, if it is one whose payload need not be read.
+#[inline(always)]
+pub(super) fn plain_ipv6_sum(header: &ipv6::Header, segment: &[u8]) -> Option<Sum> {
     let known = match header.next_header {
         icmp::PROTOCOL_IPV6 => segment.len() >= ICMP_BYTES_MIN,
         protocol => has_checksum(protocol, segment),
     };
     // The addresses are in the header and, complemented, in the pseudo-header.
     let rest = Sum::default().number(header.next_header.into()).number(segment.len() as u16);
-    let front = packet.first_chunk::<IPV6_FRONT_BYTES>()?;
+    let front = header.as_bytes().first_chunk::<IPV6_FRONT_BYTES>()?;
     known.then(|| Sum::default().octets(front).minus(rest))
 }
 

@@ -165,7 +165,9 @@ impl Pipeline {
         }
         let shapes = self.shapes;
         for (frame, work) in frames.iter().zip(self.work.iter_mut()) {
-            if shapes.classify(frame, work).is_none() {
+            if shapes.classify(frame, work).is_none()
+                && shapes.classify_varied(frame, work).is_none()
+            {
                 *work = classify::classify(guard.tables(), frame);
             }
             prefetch(guard, frame, work);
@@ -179,7 +181,7 @@ impl Pipeline {
             resolve(guard, frame, work);
         }
         observe(Stage::Resolve);
-        for work in &self.work[..frames.len()] {
+        for work in &mut self.work[..frames.len()] {
             prefetch_subscriber(guard, work);
         }
         observe(Stage::Prefetch);
@@ -203,16 +205,30 @@ impl Context<'_> {
         let done = match work {
             Work::Upstream(quick) => self.quick_upstream(frame, quick),
             Work::Downstream(quick) => self.quick_downstream(frame, quick),
-            Work::Drop(reason) => return Err(*reason),
-            Work::Route { .. } | Work::Data(_) => return self.act_generally(frame, work),
+            _ => None,
         };
         match done {
             Some(verdict) => Ok(verdict),
-            None => self.act_after_all(frame),
+            None => self.act_otherwise(frame, work),
         }
     }
 
-    /// What the quick way does not take after all.
+    /// What is not of a common shape, or is not quite as it looked.
+    #[inline(never)]
+    fn act_otherwise(&mut self, frame: &mut Frame, work: &Work) -> Result<Verdict, DropReason> {
+        let done = match work {
+            Work::Upstream(quick) => self.varied_upstream(frame, &quick.vary()),
+            Work::Downstream(quick) => self.varied_downstream(frame, &quick.vary()),
+            Work::VariedUpstream(varied) => self.varied_upstream(frame, varied),
+            Work::VariedDownstream(varied) => self.varied_downstream(frame, varied),
+            Work::Drop(_) | Work::Route { .. } | Work::Data(_) => {
+                return self.act_generally(frame, work);
+            }
+        };
+        done.unwrap_or_else(|| self.act_after_all(frame))
+    }
+
+    /// What neither of the quick ways takes after all.
     #[cold]
     fn act_after_all(&mut self, frame: &mut Frame) -> Result<Verdict, DropReason> {
         let mut work = Work::Drop(NO_ROOM);
@@ -228,8 +244,8 @@ impl Context<'_> {
                 self.route(frame, *packet, *unless_endpoint, *entry)
             }
             Work::Drop(reason) => Err(*reason),
-            // The general classification gives neither.
-            Work::Upstream(_) | Work::Downstream(_) => Err(NO_ROOM),
+            // The general classification gives none of these.
+            _ => Err(NO_ROOM),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use super::classify::{self, Address, Inner, Work};
 use crate::frame::Frame;
-use crate::tables::{Entry, Guard};
+use crate::tables::{
+    Entry, FLAG_OUTER_HEADERS, FLAG_OUTER_IPV6, FLAG_POLICE_DOWNSTREAM, FLAG_POLICE_UPSTREAM,
+    FLAG_SEQUENCE, FLAG_SPECIAL, Guard,
+};
 use crate::verdict::DropReason;
 
 /// What is done to a batch, step by step.
@@ -53,7 +56,21 @@ pub(super) fn prefetch(guard: &Guard<'_>, frame: &Frame, work: &Work) {
             guard.prefetch_route_ipv4(work.destination);
             frame.prefetch_headroom();
         }
-        Work::Drop(_) => {}
+        _ => prefetch_others(guard, frame, work),
+    }
+}
+
+#[inline(never)]
+fn prefetch_others(guard: &Guard<'_>, frame: &Frame, work: &Work) {
+    match work {
+        Work::VariedUpstream(work) => {
+            guard.prefetch_ids(work.place);
+            prefetch_route(guard, work.inner.destination(frame.octets()));
+        }
+        Work::VariedDownstream(work) => {
+            prefetch_route(guard, work.packet.destination(frame.octets()));
+            frame.prefetch_headroom();
+        }
         Work::Route { packet, .. } => prefetch_route(guard, packet.destination(frame.octets())),
         Work::Data(data) => {
             guard.prefetch_ids(data.key);
@@ -61,6 +78,7 @@ pub(super) fn prefetch(guard: &Guard<'_>, frame: &Frame, work: &Work) {
                 prefetch_route(guard, packet.destination(frame.octets()));
             }
         }
+        Work::Upstream(_) | Work::Downstream(_) | Work::Drop(_) => {}
     }
 }
 
@@ -86,8 +104,45 @@ pub(super) fn find(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
             None => look_closer(guard, frame, work),
         },
         Work::Downstream(quick) => quick.route = guard.begin_route_ipv4(quick.destination),
-        Work::Drop(_) => {}
-        Work::Route { .. } | Work::Data(_) => find_generally(guard, frame, work),
+        _ => find_others(guard, frame, work),
+    }
+}
+
+#[inline(never)]
+fn find_others(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
+    match work {
+        Work::VariedUpstream(varied) => match guard.find_session(varied.place) {
+            Some(slot) => {
+                varied.place = slot;
+                guard.prefetch_decap(slot);
+                varied.route = begin_route(guard, varied.inner.destination(frame.octets()));
+                if !varied.inner.is_ipv4() {
+                    // Whether the source is the subscriber's is for the FIB to say.
+                    prefetch_route(guard, varied.inner.source(frame.octets()));
+                }
+            }
+            None => look_closer(guard, frame, work),
+        },
+        Work::VariedDownstream(varied) => {
+            varied.route = begin_route(guard, varied.packet.destination(frame.octets()));
+        }
+        _ => find_generally(guard, frame, work),
+    }
+}
+
+#[inline(always)]
+fn begin_route(guard: &Guard<'_>, destination: Address) -> u32 {
+    match destination {
+        Address::V4(destination) => guard.begin_route_ipv4(destination),
+        Address::V6(destination) => guard.begin_route_ipv6(destination),
+    }
+}
+
+#[inline(always)]
+fn end_route(guard: &Guard<'_>, begun: u32, destination: Address) -> u32 {
+    match destination {
+        Address::V4(destination) => guard.end_route_ipv4(begun, destination),
+        Address::V6(destination) => guard.end_route_ipv6(begun, destination),
     }
 }
 
@@ -105,12 +160,9 @@ fn find_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
             let Inner::Ip(packet) = &data.inner else { return };
             packet
         }
-        Work::Drop(_) | Work::Upstream(_) | Work::Downstream(_) => return,
+        _ => return,
     };
-    match packet.destination(frame.octets()) {
-        Address::V4(destination) => guard.begin_route_ipv4(destination),
-        Address::V6(destination) => guard.begin_route_ipv6(destination),
-    };
+    begin_route(guard, packet.destination(frame.octets()));
 }
 
 /// Begins again the general way with a frame whose shape promised too much.
@@ -120,28 +172,102 @@ pub(super) fn look_closer(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     find_generally(guard, frame, work);
 }
 
-/// Looks the destination up, and asks for what the last stage reads: counters upstream, and the
-/// second line of the session that a destination leads to.
+/// Looks the destination up, looks whether the sender is the session's, and asks for what the last
+/// stage reads: counters upstream, and the second line of the session that a destination leads to.
 #[inline(always)]
 pub(super) fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     match work {
         Work::Upstream(quick) => {
-            guard.prefetch_counters(guard.decap_index(quick.place));
-            quick.route = guard.end_route_ipv4(quick.route, quick.destination);
-            if Entry::neighbor(quick.route).is_some() {
+            let (is_sender, index) = guard.is_from(quick.place, quick.sender);
+            guard.prefetch_counters(index);
+            let entry = guard.end_route_ipv4(quick.route, quick.destination);
+            if let Some(neighbor) = Entry::neighbor(entry) {
+                quick.route = neighbor;
+                if !is_sender {
+                    vary(guard, work);
+                }
                 return;
             }
-            look_closer(guard, frame, work);
         }
         Work::Downstream(quick) => {
-            quick.route = guard.end_route_ipv4(quick.route, quick.destination);
-            if let Some(slot) = Entry::session(quick.route) {
+            let entry = guard.end_route_ipv4(quick.route, quick.destination);
+            if let Some(slot) = Entry::session(entry) {
+                quick.route = slot;
                 return guard.prefetch_encap(slot);
             }
-            look_closer(guard, frame, work);
         }
-        Work::Drop(_) | Work::Route { .. } | Work::Data(_) => {}
+        _ => return resolve_others(guard, frame, work),
     }
+    resolve_after_all(guard, frame, work);
+}
+
+/// A session with options, or a tunnel that is not IPv4; or another's packet, as it will turn out.
+#[inline(never)]
+fn vary(guard: &Guard<'_>, work: &mut Work) {
+    let varied = match work {
+        Work::Upstream(quick) => Work::VariedUpstream(quick.vary()),
+        Work::Downstream(quick) => Work::VariedDownstream(quick.vary()),
+        _ => return,
+    };
+    *work = varied;
+    prefetch_options(guard, work);
+}
+
+/// Asks for what the session has beyond the plain, once its line is there.
+#[inline(always)]
+fn prefetch_options(guard: &Guard<'_>, work: &Work) {
+    match work {
+        Work::VariedUpstream(varied) => {
+            let (index, flags) = guard.decap_index_flags(varied.place);
+            if flags & FLAG_POLICE_UPSTREAM != 0 {
+                guard.prefetch_options(varied.place);
+            }
+            if flags & FLAG_POLICE_UPSTREAM != 0 || varied.is_numbered() {
+                guard.prefetch_state(index);
+            }
+        }
+        Work::VariedDownstream(varied) => {
+            let (index, flags) = guard.encap_index_flags(varied.route);
+            if flags & (FLAG_POLICE_DOWNSTREAM | FLAG_OUTER_HEADERS) != 0 {
+                guard.prefetch_options(varied.route);
+            }
+            if flags & (FLAG_POLICE_DOWNSTREAM | FLAG_SEQUENCE) != 0 {
+                guard.prefetch_state(index);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[inline(never)]
+fn resolve_others(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
+    match work {
+        Work::VariedUpstream(varied) => {
+            guard.prefetch_counters(guard.decap_index(varied.place));
+            let destination = varied.inner.destination(frame.octets());
+            let entry = end_route(guard, varied.route, destination);
+            if let Some(neighbor) = Entry::neighbor(entry) {
+                varied.route = neighbor;
+                return prefetch_options(guard, work);
+            }
+            resolve_after_all(guard, frame, work);
+        }
+        Work::VariedDownstream(varied) => {
+            let destination = varied.packet.destination(frame.octets());
+            let entry = end_route(guard, varied.route, destination);
+            if let Some(slot) = Entry::session(entry) {
+                varied.route = slot;
+                return guard.prefetch_encap(slot);
+            }
+            resolve_after_all(guard, frame, work);
+        }
+        _ => resolve_generally(guard, frame, work),
+    }
+}
+
+#[cold]
+fn resolve_after_all(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
+    look_closer(guard, frame, work);
     resolve_generally(guard, frame, work);
 }
 
@@ -157,7 +283,7 @@ pub(super) fn resolve_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Wor
             data.entry = packet.destination(frame.octets()).route(guard);
             data.entry
         }
-        Work::Drop(_) | Work::Upstream(_) | Work::Downstream(_) => return,
+        _ => return,
     };
     if let Entry::Session(slot) = entry {
         guard.prefetch_encap(slot);
@@ -166,14 +292,30 @@ pub(super) fn resolve_generally(guard: &Guard<'_>, frame: &Frame, work: &mut Wor
 
 /// Asks for the counters of the session that a packet leads to.
 #[inline(always)]
-pub(super) fn prefetch_subscriber(guard: &Guard<'_>, work: &Work) {
-    let slot = match work {
-        Work::Downstream(quick) => Entry::session(quick.route),
-        Work::Route { entry: Entry::Session(slot), .. }
-        | Work::Data(classify::Data { entry: Entry::Session(slot), .. }) => Some(*slot),
-        _ => None,
-    };
-    if let Some(slot) = slot {
-        guard.prefetch_counters(guard.encap_index(slot));
+pub(super) fn prefetch_subscriber(guard: &Guard<'_>, work: &mut Work) {
+    match work {
+        Work::Upstream(_) => {}
+        Work::Downstream(quick) => {
+            let (index, flags) = guard.encap_index_flags(quick.route);
+            guard.prefetch_counters(index);
+            if flags & (FLAG_OUTER_IPV6 | FLAG_SPECIAL) != 0 {
+                vary(guard, work);
+            }
+        }
+        _ => prefetch_subscriber_of_others(guard, work),
     }
+}
+
+#[inline(never)]
+fn prefetch_subscriber_of_others(guard: &Guard<'_>, work: &Work) {
+    let slot = match work {
+        Work::VariedDownstream(varied) => {
+            prefetch_options(guard, work);
+            varied.route
+        }
+        Work::Route { entry: Entry::Session(slot), .. }
+        | Work::Data(classify::Data { entry: Entry::Session(slot), .. }) => *slot,
+        _ => return,
+    };
+    guard.prefetch_counters(guard.encap_index(slot));
 }

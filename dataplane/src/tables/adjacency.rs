@@ -38,6 +38,14 @@ impl Adjacencies {
         (complete == COMPLETE).then_some(Adjacency { port: PortId(port.into()), mac })
     }
 
+    /// The same, the MAC address with two octets of no meaning behind it, in the order of memory.
+    #[inline(always)]
+    pub(crate) fn word(&self, index: u32) -> Option<(u64, PortId)> {
+        let word = self.0.get(index as usize)?.load(Ordering::Acquire);
+        let [.., port, complete] = word.to_ne_bytes();
+        (complete == COMPLETE).then_some((word, PortId(port.into())))
+    }
+
     fn set(&self, index: u32, adjacency: Option<Adjacency>) {
         let word = adjacency.map_or(0, |Adjacency { port, mac: [a, b, c, d, e, f] }| {
             u64::from_ne_bytes([a, b, c, d, e, f, port.0 as u8, COMPLETE])

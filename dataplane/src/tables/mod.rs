@@ -41,6 +41,7 @@ pub use writer::Writer;
 
 use crate::counters::{SessionCounters, SessionShard, Shard};
 use crate::port::PortId;
+use crate::wire::ethernet;
 use adjacency::Adjacencies;
 use epoch::arena::Arena;
 use epoch::{Announcer, Epochs};
@@ -69,6 +70,27 @@ pub struct PortInfo {
     pub mtu: u16,
     /// The VLAN that frames are sent in, 1 to 4094; `None`: untagged.
     pub vlan: Option<u16>,
+}
+
+/// What an untagged IPv4 packet that leaves by a port needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlainPort {
+    /// The last eight octets of its Ethernet header: our MAC address and the type of IPv4.
+    pub(crate) source_and_type: u64,
+    /// The port's MTU, octets; 0 where nothing leaves untagged.
+    pub(crate) mtu: u16,
+}
+
+impl PlainPort {
+    fn new(port: &PortInfo) -> Self {
+        let [a, b, c, d, e, f] = port.mac;
+        let [high, low] = ethernet::IPV4.to_be_bytes();
+        let is_plain = port.kind == PortKind::Ethernet && port.vlan.is_none();
+        Self {
+            source_and_type: u64::from_ne_bytes([a, b, c, d, e, f, high, low]),
+            mtu: if is_plain { port.mtu } else { 0 },
+        }
+    }
 }
 
 /// Capacities, fixed at start.
@@ -130,6 +152,8 @@ pub enum SteerChange {
 pub struct Tables {
     limits: Limits,
     host_port: PortId,
+    /// By port.
+    plain_ports: Box<[PlainPort]>,
     epochs: Epochs,
     registered: Box<[AtomicBool]>,
     ids: IdMap,
@@ -167,6 +191,12 @@ impl Tables {
     #[inline]
     pub fn host_port(&self) -> PortId {
         self.host_port
+    }
+
+    /// What a plain packet that leaves by this port needs.
+    #[inline(always)]
+    pub(crate) fn plain_port(&self, port: PortId) -> Option<PlainPort> {
+        self.plain_ports.get(usize::from(port.0)).copied()
     }
 
     /// The counters that `worker` writes.
@@ -279,6 +309,18 @@ impl Guard<'_> {
         self.tables.sessions.decap(slot)
     }
 
+    /// [`Decap::index`] and [`Decap::flags`].
+    #[inline(always)]
+    pub(crate) fn decap_index_flags(&self, slot: u32) -> (u32, u16) {
+        self.tables.sessions.decap_index_flags(slot)
+    }
+
+    /// [`Encap::index`] and [`Encap::flags`].
+    #[inline(always)]
+    pub(crate) fn encap_index_flags(&self, slot: u32) -> (u32, u16) {
+        self.tables.sessions.encap_index_flags(slot)
+    }
+
     /// [`Decap::index`] alone.
     #[inline]
     pub fn decap_index(&self, slot: u32) -> u32 {
@@ -352,6 +394,12 @@ impl Guard<'_> {
         self.tables.fib6.begin(u128::from_be_bytes(destination))
     }
 
+    /// The second step of [`Guard::route_ipv6`], as [`Guard::end_route_ipv4`].
+    #[inline]
+    pub(crate) fn end_route_ipv6(&self, begun: u32, destination: [u8; 16]) -> u32 {
+        self.tables.fib6.end(begun, u128::from_be_bytes(destination))
+    }
+
     /// What the destination resolves to.
     #[inline]
     pub fn route_ipv6(&self, destination: [u8; 16]) -> Entry {
@@ -376,10 +424,29 @@ impl Guard<'_> {
         self.tables.adjacencies.lookup(index)
     }
 
+    /// The next hop as [`Guard::adjacency`] gives it: its link-layer address with two octets of no
+    /// meaning behind it, in the order of memory, and its port.
+    #[inline(always)]
+    pub(crate) fn neighbor(&self, index: u32) -> Option<(u64, PortId)> {
+        self.tables.adjacencies.word(index)
+    }
+
     /// Asks the CPU for the counters of a session.
     #[inline]
     pub fn prefetch_counters(&self, index: u32) {
         self.counters.prefetch(index as usize);
+    }
+
+    /// Asks the CPU for what [`Guard::options`] will read.
+    #[inline]
+    pub(crate) fn prefetch_options(&self, slot: u32) {
+        self.tables.options.prefetch(slot);
+    }
+
+    /// Asks the CPU for what [`Guard::state`] leads to.
+    #[inline]
+    pub(crate) fn prefetch_state(&self, index: u32) {
+        self.tables.states.prefetch(index as usize);
     }
 
     /// What the session's flags announce.

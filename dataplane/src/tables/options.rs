@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use super::epoch::arena::Arena;
+use super::session::FLAG_ANY_SOURCE;
 use crate::api::{Dscp, Policer, SequenceNumbers, Session};
 
 /// Data is sent with sequence numbers.
@@ -30,16 +31,22 @@ pub const FLAG_OUTER_HEADERS: u16 = 1 << 12;
 pub const FLAG_POLICE_UPSTREAM: u16 = 1 << 13;
 /// There is a policer downstream.
 pub const FLAG_POLICE_DOWNSTREAM: u16 = 1 << 14;
-/// Some option asks for more than the quick path does: each packet goes the general way.
+/// The packets of this direction are not plain: some option asks for more.
 pub const FLAG_SPECIAL: u16 = 1 << 15;
 
-/// The flags whose packets all go the general way.
-const SPECIAL: u16 = FLAG_SEQUENCE
-    | FLAG_SEQUENCE_AS_PEER
-    | FLAG_VERIFY_CHECKSUM
-    | FLAG_OUTER_HEADERS
-    | FLAG_POLICE_UPSTREAM
-    | FLAG_POLICE_DOWNSTREAM;
+/// The flags of which each makes packets from the subscriber special.
+const SPECIAL_UPSTREAM: u16 =
+    FLAG_ANY_SOURCE | FLAG_SEQUENCE_AS_PEER | FLAG_VERIFY_CHECKSUM | FLAG_POLICE_UPSTREAM;
+
+/// The flags of which each makes packets to the subscriber special.
+const SPECIAL_DOWNSTREAM: u16 =
+    FLAG_SEQUENCE | FLAG_SEQUENCE_AS_PEER | FLAG_OUTER_HEADERS | FLAG_POLICE_DOWNSTREAM;
+
+/// A session's flags in its first and in its second line.
+pub(crate) fn of_directions(flags: u16) -> [u16; 2] {
+    [SPECIAL_UPSTREAM, SPECIAL_DOWNSTREAM]
+        .map(|special| if flags & special == 0 { flags } else { flags | FLAG_SPECIAL })
+}
 
 /// The flags that say that the third line holds something.
 const IN_LINE: u16 = FLAG_OUTER_HEADERS | FLAG_POLICE_UPSTREAM | FLAG_POLICE_DOWNSTREAM;
@@ -117,6 +124,13 @@ impl OptionLines {
         Ok(Self(Arena::new(slots as usize)?))
     }
 
+    /// Asks the CPU for a line.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: u32) {
+        self.0.prefetch(slot as usize);
+    }
+
+    #[inline]
     pub(crate) fn read(&self, slot: u32) -> Options {
         let words = self.0[slot as usize].each_ref().map(|word| word.load(Relaxed));
         transmute!(words)
@@ -164,9 +178,6 @@ pub(crate) fn options(session: &Session) -> (u16, Options) {
     // RFC 8200 section 8.1: a UDP checksum over IPv6 is not optional.
     let no_checksum = u8::from(!options.udp_checksum && session.peer.is_ipv4());
     set(mask | class | no_checksum != 0, FLAG_OUTER_HEADERS);
-    if flags & SPECIAL != 0 {
-        flags |= FLAG_SPECIAL;
-    }
     let bucket = |policer: Option<Policer>| policer.map(Bucket::new).unwrap_or_default();
     let line = Options {
         police_upstream: bucket(options.police_upstream),

@@ -13,7 +13,7 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use super::epoch::arena::Arena;
-use super::options::{FLAG_SPECIAL, options};
+use super::options::{FLAG_SPECIAL, of_directions, options};
 use crate::api::{self, SessionKey};
 use crate::wire::checksum::{Sum, pseudo_ipv4, pseudo_ipv6};
 use crate::wire::{ipv4, ipv6, l2tp, udp};
@@ -122,6 +122,12 @@ const fn sender_source([a, b, c, d]: [u8; 4], [e, f]: [u8; 2], flags: u16) -> u6
 }
 
 impl Sender {
+    /// The UDP source port.
+    pub(crate) fn port(self) -> U16 {
+        let [.., high, low, _, _] = self.source.to_ne_bytes();
+        U16::from_bytes([high, low])
+    }
+
     /// Of a packet: outer addresses, UDP source port and inner source address.
     #[inline(always)]
     pub fn new(addresses: [u8; 8], port: U16, source: [u8; 4]) -> Self {
@@ -192,6 +198,30 @@ impl Sessions {
         (same, Self::half_word(line, offset_of!(Decap, index)))
     }
 
+    /// Index and flags in the first line.
+    #[inline(always)]
+    pub(crate) fn decap_index_flags(&self, slot: u32) -> (u32, u16) {
+        let line = &self.lines(slot)[0];
+        let index = Self::half_word(line, offset_of!(Decap, index));
+        (index, Self::flags(line, offset_of!(Decap, flags)))
+    }
+
+    /// Index and flags in the second line.
+    #[inline(always)]
+    pub(crate) fn encap_index_flags(&self, slot: u32) -> (u32, u16) {
+        let line = &self.lines(slot)[1];
+        let index = Self::half_word(line, offset_of!(Encap, index));
+        (index, Self::flags(line, offset_of!(Encap, flags)))
+    }
+
+    /// The flags at this offset of a line.
+    #[inline(always)]
+    fn flags(line: &Line, offset: usize) -> u16 {
+        let word = line[offset / 8].load(Ordering::Relaxed);
+        let quarters: [u16; 4] = transmute!(word);
+        quarters[offset % 8 / 2]
+    }
+
     /// The index in the first line, one word of it read.
     #[inline]
     pub(crate) fn decap_index(&self, slot: u32) -> u32 {
@@ -235,7 +265,7 @@ pub(crate) fn unpack(key: u32) -> SessionKey {
 
 /// Both lines of a session. `path` and `index` as the writer handed them out.
 pub(crate) fn lines(session: &api::Session, index: u32, path: u32) -> (Decap, Encap) {
-    let flags = flags(session);
+    let [upstream, downstream] = of_directions(flags(session));
     let mut ipv4_prefixes = session.prefixes.iter().filter_map(|prefix| match prefix {
         ipnet::IpNet::V4(net) => Some(net),
         ipnet::IpNet::V6(_) => None,
@@ -248,8 +278,7 @@ pub(crate) fn lines(session: &api::Session, index: u32, path: u32) -> (Decap, En
         outer_addresses: outer_addresses(session),
         inner_ipv4,
         peer_port: U16::new(session.peer.port()),
-        // The quick path takes packets from the one address that a subscriber has.
-        flags: if session.source_check { flags } else { flags | FLAG_SPECIAL },
+        flags: upstream,
         index,
         path,
         key: pack(session.key),
@@ -258,7 +287,7 @@ pub(crate) fn lines(session: &api::Session, index: u32, path: u32) -> (Decap, En
         local_port: U16::new(session.local.port()),
         spare: [0; 2],
     };
-    (decap, encap(session, index, path, flags))
+    (decap, encap(session, index, path, downstream))
 }
 
 fn flags(session: &api::Session) -> u16 {

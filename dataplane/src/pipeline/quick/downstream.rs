@@ -3,13 +3,11 @@
 use zerocopy::FromBytes;
 
 use super::super::Context;
-use super::super::classify::{Work, has_hop};
+use super::super::classify::{Packet, Work, has_hop};
 use super::super::{encap, mss_clamp};
-use super::{IP_OFFSET, are_ordinary, rewrite};
+use super::{IP_OFFSET, VariedDownstream, are_ordinary, rewrite};
 use crate::frame::Frame;
-use crate::tables::{
-    Encap, Entry, FLAG_KEEP_MSS, FLAG_OUTER_IPV6, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SPECIAL,
-};
+use crate::tables::{Encap, FLAG_KEEP_MSS, FLAG_SEND_ACFC, FLAG_SEND_PFC};
 use crate::verdict::Verdict;
 use crate::wire::checksum::Sum;
 use crate::wire::{ethernet, ipv4, l2tp, tcp, udp};
@@ -18,12 +16,20 @@ use crate::wire::{ethernet, ipv4, l2tp, tcp, udp};
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Downstream {
     pub(in super::super) destination: [u8; 4],
-    /// What it resolves to: the first step's result, then the entry itself.
+    /// What it resolves to: the first step's result, then the session's slot.
     pub(in super::super) route: u32,
     /// Octets of the packet.
     length: u16,
     /// The sum over the packet.
     sum: u16,
+}
+
+impl Downstream {
+    /// The same for the way of packets that are not plain.
+    pub(in super::super) fn vary(&self) -> VariedDownstream {
+        let packet = Packet::plain(IP_OFFSET as u16, self.length);
+        VariedDownstream { packet, sum: self.sum, route: self.route }
+    }
 }
 
 /// An IPv4 packet with this header and this payload.
@@ -102,16 +108,16 @@ impl Context<'_> {
         frame: &mut Frame,
         work: &Downstream,
     ) -> Option<Verdict> {
-        let words = self.guard.encap_words(Entry::session(work.route)?);
+        let words = self.guard.encap_words(work.route);
         let session: Encap = zerocopy::transmute!(words);
-        if session.flags & (FLAG_OUTER_IPV6 | FLAG_SPECIAL) != 0 || work.length > session.peer_mru {
+        if work.length > session.peer_mru {
             return None;
         }
-        let adjacency = self.guard.adjacency(self.guard.neighbor_of_path(session.path)?)?;
+        let neighbor = self.guard.neighbor_of_path(session.path)?;
         let framing = Framing::new(session.flags);
         let length = usize::from(work.length);
         let before = TEMPLATE_BYTES + usize::from(framing.length);
-        let header = rewrite(self.guard, adjacency, before + length)?;
+        let (header, port) = rewrite(self.guard, neighbor, before + length)?;
         let before = ethernet::HEADER_BYTES + before;
         if !frame.has_headroom(before - IP_OFFSET) || !frame.cut(IP_OFFSET, length) {
             return None;
@@ -126,7 +132,7 @@ impl Context<'_> {
         }
         let front = frame.octets_mut().first_chunk_mut::<FRONT_BYTES>()?;
         let (ethernet, front) = front.split_first_chunk_mut::<{ ethernet::HEADER_BYTES }>()?;
-        *ethernet = zerocopy::transmute!(header);
+        header.write(ethernet);
         let (template, ppp) = front.split_first_chunk_mut::<TEMPLATE_BYTES>()?;
         *self.identification = self.identification.wrapping_add(1);
         let total = (before - ethernet::HEADER_BYTES + length) as u16;
@@ -134,13 +140,13 @@ impl Context<'_> {
         fill(template, words, &session, [total, *self.identification], sum);
         framing.write(ppp.first_chunk_mut()?);
         self.guard.counters(session.index).count_downstream(length as u64);
-        Some(Verdict::Transmit(adjacency.port))
+        Some(Verdict::Transmit(port))
     }
 
     /// A connection begins: see [`mss_clamp`]. The checksum follows, so that the packet's sum stays.
     #[cold]
     fn clamp_downstream(&self, frame: &mut Frame, work: &Downstream) {
-        let Some(slot) = Entry::session(work.route) else { return };
+        let slot = work.route;
         if self.guard.encap(slot).flags & FLAG_KEEP_MSS == 0 {
             mss_clamp::clamp(frame.octets_mut(), true, self.session_mtu(slot, true));
         }

@@ -4,22 +4,23 @@
 //! All headers are read in one pass and what later stages need is kept beside the frame. Nothing is
 //! refused here: whatever is not plainly right goes the general way, as it was received, and that
 //! way knows the reason. So for each packet both ways say the same, which is tested; the quick one
-//! says it sooner.
+//! says it sooner. Behind it there is a second one, [`varied`].
 
 mod downstream;
 mod upstream;
+mod varied;
 
-use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::classify::Work;
 use crate::frame::Frame;
 use crate::port::PortId;
-use crate::tables::{Adjacency, Guard, Limits, Tables};
+use crate::tables::{Guard, Limits, Tables};
 use crate::wire::checksum::Sum;
 use crate::wire::{ethernet, ipv4, udp};
 pub(super) use downstream::Downstream;
 pub(super) use upstream::Upstream;
+pub(super) use varied::{VariedDownstream, VariedUpstream};
 
 /// What every frame of the quick way begins with.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -104,13 +105,35 @@ fn are_ordinary(ip: &ipv4::Header) -> bool {
     !(SPECIAL[usize::from(source)] | SPECIAL[usize::from(destination)])
 }
 
-/// The Ethernet header for a packet of `length` octets to a next hop, if it fits there.
+/// The Ethernet header in front of a packet, in two words that overlap: the second one begins with
+/// the source address, over what is behind the destination address in the first one.
+struct Rewrite {
+    first: u64,
+    second: u64,
+}
+
+impl Rewrite {
+    #[inline(always)]
+    fn write(&self, place: &mut [u8; ethernet::HEADER_BYTES]) {
+        const SECOND: usize = ethernet::HEADER_BYTES - size_of::<u64>();
+        if let Some(first) = place.first_chunk_mut() {
+            *first = self.first.to_ne_bytes();
+        }
+        if let Some((_, second)) = place.split_first_chunk_mut::<SECOND>()
+            && let Some(second) = second.first_chunk_mut()
+        {
+            *second = self.second.to_ne_bytes();
+        }
+    }
+}
+
+/// The Ethernet header for a packet of `length` octets to a next hop, if it fits there, and its port.
 #[inline(always)]
-fn rewrite(guard: &Guard<'_>, to: Adjacency, length: usize) -> Option<ethernet::Header> {
-    let port = guard.tables().limits().ports.get(usize::from(to.port.0))?;
-    if length > usize::from(port.mtu) || port.vlan.is_some() {
+fn rewrite(guard: &Guard<'_>, neighbor: u32, length: usize) -> Option<(Rewrite, PortId)> {
+    let (first, port) = guard.neighbor(neighbor)?;
+    let plain = guard.tables().plain_port(port)?;
+    if length > usize::from(plain.mtu) {
         return None;
     }
-    let ethertype = U16::new(ethernet::IPV4);
-    Some(ethernet::Header { destination: to.mac, source: port.mac, ethertype })
+    Some((Rewrite { first, second: plain.source_and_type }, port))
 }

@@ -4,27 +4,42 @@ use zerocopy::FromBytes;
 use zerocopy::network_endian::U32;
 
 use super::super::Context;
-use super::super::classify::{Work, has_hop};
+use super::super::classify::{Packet, UNNUMBERED, Work, has_hop};
 use super::super::{congestion, mss_clamp};
-use super::{Front, IP_OFFSET, UDP_OFFSET, are_ordinary, is_plain, rewrite};
+use super::{Front, IP_OFFSET, UDP_OFFSET, VariedUpstream, are_ordinary, is_plain, rewrite};
 use crate::frame::Frame;
-use crate::tables::{Entry, FLAG_KEEP_MSS, Sender};
+use crate::tables::{FLAG_KEEP_MSS, Sender};
 use crate::verdict::Verdict;
 use crate::wire::{ethernet, ipv4, l2tp, ppp, tcp, udp};
 
 /// A packet from a subscriber.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Upstream {
-    sender: Sender,
+    pub(in super::super) sender: Sender,
     /// Tunnel and session ID, then the slot of their session.
     pub(in super::super) place: u32,
     /// The inner destination.
     pub(in super::super) destination: [u8; 4],
-    /// What it resolves to: the first step's result, then the entry itself.
+    /// What it resolves to: the first step's result, then the neighbour's index.
     pub(in super::super) route: u32,
     /// Where the inner packet is.
     offset: u16,
     length: u16,
+}
+
+impl Upstream {
+    /// The same for the way of packets that are not plain.
+    pub(in super::super) fn vary(&self) -> VariedUpstream {
+        VariedUpstream {
+            outer_offset: IP_OFFSET as u8,
+            is_outer_ipv4: true,
+            source_port: self.sender.port(),
+            sequence: UNNUMBERED,
+            place: self.place,
+            route: self.route,
+            inner: Packet::plain(self.offset, self.length),
+        }
+    }
 }
 
 /// L2TP's flags and version without and with a length.
@@ -102,25 +117,21 @@ impl Context<'_> {
         frame: &mut Frame,
         work: &Upstream,
     ) -> Option<Verdict> {
-        let (is_sender, index) = self.guard.is_from(work.place, work.sender);
-        let adjacency = self.guard.adjacency(Entry::neighbor(work.route)?)?;
-        if !is_sender {
-            return None;
-        }
+        let index = self.guard.decap_index(work.place);
         let length = usize::from(work.length);
-        let header = rewrite(self.guard, adjacency, length)?;
+        let (header, port) = rewrite(self.guard, work.route, length)?;
         let start = usize::from(work.offset) - ethernet::HEADER_BYTES;
         if !frame.cut(start, ethernet::HEADER_BYTES + length) {
             return None;
         }
         let (front, segment) = Front::mut_from_prefix(frame.octets_mut()).ok()?;
-        front.ethernet = header;
+        header.write(zerocopy::transmute_mut!(&mut front.ethernet));
         front.ip.decrement_ttl();
         if front.ip.protocol == tcp::PROTOCOL && tcp::is_syn(segment) {
             self.clamp_upstream(frame, work.place);
         }
         self.guard.counters(index).count_upstream(length as u64);
-        Some(Verdict::Transmit(adjacency.port))
+        Some(Verdict::Transmit(port))
     }
 
     /// A connection begins: see [`mss_clamp`].

@@ -25,7 +25,7 @@ use super::id_map::IdMap;
 use super::options::OptionLines;
 use super::session::{Sessions, unpack};
 use super::slots::Slots;
-use super::{Limits, PortKind, SteerChange, Tables};
+use super::{Limits, PlainPort, PortKind, SteerChange, Tables};
 use crate::api::{Command, CommandError, SessionKey};
 use crate::counters::{SessionCounters, Shard};
 use crate::port::PortId;
@@ -94,6 +94,7 @@ pub(super) fn new(limits: &Limits) -> io::Result<(Arc<Tables>, Writer)> {
     let tables = Arc::new(Tables {
         limits: limits.clone(),
         host_port: PortId((limits.ports.len() - 1) as u16),
+        plain_ports: limits.ports.iter().map(PlainPort::new).collect(),
         epochs: Epochs::new(limits.workers),
         registered: (0..limits.workers).map(|_| AtomicBool::new(false)).collect(),
         ids: IdMap::new(limits.sessions_max)?,
