@@ -1,4 +1,4 @@
-//! Compiles the packet generator and the sink of `xlns-bench wire`, and makes their skeleton.
+//! Compiles the BPF programs of `xlns-bench wire` and `xlns-bench steer`, and makes their skeletons.
 
 use std::env;
 use std::path::PathBuf;
@@ -6,23 +6,30 @@ use std::process::Command;
 
 use libbpf_cargo::SkeletonBuilder;
 
-/// Both programs.
-const SOURCE: &str = "src/wire/traffic.bpf.c";
+/// Each source and what its skeleton is called.
+const SOURCES: [(&str, &str); 2] = [
+    ("src/wire/traffic.bpf.c", "traffic.skel.rs"),
+    ("src/steer/empty.bpf.c", "empty.skel.rs"),
+];
 
 fn main() {
-    println!("cargo:rerun-if-changed={SOURCE}");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     // Debian and its kin keep the <asm/..> headers in a folder by architecture, where a clang that
     // compiles for BPF does not look.
     let machine = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets the architecture");
     let include = format!("-I/usr/include/{machine}-linux-gnu");
     let arguments = [&*include, "-mcpu=v3", "-Wall", "-Wextra", "-Werror"];
-    if let Err(error) = SkeletonBuilder::new()
-        .source(SOURCE)
-        .clang_args(arguments)
-        .build_and_generate(out.join("traffic.skel.rs"))
-    {
-        panic!("cannot compile bench/{SOURCE} (are clang and libelf-dev installed?): {error:#}");
+    for (source, skeleton) in SOURCES {
+        println!("cargo:rerun-if-changed={source}");
+        if let Err(error) = SkeletonBuilder::new()
+            .source(source)
+            .clang_args(arguments)
+            .build_and_generate(out.join(skeleton))
+        {
+            panic!(
+                "cannot compile bench/{source} (are clang and libelf-dev installed?): {error:#}"
+            );
+        }
     }
     println!("cargo:rustc-env=XLNS_BENCH_COMPILER={}", compiler());
 }

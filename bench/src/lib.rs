@@ -5,4 +5,5 @@ pub mod calls;
 pub mod clock;
 pub mod memory;
 pub mod pipeline;
+pub mod steer;
 pub mod wire;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xlns_bench::allocation::CountingAllocator;
-use xlns_bench::{calls, pipeline, wire};
+use xlns_bench::{calls, pipeline, steer, wire};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -26,6 +26,8 @@ enum What {
     Instructions(pipeline::instructions::Arguments),
     /// Routes of subscribers and the internet: look-ups, changes beside a worker that reads.
     Tables(pipeline::tables::Arguments),
+    /// The steering program over an empty one: ns a packet (root).
+    Steer(steer::Arguments),
     /// Small packets across the data plane on veth: rate, loss, CPU time (root).
     Wire(wire::Arguments),
 }
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         What::Calls(arguments) => calls::run(arguments),
         What::Instructions(arguments) => pipeline::instructions::run(arguments),
         What::Tables(arguments) => pipeline::tables::run(arguments),
+        What::Steer(arguments) => steer::run(arguments),
         What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
     };
     match result {

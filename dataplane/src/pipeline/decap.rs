@@ -7,7 +7,6 @@ use crate::frame::Frame;
 use crate::tables::{
     Decap, Entry, FLAG_ANY_SOURCE, FLAG_DROP_LATE, FLAG_IPV4, FLAG_IPV6, FLAG_KEEP_MSS,
     FLAG_OUTER_IPV6, FLAG_POLICE_UPSTREAM, FLAG_SEQUENCE_AS_PEER, FLAG_VERIFY_CHECKSUM,
-    TICKS_PER_NANOSECOND,
 };
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::{pseudo_ipv4, pseudo_ipv6};
@@ -111,21 +110,6 @@ impl Context<'_> {
         }
     }
 
-    /// The policer of a session that has one.
-    #[inline]
-    pub(super) fn police_upstream(
-        &self,
-        slot: u32,
-        index: u32,
-        packet: Packet,
-    ) -> Result<(), DropReason> {
-        let bucket = self.guard.options(slot).police_upstream;
-        let full_at = &self.guard.state(index).police_upstream;
-        let now = self.special.now.saturating_mul(TICKS_PER_NANOSECOND);
-        let passes = bucket.take(full_at, now, packet.length() as u64);
-        if passes { Ok(()) } else { Err(DropReason::Policed) }
-    }
-
     /// What is done to a subscriber's packet before it goes on.
     fn leave_tunnel(
         &mut self,
@@ -135,7 +119,7 @@ impl Context<'_> {
         packet: Packet,
     ) -> Result<(), DropReason> {
         if session.flags & FLAG_POLICE_UPSTREAM != 0 {
-            self.police_upstream(data.slot, session.index, packet)?;
+            self.police_upstream(data.slot, session.index, packet.length())?;
         }
         let outer = frame.octets().get(data.outer.offset()..).unwrap_or_default();
         let class = congestion::traffic_class(outer, data.outer.is_ipv4());

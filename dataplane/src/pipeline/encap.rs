@@ -10,7 +10,7 @@ use crate::frame::Frame;
 use crate::tables::{
     Adjacency, Encap, Entry, FLAG_KEEP_MSS, FLAG_OUTER_FRAGMENTS, FLAG_OUTER_HEADERS,
     FLAG_OUTER_IPV6, FLAG_POLICE_DOWNSTREAM, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SEQUENCE,
-    FLAG_SEQUENCE_AS_PEER, Options, TICKS_PER_NANOSECOND, ipv6_front,
+    FLAG_SEQUENCE_AS_PEER, Options, ipv6_front,
 };
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Sum;
@@ -70,7 +70,9 @@ impl Context<'_> {
         if is_too_large && !packet.may_be_cut(frame.octets()) {
             return Err(self.too_big(whole));
         }
-        self.police_downstream(&way, packet)?;
+        if session.flags & FLAG_POLICE_DOWNSTREAM != 0 {
+            self.police_downstream(slot, session.index, packet.length())?;
+        }
         count_hop(frame, packet, origin);
         if session.flags & FLAG_KEEP_MSS == 0 {
             mss_clamp::clamp(frame.octets_mut(), packet.is_ipv4(), mru.min(way.room));
@@ -88,19 +90,6 @@ impl Context<'_> {
         let sum = Sum::default().octets(frame.octets());
         // What does not fit the link is sent in outer pieces: control has no other way.
         self.encapsulate(frame, &way, sum, PLAIN)
-    }
-
-    /// The policer, where there is one.
-    pub(super) fn police_downstream(&self, way: &Way, packet: Packet) -> Result<(), DropReason> {
-        let session = &way.session;
-        if session.flags & FLAG_POLICE_DOWNSTREAM == 0 {
-            return Ok(());
-        }
-        let bucket = self.guard.options(way.slot).police_downstream;
-        let full_at = &self.guard.state(session.index).police_downstream;
-        let now = self.special.now.saturating_mul(TICKS_PER_NANOSECOND);
-        let passes = bucket.take(full_at, now, packet.length() as u64);
-        if passes { Ok(()) } else { Err(DropReason::Policed) }
     }
 
     /// The largest IP packet to a subscriber that is not sent in pieces, octets.

@@ -78,7 +78,8 @@ fn prefetch_others(guard: &Guard<'_>, frame: &Frame, work: &Work) {
                 prefetch_route(guard, packet.destination(frame.octets()));
             }
         }
-        Work::Upstream(_) | Work::Downstream(_) | Work::Drop(_) => {}
+        // The rest are not found by a look at the frame alone.
+        _ => {}
     }
 }
 
@@ -201,15 +202,33 @@ pub(super) fn resolve(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
     resolve_after_all(guard, frame, work);
 }
 
-/// A session with options, or a tunnel that is not IPv4; or another's packet, as it will turn out.
+/// A session with a policer, with other options, or with a tunnel that is not IPv4; or another's packet,
+/// as it will turn out.
 #[inline(never)]
 fn vary(guard: &Guard<'_>, work: &mut Work) {
-    let varied = match work {
-        Work::Upstream(quick) => Work::VariedUpstream(quick.vary()),
-        Work::Downstream(quick) => Work::VariedDownstream(quick.vary()),
+    match work {
+        Work::Upstream(quick) => {
+            let (index, is_policed) = guard.is_policed(quick.place, quick.sender);
+            if is_policed {
+                guard.prefetch_options(quick.place);
+                guard.prefetch_state(index);
+                *work = Work::PolicedUpstream(*quick);
+                return;
+            }
+            *work = Work::VariedUpstream(quick.vary());
+        }
+        Work::Downstream(quick) => {
+            let (index, flags) = guard.encap_index_flags(quick.route);
+            if flags & (FLAG_OUTER_IPV6 | FLAG_SPECIAL) == 0 {
+                guard.prefetch_options(quick.route);
+                guard.prefetch_state(index);
+                *work = Work::PolicedDownstream(*quick);
+                return;
+            }
+            *work = Work::VariedDownstream(quick.vary());
+        }
         _ => return,
-    };
-    *work = varied;
+    }
     prefetch_options(guard, work);
 }
 
@@ -298,7 +317,7 @@ pub(super) fn prefetch_subscriber(guard: &Guard<'_>, work: &mut Work) {
         Work::Downstream(quick) => {
             let (index, flags) = guard.encap_index_flags(quick.route);
             guard.prefetch_counters(index);
-            if flags & (FLAG_OUTER_IPV6 | FLAG_SPECIAL) != 0 {
+            if flags & (FLAG_OUTER_IPV6 | FLAG_SPECIAL | FLAG_POLICE_DOWNSTREAM) != 0 {
                 vary(guard, work);
             }
         }

@@ -339,6 +339,12 @@ impl Guard<'_> {
         self.tables.sessions.is_from(slot, packet)
     }
 
+    /// The session's index, and whether a packet is one of the session's and has to pass its policer.
+    #[inline(always)]
+    pub(crate) fn is_policed(&self, slot: u32, packet: Sender) -> (u32, bool) {
+        self.tables.sessions.is_policed(slot, packet)
+    }
+
     /// [`Encap`] as it lies in memory.
     #[inline(always)]
     pub(crate) fn encap_words(&self, slot: u32) -> [u64; 8] {
@@ -450,11 +456,13 @@ impl Guard<'_> {
     }
 
     /// What the session's flags announce.
+    #[inline]
     pub fn options(&self, slot: u32) -> Options {
         self.tables.options.read(slot)
     }
 
     /// What changes with the packets of the session with this index.
+    #[inline]
     pub fn state(&self, index: u32) -> &State {
         &self.tables.states[index as usize]
     }

@@ -31,16 +31,15 @@ pub const FLAG_OUTER_HEADERS: u16 = 1 << 12;
 pub const FLAG_POLICE_UPSTREAM: u16 = 1 << 13;
 /// There is a policer downstream.
 pub const FLAG_POLICE_DOWNSTREAM: u16 = 1 << 14;
-/// The packets of this direction are not plain: some option asks for more.
+/// The packets of this direction are not plain: some option asks for more. Policers are not among
+/// them, as they have a flag for each direction.
 pub const FLAG_SPECIAL: u16 = 1 << 15;
 
 /// The flags of which each makes packets from the subscriber special.
-const SPECIAL_UPSTREAM: u16 =
-    FLAG_ANY_SOURCE | FLAG_SEQUENCE_AS_PEER | FLAG_VERIFY_CHECKSUM | FLAG_POLICE_UPSTREAM;
+const SPECIAL_UPSTREAM: u16 = FLAG_ANY_SOURCE | FLAG_SEQUENCE_AS_PEER | FLAG_VERIFY_CHECKSUM;
 
 /// The flags of which each makes packets to the subscriber special.
-const SPECIAL_DOWNSTREAM: u16 =
-    FLAG_SEQUENCE | FLAG_SEQUENCE_AS_PEER | FLAG_OUTER_HEADERS | FLAG_POLICE_DOWNSTREAM;
+const SPECIAL_DOWNSTREAM: u16 = FLAG_SEQUENCE | FLAG_SEQUENCE_AS_PEER | FLAG_OUTER_HEADERS;
 
 /// A session's flags in its first and in its second line.
 pub(crate) fn of_directions(flags: u16) -> [u16; 2] {

@@ -13,7 +13,7 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use super::epoch::arena::Arena;
-use super::options::{FLAG_SPECIAL, of_directions, options};
+use super::options::{FLAG_POLICE_UPSTREAM, FLAG_SPECIAL, of_directions, options};
 use crate::api::{self, SessionKey};
 use crate::wire::checksum::{Sum, pseudo_ipv4, pseudo_ipv6};
 use crate::wire::{ipv4, ipv6, l2tp, udp};
@@ -113,8 +113,14 @@ pub struct Sender {
 }
 
 /// The flags that matter to [`Sender`], in their places.
-const SENDER_MASK: u64 =
-    sender_source([0xff; 4], [0xff; 2], FLAG_OUTER_IPV6 | FLAG_IPV4 | FLAG_SPECIAL);
+const SENDER_MASK: u64 = sender_source(
+    [0xff; 4],
+    [0xff; 2],
+    FLAG_OUTER_IPV6 | FLAG_IPV4 | FLAG_SPECIAL | FLAG_POLICE_UPSTREAM,
+);
+
+/// What is different where there is a policer, and nothing else.
+const POLICED: u64 = sender_source([0; 4], [0; 2], FLAG_POLICE_UPSTREAM);
 
 const fn sender_source([a, b, c, d]: [u8; 4], [e, f]: [u8; 2], flags: u16) -> u64 {
     let [g, h] = flags.to_ne_bytes();
@@ -196,6 +202,17 @@ impl Sessions {
         let source = line[SOURCE].load(Ordering::Relaxed);
         let same = addresses == packet.addresses && (source ^ packet.source) & SENDER_MASK == 0;
         (same, Self::half_word(line, offset_of!(Decap, index)))
+    }
+
+    /// The session's index, and whether a packet is one of the session's and has to pass its policer.
+    #[inline(always)]
+    pub(crate) fn is_policed(&self, slot: u32, packet: Sender) -> (u32, bool) {
+        let line = &self.lines(slot)[0];
+        let addresses = line[ADDRESSES].load(Ordering::Relaxed);
+        let source = line[SOURCE].load(Ordering::Relaxed);
+        let different = (source ^ packet.source) & SENDER_MASK;
+        let index = Self::half_word(line, offset_of!(Decap, index));
+        (index, addresses == packet.addresses && different == POLICED)
     }
 
     /// Index and flags in the first line.

@@ -101,9 +101,9 @@ impl Framing {
 }
 
 impl Context<'_> {
-    /// Sends it on its way; `None`: look closer, nothing was done.
+    /// Sends it on its way, or drops it where there is a policer; `None`: look closer, nothing was done.
     #[inline(always)]
-    pub(in super::super) fn quick_downstream(
+    pub(in super::super) fn quick_downstream<const POLICED: bool>(
         &mut self,
         frame: &mut Frame,
         work: &Downstream,
@@ -121,6 +121,9 @@ impl Context<'_> {
         let before = ethernet::HEADER_BYTES + before;
         if !frame.has_headroom(before - IP_OFFSET) || !frame.cut(IP_OFFSET, length) {
             return None;
+        }
+        if POLICED && let Err(reason) = self.police_downstream(work.route, session.index, length) {
+            return Some(Verdict::Drop(reason));
         }
         let (ip, segment) = ipv4::Header::mut_from_prefix(frame.octets_mut()).ok()?;
         ip.decrement_ttl();

@@ -110,9 +110,9 @@ pub(super) fn classify(
 }
 
 impl Context<'_> {
-    /// Sends it on its way; `None`: look closer, nothing was done.
+    /// Sends it on its way, or drops it where there is a policer; `None`: look closer, nothing was done.
     #[inline(always)]
-    pub(in super::super) fn quick_upstream(
+    pub(in super::super) fn quick_upstream<const POLICED: bool>(
         &mut self,
         frame: &mut Frame,
         work: &Upstream,
@@ -123,6 +123,9 @@ impl Context<'_> {
         let start = usize::from(work.offset) - ethernet::HEADER_BYTES;
         if !frame.cut(start, ethernet::HEADER_BYTES + length) {
             return None;
+        }
+        if POLICED && let Err(reason) = self.police_upstream(work.place, index, length) {
+            return Some(Verdict::Drop(reason));
         }
         let (front, segment) = Front::mut_from_prefix(frame.octets_mut()).ok()?;
         header.write(zerocopy::transmute_mut!(&mut front.ethernet));

@@ -49,7 +49,7 @@ impl Context<'_> {
             return None;
         }
         if session.flags & FLAG_POLICE_DOWNSTREAM != 0
-            && let Err(reason) = self.police_downstream(&way, packet)
+            && let Err(reason) = self.police_downstream(work.route, session.index, packet.length())
         {
             return Some(Err(reason));
         }
@@ -66,8 +66,9 @@ impl Context<'_> {
         let class = inner & options.traffic_class_mask | options.traffic_class;
         let outer = (class, options.no_checksum != 0);
         let sent = self.encapsulate(frame, &way, Sum::from_seed(work.sum), outer);
-        Some(sent.inspect(|_| {
-            self.guard.counters(way.session().index).count_downstream(packet.length() as u64);
-        }))
+        if sent.is_ok() {
+            self.guard.counters(session.index).count_downstream(packet.length() as u64);
+        }
+        Some(sent)
     }
 }

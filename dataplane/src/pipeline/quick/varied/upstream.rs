@@ -98,17 +98,20 @@ impl Context<'_> {
         {
             return None;
         }
-        Some(self.pass_upstream(work, &session).and_then(|()| {
-            count_hop(frame, inner, Origin::Network);
-            if session.flags & FLAG_KEEP_MSS == 0 && mss_clamp::is_syn(frame.octets(), is_ipv4) {
-                let mtu = self.session_mtu(work.place, is_ipv4);
-                mss_clamp::clamp(frame.octets_mut(), is_ipv4, mtu);
-            }
-            let ethertype = if is_ipv4 { ethernet::IPV4 } else { ethernet::IPV6 };
-            let verdict = self.rewrite(frame, adjacency, ethertype)?;
+        if let Err(reason) = self.pass_upstream(work, &session) {
+            return Some(Err(reason));
+        }
+        count_hop(frame, inner, Origin::Network);
+        if session.flags & FLAG_KEEP_MSS == 0 && mss_clamp::is_syn(frame.octets(), is_ipv4) {
+            let mtu = self.session_mtu(work.place, is_ipv4);
+            mss_clamp::clamp(frame.octets_mut(), is_ipv4, mtu);
+        }
+        let ethertype = if is_ipv4 { ethernet::IPV4 } else { ethernet::IPV6 };
+        let sent = self.rewrite(frame, adjacency, ethertype);
+        if sent.is_ok() {
             self.guard.counters(session.index).count_upstream(inner.length() as u64);
-            Ok(verdict)
-        }))
+        }
+        Some(sent)
     }
 
     /// Its sequence number and the policer.
@@ -120,7 +123,7 @@ impl Context<'_> {
             return Err(DropReason::Late);
         }
         if session.flags & FLAG_POLICE_UPSTREAM != 0 {
-            self.police_upstream(work.place, session.index, work.inner)?;
+            self.police_upstream(work.place, session.index, work.inner.length())?;
         }
         Ok(())
     }
