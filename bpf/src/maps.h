@@ -55,16 +55,18 @@ struct {
 	__type(value, __u8);
 } subscriber_ipv6 SEC(".maps");
 
-#define LENGTHS_IPV4 0
-#define LENGTHS_IPV6 1
+/* Blocks of IPv4 addresses that share their first 16 bits; and the one of all IPv6 addresses. */
+#define LENGTHS_BLOCKS_IPV4 65536
+#define LENGTHS_IPV6 LENGTHS_BLOCKS_IPV4
 
 /*
- * Shared: the prefix lengths in use, one 64-bit word a family, eight octets of length + 1, the
- * used ones lowest, 0 ends. One word, so that it changes at once.
+ * Shared: for each block the lengths of the prefixes that overlap it, so that few have to be tried:
+ * one 64-bit word, eight octets of length + 1, the used ones lowest, 0 ends. One word, so that it
+ * changes at once.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, LENGTHS_BLOCKS_IPV4 + 1);
 	__type(key, __u32);
 	__type(value, __u64);
 } prefix_lengths SEC(".maps");

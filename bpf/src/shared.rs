@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
@@ -158,20 +158,42 @@ impl Shared {
         }
     }
 
-    /// Writes the lengths in use of the family of `like`, as maps.h describes.
-    fn write_lengths(&self, like: &IpNet) -> Result<(), SteerError> {
-        let lengths: BTreeSet<u8> = self
-            .subscribers
-            .iter()
-            .filter(|prefix| same_family(prefix, like))
-            .map(IpNet::prefix_len)
-            .collect();
-        let packed = lengths.iter().rev().fold(0, |word, length| word << 8 | u64::from(length + 1));
-        let family = u32::from(matches!(like, IpNet::V6(_)));
-        self.prefix_lengths
-            .update(&family.to_ne_bytes(), &packed.to_ne_bytes(), MapFlags::ANY)
-            .map_err(|source| map_error(&"prefix lengths", source))
+    /// Writes the lengths in use in all blocks that the prefix overlaps, as maps.h describes.
+    fn write_lengths(&self, changed: &IpNet) -> Result<(), SteerError> {
+        for (block, index) in blocks(changed) {
+            let here = self.subscribers.iter().filter(|prefix| overlap(prefix, &block));
+            let lengths: BTreeSet<u8> = here.map(|prefix| prefix.prefix_len()).collect();
+            let packed =
+                lengths.iter().rev().fold(0, |word, length| word << 8 | u64::from(length + 1));
+            self.prefix_lengths
+                .update(&index.to_ne_bytes(), &packed.to_ne_bytes(), MapFlags::ANY)
+                .map_err(|source| map_error(&"prefix lengths", source))?;
+        }
+        Ok(())
     }
+}
+
+/// Bits that the addresses of a block share (IPv4).
+const BLOCK_BITS: u8 = 16;
+
+/// The entry of IPv6, which is one block.
+const BLOCK_IPV6: u32 = 1 << BLOCK_BITS;
+
+/// The blocks that a prefix overlaps, and their entries.
+fn blocks(prefix: &IpNet) -> Box<dyn Iterator<Item = (IpNet, u32)>> {
+    let IpNet::V4(net) = prefix else {
+        return Box::new(std::iter::once((Ipv6Net::default().into(), BLOCK_IPV6)));
+    };
+    let [first, last] = [net.network(), net.broadcast()].map(|end| end.to_bits() >> BLOCK_BITS);
+    Box::new((first..=last).map(|index| {
+        let block = Ipv4Net::new_assert(Ipv4Addr::from_bits(index << BLOCK_BITS), BLOCK_BITS);
+        (block.into(), index)
+    }))
+}
+
+/// Whether two prefixes have an address in common.
+fn overlap(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(other) || other.contains(one)
 }
 
 fn same_family(one: &IpNet, other: &IpNet) -> bool {

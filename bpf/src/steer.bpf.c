@@ -214,8 +214,8 @@ static __always_inline enum reason steer_udp(struct cursor *cursor, const struct
 
 static __always_inline bool is_subscriber_ipv4(__be32 address)
 {
-	__u32 family = LENGTHS_IPV4;
-	__u64 *lengths = bpf_map_lookup_elem(&prefix_lengths, &family);
+	__u32 block = bpf_ntohl(address) >> 16;
+	__u64 *lengths = bpf_map_lookup_elem(&prefix_lengths, &block);
 	__u64 left = lengths ? *(volatile __u64 *)lengths : 0;
 
 	for (int i = 0; i < PREFIX_LENGTHS_MAX && left; i++, left >>= 8) {
@@ -241,8 +241,8 @@ static __always_inline __be32 mask_of(__s32 length)
 
 static __always_inline bool is_subscriber_ipv6(const __be32 address[4])
 {
-	__u32 family = LENGTHS_IPV6;
-	__u64 *lengths = bpf_map_lookup_elem(&prefix_lengths, &family);
+	__u32 block = LENGTHS_IPV6;
+	__u64 *lengths = bpf_map_lookup_elem(&prefix_lengths, &block);
 	__u64 left = lengths ? *(volatile __u64 *)lengths : 0;
 
 	for (int i = 0; i < PREFIX_LENGTHS_MAX && left; i++, left >>= 8) {

@@ -107,6 +107,28 @@ fn a_length_stays_while_one_prefix_has_it() {
 }
 
 #[test]
+fn prefixes_of_one_block_and_across_blocks() {
+    let mut stage = Stage::new(UNLIMITED);
+    let to = |stage: &Stage, address: &str| stage.decide(ACCESS, &data_to(address));
+    for text in ["10.8.2.0/24", "10.8.3.0/25", "10.8.0.0/14"] {
+        stage.steer.set_subscriber_prefix(prefix(text)).expect("set");
+    }
+    let all = ["10.8.2.1", "10.8.3.1", "10.8.9.1", "10.11.255.255"];
+    for address in all {
+        assert_eq!(to(&stage, address), Reason::XskSubscriber, "{address}");
+    }
+    assert_eq!(to(&stage, "10.12.0.0"), Reason::PassTransit);
+    // The wide one goes, and takes its length out of four blocks; the others stay.
+    stage.steer.remove_subscriber_prefix(prefix("10.8.0.0/14")).expect("removed");
+    let [inside, within, between, beyond] = all.map(|address| to(&stage, address));
+    assert_eq!([inside, within], [Reason::XskSubscriber; 2]);
+    assert_eq!([between, beyond], [Reason::PassTransit; 2]);
+    stage.steer.remove_subscriber_prefix(prefix("10.8.2.0/24")).expect("removed");
+    assert_eq!(to(&stage, "10.8.2.1"), Reason::PassTransit);
+    assert_eq!(to(&stage, "10.8.3.1"), Reason::XskSubscriber);
+}
+
+#[test]
 fn every_length_matches_exactly_its_addresses() {
     let mut steer = load(UNLIMITED);
     let socket = xdp_socket();

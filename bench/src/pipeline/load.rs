@@ -12,6 +12,7 @@ use xlns_dataplane::tables::{self, Limits, PortInfo, PortKind, Tables, Writer};
 
 use super::kind::Kind;
 use super::packets::Packets;
+use crate::memory;
 
 /// Ports: untagged, then tagged.
 const ACCESS: u16 = 0;
@@ -77,6 +78,8 @@ pub(super) struct Load {
     pub(super) sessions: u32,
     /// Kept where nothing changes, too: what it owns counts as memory of a session.
     pub(super) writer: Writer,
+    /// Resident before the first session was added: what does not grow with their number.
+    pub(super) resident_before: u64,
 }
 
 /// What measuring the pipeline takes of a load.
@@ -91,6 +94,11 @@ impl Load {
     /// Makes the tables and adds plain sessions.
     pub(super) fn new(sessions: u32) -> Result<Self, Box<dyn Error>> {
         Self::with(sessions, sessions, 1024, plain_session)
+    }
+
+    /// Sessions of one kind alone.
+    pub(super) fn of_kind(sessions: u32, kind: Kind) -> Result<Self, Box<dyn Error>> {
+        Self::with(sessions, sessions, 1024, |number| session(number, kind))
     }
 
     /// So many sessions of each kind, one kind after the other.
@@ -140,10 +148,11 @@ impl Load {
         for command in surroundings(all) {
             writer.apply(&command)?;
         }
+        let resident_before = memory::resident_bytes()?;
         for number in 0..all {
             writer.apply(&Command::SessionSet(Box::new(session(number))))?;
         }
-        Ok(Self { tables, sessions, writer })
+        Ok(Self { tables, sessions, writer, resident_before })
     }
 
     /// For packets to all plain sessions.

@@ -236,11 +236,10 @@ fn stages(
 }
 
 fn fill(sessions: u32) -> Result<(Load, Filling), Box<dyn Error>> {
-    let before = memory::resident_bytes()?;
     let start = clock::now();
     let load = Load::new(sessions)?;
     let elapsed = start.elapsed();
-    let bytes = memory::resident_bytes()?.saturating_sub(before);
+    let bytes = memory::resident_bytes()?.saturating_sub(load.resident_before);
     let filling = Filling {
         sessions,
         sessions_per_second: f64::from(sessions) / elapsed.as_secs_f64(),

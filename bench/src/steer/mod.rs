@@ -89,8 +89,8 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         ("data, IPv6 in IPv4", ACCESS, frames::data_ipv6_inside()),
         ("data, IPv4 in IPv6", ACCESS, frames::data(false)),
         ("control", ACCESS, frames::control()),
-        ("to a subscriber, longest prefix", ACCESS, frames::routed(subscriber(first))),
-        ("to a subscriber, shortest prefix", ACCESS, frames::routed(subscriber(last))),
+        ("to a subscriber, /32", ACCESS, frames::routed(subscriber(first))),
+        ("to a subscriber, /20", ACCESS, frames::routed(subscriber(last))),
         ("to a subscriber, core port", CORE, frames::routed(subscriber(last))),
         ("transit", ACCESS, frames::routed(Ipv4Addr::new(9, 9, 9, 9).into())),
     ];

@@ -119,7 +119,7 @@ impl Context<'_> {
         packet: Packet,
     ) -> Result<(), DropReason> {
         if session.flags & FLAG_POLICE_UPSTREAM != 0 {
-            self.police_upstream(data.slot, session.index, packet.length())?;
+            self.police_upstream(session.index, packet.length())?;
         }
         let outer = frame.octets().get(data.outer.offset()..).unwrap_or_default();
         let class = congestion::traffic_class(outer, data.outer.is_ipv4());

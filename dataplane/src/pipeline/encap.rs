@@ -8,9 +8,9 @@ use super::forward::{check_hops, count_hop};
 use super::{Context, NO_ROOM, Origin, congestion, fragment, mss_clamp};
 use crate::frame::Frame;
 use crate::tables::{
-    Adjacency, Encap, Entry, FLAG_KEEP_MSS, FLAG_OUTER_FRAGMENTS, FLAG_OUTER_HEADERS,
-    FLAG_OUTER_IPV6, FLAG_POLICE_DOWNSTREAM, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SEQUENCE,
-    FLAG_SEQUENCE_AS_PEER, Options, ipv6_front,
+    Adjacency, Encap, Entry, FLAG_KEEP_MSS, FLAG_OUTER_FRAGMENTS, FLAG_OUTER_IPV6,
+    FLAG_POLICE_DOWNSTREAM, FLAG_SEND_ACFC, FLAG_SEND_PFC, FLAG_SEQUENCE, FLAG_SEQUENCE_AS_PEER,
+    ipv6_front,
 };
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Sum;
@@ -36,7 +36,6 @@ pub(super) const PLAIN: (u8, bool) = (0, false);
 #[derive(Clone, Copy)]
 pub(super) struct Way {
     session: Encap,
-    slot: u32,
     adjacency: Adjacency,
     framing: Framing,
     /// The largest information field of PPP that fits the link with everything in front, octets.
@@ -71,7 +70,7 @@ impl Context<'_> {
             return Err(self.too_big(whole));
         }
         if session.flags & FLAG_POLICE_DOWNSTREAM != 0 {
-            self.police_downstream(slot, session.index, packet.length())?;
+            self.police_downstream(session.index, packet.length())?;
         }
         count_hop(frame, packet, origin);
         if session.flags & FLAG_KEEP_MSS == 0 {
@@ -124,13 +123,9 @@ impl Context<'_> {
         let length = frame.len();
         let is_ipv4 = way.framing.is_ipv4();
         let sum = inner_sum(frame.octets(), is_ipv4);
-        let options = match way.session.flags & FLAG_OUTER_HEADERS {
-            0 => Options::default(),
-            _ => self.guard.options(way.slot),
-        };
-        let inner = congestion::traffic_class(frame.octets(), is_ipv4);
-        let class = inner & options.traffic_class_mask | options.traffic_class;
-        let verdict = self.encapsulate(frame, way, sum, (class, options.no_checksum != 0))?;
+        let headers = way.session.outer_headers;
+        let class = headers.traffic_class(congestion::traffic_class(frame.octets(), is_ipv4));
+        let verdict = self.encapsulate(frame, way, sum, (class, headers.no_checksum()))?;
         self.guard.counters(way.session.index).count_downstream(length as u64);
         Ok(verdict)
     }
@@ -160,7 +155,7 @@ impl Context<'_> {
         let ipv6 = session.flags & FLAG_OUTER_IPV6 != 0;
         let front = if ipv6 { IPV6_BYTES } else { IPV4_BYTES } + framing.front_bytes();
         let room = self.mtu(adjacency).saturating_sub(front);
-        Ok(Way { session, slot, adjacency, framing, room })
+        Ok(Way { session, adjacency, framing, room })
     }
 
     /// Puts everything in front of a PPP information field whose sum is `sum`, and sends it.

@@ -5,31 +5,17 @@ use crate::tables::TICKS_PER_NANOSECOND;
 use crate::verdict::DropReason;
 
 impl Context<'_> {
-    /// Takes `length` octets of a session that has a policer upstream, by its slot and index.
+    /// Takes `length` octets of the session with this index, which has a policer upstream.
     #[inline(always)]
-    pub(super) fn police_upstream(
-        &self,
-        slot: u32,
-        index: u32,
-        length: usize,
-    ) -> Result<(), DropReason> {
-        let bucket = self.guard.options(slot).police_upstream;
-        let full_at = &self.guard.state(index).police_upstream;
-        let passes = bucket.take(full_at, self.ticks(), length as u64);
+    pub(super) fn police_upstream(&self, index: u32, length: usize) -> Result<(), DropReason> {
+        let passes = self.guard.state(index).police_upstream.take(self.ticks(), length as u64);
         if passes { Ok(()) } else { Err(DropReason::Policed) }
     }
 
     /// The same downstream.
     #[inline(always)]
-    pub(super) fn police_downstream(
-        &self,
-        slot: u32,
-        index: u32,
-        length: usize,
-    ) -> Result<(), DropReason> {
-        let bucket = self.guard.options(slot).police_downstream;
-        let full_at = &self.guard.state(index).police_downstream;
-        let passes = bucket.take(full_at, self.ticks(), length as u64);
+    pub(super) fn police_downstream(&self, index: u32, length: usize) -> Result<(), DropReason> {
+        let passes = self.guard.state(index).police_downstream.take(self.ticks(), length as u64);
         if passes { Ok(()) } else { Err(DropReason::Policed) }
     }
 

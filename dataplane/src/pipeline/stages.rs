@@ -3,8 +3,8 @@
 use super::classify::{self, Address, Inner, Work};
 use crate::frame::Frame;
 use crate::tables::{
-    Entry, FLAG_OUTER_HEADERS, FLAG_OUTER_IPV6, FLAG_POLICE_DOWNSTREAM, FLAG_POLICE_UPSTREAM,
-    FLAG_SEQUENCE, FLAG_SPECIAL, Guard,
+    Entry, FLAG_OUTER_IPV6, FLAG_POLICE_DOWNSTREAM, FLAG_POLICE_UPSTREAM, FLAG_SEQUENCE,
+    FLAG_SPECIAL, Guard,
 };
 use crate::verdict::DropReason;
 
@@ -210,7 +210,6 @@ fn vary(guard: &Guard<'_>, work: &mut Work) {
         Work::Upstream(quick) => {
             let (index, is_policed) = guard.is_policed(quick.place, quick.sender);
             if is_policed {
-                guard.prefetch_options(quick.place);
                 guard.prefetch_state(index);
                 *work = Work::PolicedUpstream(*quick);
                 return;
@@ -220,7 +219,6 @@ fn vary(guard: &Guard<'_>, work: &mut Work) {
         Work::Downstream(quick) => {
             let (index, flags) = guard.encap_index_flags(quick.route);
             if flags & (FLAG_OUTER_IPV6 | FLAG_SPECIAL) == 0 {
-                guard.prefetch_options(quick.route);
                 guard.prefetch_state(index);
                 *work = Work::PolicedDownstream(*quick);
                 return;
@@ -229,32 +227,25 @@ fn vary(guard: &Guard<'_>, work: &mut Work) {
         }
         _ => return,
     }
-    prefetch_options(guard, work);
+    prefetch_state(guard, work);
 }
 
-/// Asks for what the session has beyond the plain, once its line is there.
+/// Asks for what changes with the packets of a session, once its line is there.
 #[inline(always)]
-fn prefetch_options(guard: &Guard<'_>, work: &Work) {
-    match work {
+fn prefetch_state(guard: &Guard<'_>, work: &Work) {
+    let (index, needed) = match work {
         Work::VariedUpstream(varied) => {
             let (index, flags) = guard.decap_index_flags(varied.place);
-            if flags & FLAG_POLICE_UPSTREAM != 0 {
-                guard.prefetch_options(varied.place);
-            }
-            if flags & FLAG_POLICE_UPSTREAM != 0 || varied.is_numbered() {
-                guard.prefetch_state(index);
-            }
+            (index, flags & FLAG_POLICE_UPSTREAM != 0 || varied.is_numbered())
         }
         Work::VariedDownstream(varied) => {
             let (index, flags) = guard.encap_index_flags(varied.route);
-            if flags & (FLAG_POLICE_DOWNSTREAM | FLAG_OUTER_HEADERS) != 0 {
-                guard.prefetch_options(varied.route);
-            }
-            if flags & (FLAG_POLICE_DOWNSTREAM | FLAG_SEQUENCE) != 0 {
-                guard.prefetch_state(index);
-            }
+            (index, flags & (FLAG_POLICE_DOWNSTREAM | FLAG_SEQUENCE) != 0)
         }
-        _ => {}
+        _ => return,
+    };
+    if needed {
+        guard.prefetch_state(index);
     }
 }
 
@@ -267,7 +258,7 @@ fn resolve_others(guard: &Guard<'_>, frame: &Frame, work: &mut Work) {
             let entry = end_route(guard, varied.route, destination);
             if let Some(neighbor) = Entry::neighbor(entry) {
                 varied.route = neighbor;
-                return prefetch_options(guard, work);
+                return prefetch_state(guard, work);
             }
             resolve_after_all(guard, frame, work);
         }
@@ -329,7 +320,7 @@ pub(super) fn prefetch_subscriber(guard: &Guard<'_>, work: &mut Work) {
 fn prefetch_subscriber_of_others(guard: &Guard<'_>, work: &Work) {
     let slot = match work {
         Work::VariedDownstream(varied) => {
-            prefetch_options(guard, work);
+            prefetch_state(guard, work);
             varied.route
         }
         Work::Route { entry: Entry::Session(slot), .. }

@@ -88,13 +88,13 @@ impl Entry {
 /// Who claims a prefix: encoded entries, 0 where nobody does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Claims {
-    /// An address of this host.
+    /// An address of this host: [`Entry::Local`].
     pub(crate) host: u32,
     /// A session.
     pub(crate) session: u32,
     /// A kernel route.
     pub(crate) route: u32,
-    /// A subscriber prefix.
+    /// A subscriber prefix: [`Entry::Unreachable`].
     pub(crate) subscriber: u32,
     /// Which of host, route and subscriber were named since the resynchronisation began.
     pub(crate) named: Named,
@@ -106,6 +106,54 @@ pub(crate) struct Named {
     pub(crate) host: bool,
     pub(crate) route: bool,
     pub(crate) subscriber: bool,
+}
+
+/// The same in less room: host and subscriber claims are one of few values each.
+#[derive(Debug, Clone, Copy)]
+struct Packed {
+    session: u32,
+    route: u32,
+    /// Host's tag and lowest bit of its index, whether there is a subscriber prefix, marks.
+    bits: u8,
+}
+
+const HOST: u8 = 1;
+const ENDPOINT: u8 = 2;
+const SUBSCRIBER: u8 = 4;
+const HOST_NAMED: u8 = 8;
+const ROUTE_NAMED: u8 = 16;
+const SUBSCRIBER_NAMED: u8 = 32;
+
+impl From<Claims> for Packed {
+    fn from(claims: Claims) -> Self {
+        let mut bits = 0;
+        let mut set = |condition: bool, bit: u8| bits |= if condition { bit } else { 0 };
+        set(claims.host != 0, HOST);
+        set(claims.host == Entry::Local { endpoint: true }.encode(), ENDPOINT);
+        set(claims.subscriber != 0, SUBSCRIBER);
+        set(claims.named.host, HOST_NAMED);
+        set(claims.named.route, ROUTE_NAMED);
+        set(claims.named.subscriber, SUBSCRIBER_NAMED);
+        Self { session: claims.session, route: claims.route, bits }
+    }
+}
+
+impl From<Packed> for Claims {
+    fn from(packed: Packed) -> Self {
+        let is = |bit: u8| packed.bits & bit != 0;
+        let entry = |is: bool, entry: Entry| if is { entry.encode() } else { 0 };
+        Self {
+            host: entry(is(HOST), Entry::Local { endpoint: is(ENDPOINT) }),
+            session: packed.session,
+            route: packed.route,
+            subscriber: entry(is(SUBSCRIBER), Entry::Unreachable),
+            named: Named {
+                host: is(HOST_NAMED),
+                route: is(ROUTE_NAMED),
+                subscriber: is(SUBSCRIBER_NAMED),
+            },
+        }
+    }
 }
 
 impl Claims {
@@ -128,7 +176,7 @@ fn first(claims: [u32; 4]) -> u32 {
 #[derive(Debug)]
 pub(crate) struct Fib<K> {
     lpm: LpmWriter,
-    claims: BTreeMap<(K, u8), Claims>,
+    claims: BTreeMap<(K, u8), Packed>,
     /// Number of prefixes of each length, so that a search skips the lengths that nobody uses.
     lengths: Vec<u32>,
     pub(crate) paths: Paths<K>,
@@ -157,18 +205,18 @@ impl<K: Key> Fib<K> {
 
     /// Who claims the prefix.
     pub(crate) fn claims(&self, key: K, length: u8) -> Claims {
-        self.claims.get(&(key, length)).copied().unwrap_or_default()
+        self.claims.get(&(key, length)).map_or_else(Claims::default, |packed| (*packed).into())
     }
 
     /// All prefixes in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = ((K, u8), Claims)> {
-        self.claims.iter().map(|(prefix, claims)| (*prefix, *claims))
+        self.claims.iter().map(|(prefix, packed)| (*prefix, (*packed).into()))
     }
 
     /// Begins a resynchronisation.
     pub(crate) fn forget_names(&mut self) {
-        for claims in self.claims.values_mut() {
-            claims.named = Named::default();
+        for packed in self.claims.values_mut() {
+            packed.bits &= !(HOST_NAMED | ROUTE_NAMED | SUBSCRIBER_NAMED);
         }
     }
 
@@ -192,7 +240,7 @@ impl<K: Key> Fib<K> {
         if new == 0 {
             self.claims.remove(&(key, length));
         } else {
-            self.claims.insert((key, length), claims);
+            self.claims.insert((key, length), claims.into());
         }
         match (old == 0, new == 0) {
             (true, false) => self.lengths[usize::from(length)] += 1,
@@ -217,7 +265,8 @@ impl<K: Key> Fib<K> {
             .rev()
             .filter(|length| self.lengths[usize::from(*length)] > 0)
             .find_map(|length| {
-                let value = best(self.claims.get(&(key.network(length), length))?);
+                let packed = *self.claims.get(&(key.network(length), length))?;
+                let value = best(&packed.into());
                 (value != 0).then_some(Owner { value, length })
             })
             .unwrap_or(NOBODY)

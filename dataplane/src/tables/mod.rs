@@ -30,7 +30,7 @@ pub use fib::Entry;
 pub use options::{
     Bucket, FLAG_DROP_LATE, FLAG_KEEP_MSS, FLAG_OUTER_FRAGMENTS, FLAG_OUTER_HEADERS,
     FLAG_POLICE_DOWNSTREAM, FLAG_POLICE_UPSTREAM, FLAG_SEQUENCE, FLAG_SEQUENCE_AS_PEER,
-    FLAG_SPECIAL, FLAG_VERIFY_CHECKSUM, Options, State, TICKS_PER_NANOSECOND,
+    FLAG_SPECIAL, FLAG_VERIFY_CHECKSUM, OuterHeaders, State, TICKS_PER_NANOSECOND,
 };
 pub(crate) use session::ipv6_front;
 pub use session::{
@@ -47,7 +47,6 @@ use epoch::arena::Arena;
 use epoch::{Announcer, Epochs};
 use id_map::IdMap;
 use lpm::Lpm;
-use options::OptionLines;
 use session::Sessions;
 
 /// What a port is.
@@ -158,7 +157,6 @@ pub struct Tables {
     registered: Box<[AtomicBool]>,
     ids: IdMap,
     sessions: Sessions,
-    options: OptionLines,
     /// By session index.
     states: Arena<State>,
     fib4: Arc<Lpm>,
@@ -443,22 +441,10 @@ impl Guard<'_> {
         self.counters.prefetch(index as usize);
     }
 
-    /// Asks the CPU for what [`Guard::options`] will read.
-    #[inline]
-    pub(crate) fn prefetch_options(&self, slot: u32) {
-        self.tables.options.prefetch(slot);
-    }
-
     /// Asks the CPU for what [`Guard::state`] leads to.
     #[inline]
     pub(crate) fn prefetch_state(&self, index: u32) {
         self.tables.states.prefetch(index as usize);
-    }
-
-    /// What the session's flags announce.
-    #[inline]
-    pub fn options(&self, slot: u32) -> Options {
-        self.tables.options.read(slot)
     }
 
     /// What changes with the packets of the session with this index.

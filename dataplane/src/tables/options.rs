@@ -1,17 +1,15 @@
-//! What a session has beyond the plain: a third line, read only where a flag of the session says that
-//! there is something in it, and what changes while packets pass.
+//! What a session has beyond the plain: flags and two octets in its lines, and a third line, read only
+//! where a flag says so, of what changes while packets pass.
 //!
-//! The state belongs to the session's index and outlives changes of the session. Any worker may
+//! That state belongs to the session's index and outlives changes of the session. Any worker may
 //! change it, as packets to a subscriber come by whatever queue: each part is one word.
 
-use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::epoch::arena::Arena;
 use super::session::FLAG_ANY_SOURCE;
-use crate::api::{Dscp, Policer, SequenceNumbers, Session};
+use crate::api::{Dscp, Policer, SequenceNumbers, Session, SessionOptions};
 
 /// Data is sent with sequence numbers.
 pub const FLAG_SEQUENCE: u16 = 1 << 6;
@@ -47,39 +45,68 @@ pub(crate) fn of_directions(flags: u16) -> [u16; 2] {
         .map(|special| if flags & special == 0 { flags } else { flags | FLAG_SPECIAL })
 }
 
-/// The flags that say that the third line holds something.
-const IN_LINE: u16 = FLAG_OUTER_HEADERS | FLAG_POLICE_UPSTREAM | FLAG_POLICE_DOWNSTREAM;
-
-/// The third line.
+/// What outer headers have beside the template: two octets of the second line.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 #[repr(C)]
-pub struct Options {
-    /// The policer upstream.
-    pub police_upstream: Bucket,
-    /// The policer downstream.
-    pub police_downstream: Bucket,
-    /// The bits of the inner traffic class that are copied.
-    pub traffic_class_mask: u8,
-    /// The rest of the outer traffic class.
-    pub traffic_class: u8,
-    /// Not 0: outer UDP checksums over IPv4 are left out.
-    pub no_checksum: u8,
-    /// Zero.
-    pub spare: [u8; 29],
+pub struct OuterHeaders {
+    /// The part of the traffic class that is the same for all packets.
+    traffic_class: u8,
+    /// [`COPY_DSCP`] and others.
+    bits: u8,
+}
+
+const COPY_DSCP: u8 = 1;
+const COPY_ECN: u8 = 2;
+const NO_CHECKSUM: u8 = 4;
+
+impl OuterHeaders {
+    pub(crate) fn new(session: &Session) -> Self {
+        let SessionOptions { traffic_class, udp_checksum, .. } = session.options;
+        let mut bits = 0;
+        let mut set = |condition: bool, bit: u8| bits |= if condition { bit } else { 0 };
+        set(traffic_class.dscp == Dscp::Copy, COPY_DSCP);
+        set(traffic_class.ecn, COPY_ECN);
+        // RFC 8200 section 8.1: a UDP checksum over IPv6 is not optional.
+        set(!udp_checksum && session.peer.is_ipv4(), NO_CHECKSUM);
+        let traffic_class = match traffic_class.dscp {
+            Dscp::Set(dscp) => dscp << 2,
+            Dscp::Copy => 0,
+        };
+        Self { traffic_class, bits }
+    }
+
+    /// Whether they are those of the template, and a checksum.
+    fn is_plain(self) -> bool {
+        self == Self::default()
+    }
+
+    /// The outer traffic class of a packet with this one.
+    #[inline]
+    pub fn traffic_class(self, inner: u8) -> u8 {
+        let dscp = if self.bits & COPY_DSCP != 0 { 0xfc } else { 0 };
+        let ecn = if self.bits & COPY_ECN != 0 { 0x03 } else { 0 };
+        inner & (dscp | ecn) | self.traffic_class
+    }
+
+    /// Whether outer UDP checksums are left out.
+    #[inline]
+    pub fn no_checksum(self) -> bool {
+        self.bits & NO_CHECKSUM != 0
+    }
 }
 
 /// A policer as workers use it. Time counts in [`TICKS_PER_NANOSECOND`]ths of a nanosecond.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, KnownLayout, Immutable,
-)]
+#[derive(Debug, FromBytes)]
 #[repr(C)]
 pub struct Bucket {
+    /// When it is full again, ticks.
+    full_at: AtomicU64,
     /// What an octet takes, in 2^16ths of a tick.
-    octet_ticks: u64,
+    octet_ticks: AtomicU64,
     /// How far ahead of time a packet may be, ticks.
-    tolerance_ticks: u64,
+    tolerance_ticks: AtomicU64,
 }
 
 /// The finest time that policers know; 64 bits of it last for nine years.
@@ -88,73 +115,50 @@ pub const TICKS_PER_NANOSECOND: u64 = 64;
 const FRACTION_BITS: u32 = 16;
 
 impl Bucket {
-    fn new(policer: Policer) -> Self {
+    /// What an octet takes and how far ahead a packet may be.
+    fn parameters(policer: Policer) -> [u64; 2] {
         const TICKS_PER_SECOND: u128 = 1_000_000_000 * TICKS_PER_NANOSECOND as u128;
         let rate = u128::from(policer.rate_bits_per_second.max(1));
         let octet_ticks = ((8 * TICKS_PER_SECOND) << FRACTION_BITS) / rate;
         let tolerance = (octet_ticks * u128::from(policer.burst_bytes)) >> FRACTION_BITS;
-        let fit = |ticks: u128| u64::try_from(ticks).unwrap_or(u64::MAX);
-        Self { octet_ticks: fit(octet_ticks), tolerance_ticks: fit(tolerance) }
+        [octet_ticks, tolerance].map(|ticks| u64::try_from(ticks).unwrap_or(u64::MAX))
     }
 
-    /// Whether `bytes` octets may pass at `now`; they are taken off the bucket then, whose word is
-    /// the time at which it is full again. A refused packet takes nothing.
-    #[inline]
-    pub fn take(self, full_at: &AtomicU64, now_ticks: u64, bytes: u64) -> bool {
-        let cost = (u128::from(self.octet_ticks) * u128::from(bytes)) >> FRACTION_BITS;
+    /// Writer: the policer from now on. Where there is none any more, a worker that still has the
+    /// session as it was goes on by the old one.
+    fn set(&self, policer: Option<Policer>) {
+        let Some([octet_ticks, tolerance_ticks]) = policer.map(Self::parameters) else { return };
+        self.octet_ticks.store(octet_ticks, Relaxed);
+        self.tolerance_ticks.store(tolerance_ticks, Relaxed);
+    }
+
+    /// Writer: whether it is that of this policer, if there is one.
+    fn is(&self, policer: Option<Policer>) -> bool {
+        let now = [&self.octet_ticks, &self.tolerance_ticks].map(|word| word.load(Relaxed));
+        policer.is_none_or(|policer| Self::parameters(policer) == now)
+    }
+
+    /// Whether `bytes` octets may pass at `now`; they are taken off the bucket then. A refused packet
+    /// takes nothing.
+    ///
+    /// Two workers that take at the same instant may take once together: a part in thousands of what
+    /// passes, for which no packet has to wait for a locked instruction.
+    #[inline(always)]
+    pub fn take(&self, now_ticks: u64, bytes: u64) -> bool {
+        let octet_ticks = self.octet_ticks.load(Relaxed);
+        let cost = (u128::from(octet_ticks) * u128::from(bytes)) >> FRACTION_BITS;
         let cost = u64::try_from(cost).unwrap_or(u64::MAX);
-        let taken = full_at.fetch_update(Relaxed, Relaxed, |full_at| {
-            let next = full_at.max(now_ticks).saturating_add(cost);
-            (next - now_ticks <= self.tolerance_ticks).then_some(next)
-        });
-        taken.is_ok()
+        let next = self.full_at.load(Relaxed).max(now_ticks).saturating_add(cost);
+        let passes = next - now_ticks <= self.tolerance_ticks.load(Relaxed);
+        if passes {
+            self.full_at.store(next, Relaxed);
+        }
+        passes
     }
 }
 
-const LINE_WORDS: usize = 8;
-const _: () = assert!(size_of::<Options>() == LINE_WORDS * 8);
-
-/// The third lines, by slot. Written before the slot is published, as the others.
-#[derive(Debug)]
-pub(crate) struct OptionLines(Arena<[AtomicU64; LINE_WORDS]>);
-
-impl OptionLines {
-    pub(crate) fn new(slots: u32) -> io::Result<Self> {
-        Ok(Self(Arena::new(slots as usize)?))
-    }
-
-    /// Asks the CPU for a line.
-    #[inline]
-    pub(crate) fn prefetch(&self, slot: u32) {
-        self.0.prefetch(slot as usize);
-    }
-
-    #[inline]
-    pub(crate) fn read(&self, slot: u32) -> Options {
-        let words = self.0[slot as usize].each_ref().map(|word| word.load(Relaxed));
-        transmute!(words)
-    }
-
-    /// Writer: fills the line of a slot that nobody can reach, if its flags say that there is one.
-    pub(crate) fn write(&self, slot: u32, flags: u16, options: Options) {
-        if flags & IN_LINE == 0 {
-            // Memory that was never used stays unused.
-            return;
-        }
-        let words: [u64; LINE_WORDS] = transmute!(options);
-        for (place, word) in self.0[slot as usize].iter().zip(words) {
-            place.store(word, Relaxed);
-        }
-    }
-
-    /// Writer: whether the line of a slot with these flags says the same.
-    pub(crate) fn is_same(&self, slot: u32, flags: u16, options: Options) -> bool {
-        flags & IN_LINE == 0 || self.read(slot) == options
-    }
-}
-
-/// The flags and the third line of a session.
-pub(crate) fn options(session: &Session) -> (u16, Options) {
+/// The flags of a session's options.
+pub(crate) fn flags(session: &Session) -> u16 {
     let options = session.options;
     let mut flags = 0;
     let mut set = |condition: bool, flag: u16| flags |= if condition { flag } else { 0 };
@@ -169,24 +173,8 @@ pub(crate) fn options(session: &Session) -> (u16, Options) {
     set(options.verify_checksum, FLAG_VERIFY_CHECKSUM);
     set(options.police_upstream.is_some(), FLAG_POLICE_UPSTREAM);
     set(options.police_downstream.is_some(), FLAG_POLICE_DOWNSTREAM);
-    let (mut mask, class) = match options.traffic_class.dscp {
-        Dscp::Set(dscp) => (0, dscp << 2),
-        Dscp::Copy => (0xfc, 0),
-    };
-    mask |= if options.traffic_class.ecn { 0x03 } else { 0 };
-    // RFC 8200 section 8.1: a UDP checksum over IPv6 is not optional.
-    let no_checksum = u8::from(!options.udp_checksum && session.peer.is_ipv4());
-    set(mask | class | no_checksum != 0, FLAG_OUTER_HEADERS);
-    let bucket = |policer: Option<Policer>| policer.map(Bucket::new).unwrap_or_default();
-    let line = Options {
-        police_upstream: bucket(options.police_upstream),
-        police_downstream: bucket(options.police_downstream),
-        traffic_class_mask: mask,
-        traffic_class: class,
-        no_checksum,
-        spare: [0; 29],
-    };
-    (flags, line)
+    set(!OuterHeaders::new(session).is_plain(), FLAG_OUTER_HEADERS);
+    flags
 }
 
 /// How many late packets in a row say that the peer has begun to count anew: more than any network
@@ -202,17 +190,18 @@ pub struct State {
     /// The number that is expected; above it, how many were late in a row, and whether there was one
     /// at all. [`Received`].
     received: AtomicU32,
-    /// When the bucket upstream is full again.
-    pub police_upstream: AtomicU64,
-    /// When the bucket downstream is full again.
-    pub police_downstream: AtomicU64,
+    /// The policer upstream, where the session's flags say that there is one.
+    pub police_upstream: Bucket,
+    /// The same downstream.
+    pub police_downstream: Bucket,
     /// Not 0: what came last had a sequence number.
     peer_sequences: AtomicU32,
     /// Zero.
     spare: AtomicU32,
 }
 
-const _: () = assert!(size_of::<State>() == 32);
+/// A cache line: policed packets read no other.
+const _: () = assert!(size_of::<State>() == 64);
 
 /// [`State::received`] taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,6 +258,18 @@ impl State {
         self.peer_sequences.load(Relaxed) != 0
     }
 
+    /// Writer: the session's policers.
+    pub(crate) fn set_policers(&self, options: &SessionOptions) {
+        self.police_upstream.set(options.police_upstream);
+        self.police_downstream.set(options.police_downstream);
+    }
+
+    /// Writer: whether those are its policers.
+    pub(crate) fn has_policers(&self, options: &SessionOptions) -> bool {
+        self.police_upstream.is(options.police_upstream)
+            && self.police_downstream.is(options.police_downstream)
+    }
+
     /// Writer: begins a session whose first packet has this number. What is zero already is not
     /// written, so that memory that was never used stays unused.
     pub(crate) fn begin(&self, first_ns: u16) {
@@ -277,9 +278,9 @@ impl State {
                 word.store(0, Relaxed);
             }
         }
-        for word in [&self.police_upstream, &self.police_downstream] {
-            if word.load(Relaxed) != 0 {
-                word.store(0, Relaxed);
+        for bucket in [&self.police_upstream, &self.police_downstream] {
+            if bucket.full_at.load(Relaxed) != 0 {
+                bucket.full_at.store(0, Relaxed);
             }
         }
         if self.ns.load(Relaxed) != u32::from(first_ns) {
@@ -296,6 +297,12 @@ mod tests {
 
     fn state() -> State {
         State::read_from_bytes(&[0; size_of::<State>()]).unwrap()
+    }
+
+    fn bucket(policer: Policer) -> Bucket {
+        let bucket = Bucket::read_from_bytes(&[0; size_of::<Bucket>()]).unwrap();
+        bucket.set(Some(policer));
+        bucket
     }
 
     #[test]
@@ -351,17 +358,17 @@ mod tests {
     fn a_burst_passes_and_then_the_rate() {
         // A megabit: 1000 octets are 8 ms.
         let policer = Policer { rate_bits_per_second: 1_000_000, burst_bytes: 3000 };
-        let (bucket, word) = (Bucket::new(policer), AtomicU64::new(0));
+        let bucket = bucket(policer);
         let start = 5 * 1_000_000_000 * TICKS_PER_NANOSECOND;
         let millisecond = 1_000_000 * TICKS_PER_NANOSECOND;
-        let take = |milliseconds| bucket.take(&word, start + milliseconds * millisecond, 1000);
+        let take = |milliseconds| bucket.take(start + milliseconds * millisecond, 1000);
         assert_eq!([0, 0, 0, 0].map(take), [true, true, true, false]);
         assert_eq!([7, 8, 8, 15, 16].map(take), [false, true, false, false, true]);
         // Never more than a burst, however long nothing came.
         assert_eq!([1000, 1000, 1000, 1000].map(take), [true, true, true, false]);
         // A packet larger than the burst never passes.
-        assert!(!bucket.take(&word, u64::MAX / 2, 3001));
-        assert!(bucket.take(&word, u64::MAX / 2, 3000));
+        assert!(!bucket.take(u64::MAX / 2, 3001));
+        assert!(bucket.take(u64::MAX / 2, 3000));
     }
 
     proptest! {
@@ -370,32 +377,34 @@ mod tests {
             rate in 10_000u64..100_000_000_000, size in 64u64..1500
         ) {
             let policer = Policer { rate_bits_per_second: rate, burst_bytes: 3000 };
-            let (bucket, word) = (Bucket::new(policer), AtomicU64::new(0));
+            let bucket = bucket(policer);
             // Packets come at twice the rate, for the time of 20000 of them.
             let interval = u128::from(size) * 8 * 1_000_000_000 * u128::from(TICKS_PER_NANOSECOND);
             let at = |count: u64| {
                 u64::try_from(u128::from(count) * interval / 2 / u128::from(rate)).unwrap()
             };
-            let passed = (0..40_000).filter(|count| bucket.take(&word, at(*count), size)).count();
+            let passed = (0..40_000).filter(|count| bucket.take(at(*count), size)).count();
             let expected = 20_000 + (3000 / size) as i64;
             prop_assert!((passed as i64 - expected).abs() <= 60, "{} {}", passed, expected);
         }
 
         #[test]
         fn no_number_overflows(rate: u64, burst_bytes: u32, full_at: u64, now: u64, bytes: u64) {
-            let bucket = Bucket::new(Policer { rate_bits_per_second: rate, burst_bytes });
-            bucket.take(&AtomicU64::new(full_at), now, bytes);
+            let bucket = bucket(Policer { rate_bits_per_second: rate, burst_bytes });
+            bucket.full_at.store(full_at, Relaxed);
+            bucket.take(now, bytes);
         }
     }
 
     #[test]
     fn the_ends_of_the_ranges_are_told_apart() {
         let octet = |rate| {
-            Bucket::new(Policer { rate_bits_per_second: rate, burst_bytes: *POLICER_BURSTS.end() })
+            let burst_bytes = *POLICER_BURSTS.end();
+            Bucket::parameters(Policer { rate_bits_per_second: rate, burst_bytes })
         };
         let (slow, fast) = (octet(*POLICER_RATES.start()), octet(*POLICER_RATES.end()));
-        assert!(slow.octet_ticks < u64::MAX && slow.tolerance_ticks < u64::MAX);
+        assert!(slow.iter().all(|ticks| *ticks < u64::MAX));
         // An octet of the fastest: a part in a thousand is still told.
-        assert!(fast.octet_ticks > 1000);
+        assert!(fast[0] > 1000);
     }
 }

@@ -6,14 +6,14 @@
 
 use std::io::{self, Write};
 use std::mem::offset_of;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, transmute};
 
 use super::epoch::arena::Arena;
-use super::options::{FLAG_POLICE_UPSTREAM, FLAG_SPECIAL, of_directions, options};
+use super::options::{self, FLAG_POLICE_UPSTREAM, FLAG_SPECIAL, OuterHeaders, of_directions};
 use crate::api::{self, SessionKey};
 use crate::wire::checksum::{Sum, pseudo_ipv4, pseudo_ipv6};
 use crate::wire::{ipv4, ipv6, l2tp, udp};
@@ -63,6 +63,19 @@ pub struct Decap {
     pub spare: [u8; 2],
 }
 
+impl Decap {
+    /// The peer's address.
+    pub(crate) fn peer(&self) -> IpAddr {
+        let [first, ..] = self.outer_addresses.as_chunks::<16>().0 else {
+            return Ipv4Addr::UNSPECIFIED.into();
+        };
+        match first {
+            [a, b, c, d, ..] if self.flags & FLAG_OUTER_IPV6 == 0 => [*a, *b, *c, *d].into(),
+            octets => (*octets).into(),
+        }
+    }
+}
+
 /// Octets of a template at most: UDP and L2TP header behind the addresses of IPv6.
 pub const TEMPLATE_BYTES_MAX: usize = 46;
 
@@ -87,8 +100,8 @@ pub struct Encap {
     pub ip_seed: u16,
     /// Sum over pseudo-header, ports and L2TP header, without the UDP length.
     pub udp_seed: u16,
-    /// Zero.
-    pub spare_end: [u8; 2],
+    /// What outer headers have beside the template, if the flags say so.
+    pub outer_headers: OuterHeaders,
 }
 
 const LINE_WORDS: usize = 8;
@@ -316,7 +329,7 @@ fn flags(session: &api::Session) -> u16 {
     set(session.send_acfc, FLAG_SEND_ACFC);
     set(session.send_pfc, FLAG_SEND_PFC);
     set(!session.source_check, FLAG_ANY_SOURCE);
-    flags | options(session).0
+    flags | options::flags(session)
 }
 
 fn outer_addresses(session: &api::Session) -> [u8; 32] {
@@ -386,7 +399,7 @@ fn encap(session: &api::Session, index: u32, path: u32, flags: u16) -> Encap {
         peer_mru: session.peer_mru,
         ip_seed,
         udp_seed: udp_sum.seed(),
-        spare_end: [0; 2],
+        outer_headers: OuterHeaders::new(session),
     }
 }
 

@@ -122,7 +122,7 @@ impl Context<'_> {
         if !frame.has_headroom(before - IP_OFFSET) || !frame.cut(IP_OFFSET, length) {
             return None;
         }
-        if POLICED && let Err(reason) = self.police_downstream(work.route, session.index, length) {
+        if POLICED && let Err(reason) = self.police_downstream(session.index, length) {
             return Some(Verdict::Drop(reason));
         }
         let (ip, segment) = ipv4::Header::mut_from_prefix(frame.octets_mut()).ok()?;

@@ -124,7 +124,7 @@ impl Context<'_> {
         if !frame.cut(start, ethernet::HEADER_BYTES + length) {
             return None;
         }
-        if POLICED && let Err(reason) = self.police_upstream(work.place, index, length) {
+        if POLICED && let Err(reason) = self.police_upstream(index, length) {
             return Some(Verdict::Drop(reason));
         }
         let (front, segment) = Front::mut_from_prefix(frame.octets_mut()).ok()?;

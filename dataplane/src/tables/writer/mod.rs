@@ -22,7 +22,6 @@ use super::epoch::Epochs;
 use super::epoch::arena::Arena;
 use super::fib::{Fib, INDEX_MAX};
 use super::id_map::IdMap;
-use super::options::OptionLines;
 use super::session::{Sessions, unpack};
 use super::slots::Slots;
 use super::{Limits, PlainPort, PortKind, SteerChange, Tables};
@@ -99,7 +98,6 @@ pub(super) fn new(limits: &Limits) -> io::Result<(Arc<Tables>, Writer)> {
         registered: (0..limits.workers).map(|_| AtomicBool::new(false)).collect(),
         ids: IdMap::new(limits.sessions_max)?,
         sessions: Sessions::new(slots)?,
-        options: OptionLines::new(slots)?,
         states: Arena::new(slots as usize)?,
         fib4: Arc::clone(fib4.reader()),
         fib6: Arc::clone(fib6.reader()),
@@ -199,7 +197,7 @@ impl Writer {
             .iter()
             .flatten()
             .filter(|record| !record.named)
-            .map(|record| unpack(record.key))
+            .map(|record| self.key_of(record))
             .collect();
         for key in sessions {
             self.session_remove(key)?;
@@ -271,7 +269,7 @@ impl Writer {
                     return (sessions, Some(index as u32));
                 }
                 let counters = self.tables.session_counters(index as u32);
-                sessions.push((unpack(record.key), counters));
+                sessions.push((self.key_of(record), counters));
             }
         }
         (sessions, None)

@@ -1,26 +1,70 @@
 //! Sessions: slots, identifiers, prefixes, paths.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::Ordering;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::super::fib::{Claims, Entry};
-use super::super::options::options;
-use super::super::session::{lines, pack, unpack};
+use super::super::session::{Decap, lines, pack, unpack};
 use super::super::slots::Slots;
 use super::{Writer, check};
 use crate::api::{CommandError, Session, SessionKey};
 
-/// What the writer remembers of a session beside its slot.
+/// What the writer remembers of a session beside its slot, which has the rest: small, as there are
+/// millions.
 #[derive(Debug)]
 pub(super) struct Record {
-    pub(super) key: u32,
-    slot: u32,
-    peer: IpAddr,
-    prefixes: Box<[IpNet]>,
+    pub(super) slot: u32,
     /// Named since the resynchronisation began.
     pub(super) named: bool,
+    prefixes: Prefixes,
+}
+
+const _: () = assert!(size_of::<Option<Record>>() <= 24);
+
+/// A session's prefixes. What nearly all have takes no memory of its own.
+#[derive(Debug)]
+enum Prefixes {
+    /// The address that is in the first line.
+    Address,
+    /// That, and an IPv6 prefix of 64 bits.
+    AddressAndIpv6(u64),
+    /// A box of a box: as large as the other ones.
+    Listed(Box<Box<[IpNet]>>),
+}
+
+/// The prefix length of [`Prefixes::AddressAndIpv6`].
+const IPV6_BITS: u8 = 64;
+
+impl Prefixes {
+    /// Of a session whose first line is this one.
+    fn new(prefixes: &[IpNet], decap: &Decap) -> Self {
+        let in_line = (decap.inner_ipv4 != [0; 4]).then_some(decap.inner_ipv4);
+        let is_address = |net: &Ipv4Net| Some(net.addr().octets()) == in_line;
+        match prefixes {
+            [IpNet::V4(net)] if is_address(net) => Self::Address,
+            [IpNet::V4(net), IpNet::V6(ipv6)]
+                if is_address(net) && ipv6.prefix_len() == IPV6_BITS =>
+            {
+                Self::AddressAndIpv6((ipv6.addr().to_bits() >> IPV6_BITS) as u64)
+            }
+            _ => Self::Listed(Box::new(prefixes.into())),
+        }
+    }
+
+    /// In the order in which they were named.
+    fn list(&self, decap: &Decap) -> Vec<IpNet> {
+        let address = IpNet::from(IpAddr::from(decap.inner_ipv4));
+        match self {
+            Self::Address => vec![address],
+            Self::AddressAndIpv6(bits) => {
+                let network = Ipv6Addr::from_bits(u128::from(*bits) << IPV6_BITS);
+                vec![address, Ipv6Net::new_assert(network, IPV6_BITS).into()]
+            }
+            Self::Listed(prefixes) => prefixes.to_vec(),
+        }
+    }
 }
 
 fn full() -> CommandError {
@@ -36,6 +80,15 @@ impl Writer {
 
     fn record(&self, index: u32) -> Option<&Record> {
         self.records.get(index as usize)?.as_ref()
+    }
+
+    /// The IDs of a session.
+    pub(super) fn key_of(&self, record: &Record) -> SessionKey {
+        unpack(self.tables.sessions.decap(record.slot).key)
+    }
+
+    fn prefixes_of(&self, record: &Record) -> Vec<IpNet> {
+        record.prefixes.list(&self.tables.sessions.decap(record.slot))
     }
 
     /// A place from `pool`, after a look at what has become free.
@@ -97,10 +150,9 @@ impl Writer {
         let slot = record.slot;
         let present = (self.tables.sessions.decap(slot), self.tables.sessions.encap(slot));
         let lines = lines(session, index, path);
-        let is_same_line = |(flags, line)| self.tables.options.is_same(slot, flags, line);
-        let unchanged = *record.prefixes == *session.prefixes
+        let unchanged = self.prefixes_of(record) == session.prefixes
             && present == lines
-            && is_same_line(options(session));
+            && self.tables.states[index as usize].has_policers(&session.options);
         if unchanged && let Some(Some(record)) = self.records.get_mut(index as usize) {
             record.named = true;
         }
@@ -122,12 +174,12 @@ impl Writer {
         let index = index.inspect_err(|_| self.slots.give_back(slot))?;
         let (decap, encap) = lines(session, index, path);
         self.tables.sessions.write(slot, decap, encap);
-        let (flags, line) = options(session);
-        self.tables.options.write(slot, flags, line);
+        let state = &self.tables.states[index as usize];
         if existing.is_none() {
             // Nobody has reached this index since its last session let go of it.
-            self.tables.states[index as usize].begin(session.options.first_ns);
+            state.begin(session.options.first_ns);
         }
+        state.set_policers(&session.options);
         if let Err(error) = self.publish_prefixes(session, index, slot) {
             // Workers may have seen the slot.
             self.slots.retire(self.epoch(), slot);
@@ -140,13 +192,8 @@ impl Writer {
             Some(_) => self.tables.ids.replace(decap.key, Some(slot)),
             None => self.tables.ids.insert(decap.key, slot),
         }
-        let record = Record {
-            key: decap.key,
-            slot,
-            peer: session.peer.ip(),
-            prefixes: session.prefixes.as_slice().into(),
-            named: true,
-        };
+        let prefixes = Prefixes::new(&session.prefixes, &decap);
+        let record = Record { slot, named: true, prefixes };
         self.records.resize_with(self.records.len().max(index as usize + 1), || None);
         let before = self.records[index as usize].replace(record);
         match before {
@@ -165,9 +212,11 @@ impl Writer {
     ) -> Result<(), CommandError> {
         for (count, &prefix) in session.prefixes.iter().enumerate() {
             if let Err(error) = self.claim_for(prefix, Entry::Session(slot)) {
+                let before =
+                    self.record(index).map(|record| (record.slot, self.prefixes_of(record)));
                 for &prefix in &session.prefixes[..count] {
-                    let before = self.record(index).filter(|r| r.prefixes.contains(&prefix));
-                    let entry = before.map_or(Entry::NoRoute, |r| Entry::Session(r.slot));
+                    let slot = before.as_ref().filter(|(_, had)| had.contains(&prefix));
+                    let entry = slot.map_or(Entry::NoRoute, |(slot, _)| Entry::Session(*slot));
                     self.claim_for(prefix, entry)?;
                 }
                 return Err(error);
@@ -183,19 +232,22 @@ impl Writer {
 
     /// Takes back what a session had, except for the prefixes `kept` by its successor.
     fn let_go(&mut self, record: Record, kept: &[IpNet]) -> Result<(), CommandError> {
-        for &prefix in record.prefixes.iter().filter(|prefix| !kept.contains(prefix)) {
+        let peer = self.tables.sessions.decap(record.slot).peer();
+        for prefix in self.prefixes_of(&record).into_iter().filter(|prefix| !kept.contains(prefix))
+        {
             self.claim_for(prefix, Entry::NoRoute)?;
         }
         self.slots.retire(self.epoch(), record.slot);
-        self.release_path(record.peer);
+        self.release_path(peer);
         Ok(())
     }
 
     pub(super) fn session_remove(&mut self, key: SessionKey) -> Result<(), CommandError> {
         let index = self.session_index(key).ok_or(CommandError::NoSuchEntry)?;
         let record = self.records[index as usize].take().ok_or(CommandError::NoSuchEntry)?;
-        self.tables.ids.replace(record.key, None);
-        self.ended.push_back((self.epoch(), record.key, index));
+        let key = pack(key);
+        self.tables.ids.replace(key, None);
+        self.ended.push_back((self.epoch(), key, index));
         self.sessions -= 1;
         self.let_go(record, &[])
     }

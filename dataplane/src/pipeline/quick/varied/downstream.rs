@@ -6,7 +6,7 @@ use super::super::super::forward::count_hop;
 use super::super::super::{Context, Origin, congestion, mss_clamp};
 use super::{Head, Header};
 use crate::frame::Frame;
-use crate::tables::{FLAG_KEEP_MSS, FLAG_OUTER_HEADERS, FLAG_POLICE_DOWNSTREAM, Options};
+use crate::tables::{FLAG_KEEP_MSS, FLAG_POLICE_DOWNSTREAM};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::checksum::Sum;
 use crate::wire::ppp;
@@ -49,7 +49,7 @@ impl Context<'_> {
             return None;
         }
         if session.flags & FLAG_POLICE_DOWNSTREAM != 0
-            && let Err(reason) = self.police_downstream(work.route, session.index, packet.length())
+            && let Err(reason) = self.police_downstream(session.index, packet.length())
         {
             return Some(Err(reason));
         }
@@ -58,13 +58,9 @@ impl Context<'_> {
             // The checksum follows, so that the packet's sum stays.
             mss_clamp::clamp(frame.octets_mut(), is_ipv4, most);
         }
-        let options = match session.flags & FLAG_OUTER_HEADERS {
-            0 => Options::default(),
-            _ => self.guard.options(work.route),
-        };
-        let inner = congestion::traffic_class(frame.octets(), is_ipv4);
-        let class = inner & options.traffic_class_mask | options.traffic_class;
-        let outer = (class, options.no_checksum != 0);
+        let headers = session.outer_headers;
+        let class = headers.traffic_class(congestion::traffic_class(frame.octets(), is_ipv4));
+        let outer = (class, headers.no_checksum());
         let sent = self.encapsulate(frame, &way, Sum::from_seed(work.sum), outer);
         if sent.is_ok() {
             self.guard.counters(session.index).count_downstream(packet.length() as u64);

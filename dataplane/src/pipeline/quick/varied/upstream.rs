@@ -123,7 +123,7 @@ impl Context<'_> {
             return Err(DropReason::Late);
         }
         if session.flags & FLAG_POLICE_UPSTREAM != 0 {
-            self.police_upstream(work.place, session.index, work.inner.length())?;
+            self.police_upstream(session.index, work.inner.length())?;
         }
         Ok(())
     }
