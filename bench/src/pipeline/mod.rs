@@ -6,6 +6,7 @@
 //! allocation while a burst is processed is an error, in every row. Beside the main cells: other
 //! sizes, the stages, kinds of packets against the plain one, sessions added meanwhile.
 
+mod candidates;
 mod churn;
 pub mod instructions;
 mod kind;
@@ -25,6 +26,7 @@ use xlns_dataplane::pipeline::Stage;
 
 use crate::{clock, memory};
 use churn::Churn;
+use kind::Kind;
 use load::{Direction, Load, Reading};
 use measure::{Bench, Plan, Shape, Windows, frames};
 use rows::Row;
@@ -64,6 +66,9 @@ pub struct Arguments {
     /// Only the main cells.
     #[arg(long)]
     only_main: bool,
+    /// Only the memory of sessions of this kind; `inner-ipv6`: with an address and an IPv6 prefix.
+    #[arg(long, value_enum, value_name = "KIND")]
+    memory: Option<Kind>,
 }
 
 /// Sizes of inner packets.
@@ -112,6 +117,7 @@ struct Stages {
 #[derive(Debug, Serialize)]
 struct Filling {
     sessions: u32,
+    kind: Kind,
     sessions_per_second: f64,
     /// Resident memory that came with a session, tables and writer together, one worker.
     bytes_per_session: f64,
@@ -156,10 +162,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         churn: Vec::new(),
         filling: Vec::new(),
     };
+    if let Some(kind) = arguments.memory {
+        for &sessions in &arguments.sessions {
+            report.filling.push(fill(sessions, kind)?.1);
+        }
+        return say(&report, arguments.json);
+    }
     let small = Size(SMALL_BYTES.to_string(), vec![SMALL_BYTES]);
     let mut frames = frames();
     for &sessions in &arguments.sessions {
-        let (load, filling) = fill(sessions)?;
+        let (load, filling) = fill(sessions, Kind::Plain)?;
         report.filling.push(filling);
         let reading = load.reading();
         for direction in Direction::ALL {
@@ -183,10 +195,14 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if arguments.churn {
         report.churn = churn::measure(&mut frames, arguments.quick)?;
     }
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
+    say(&report, arguments.json)
+}
+
+fn say(report: &Report, json: bool) -> Result<(), Box<dyn Error>> {
+    if json {
+        println!("{}", serde_json::to_string(report)?);
     } else {
-        print(&report);
+        print(report);
     }
     Ok(())
 }
@@ -235,13 +251,14 @@ fn stages(
     Ok(Stages { direction, sessions: load.sessions.len() as u32, clk_per_packet })
 }
 
-fn fill(sessions: u32) -> Result<(Load, Filling), Box<dyn Error>> {
+fn fill(sessions: u32, kind: Kind) -> Result<(Load, Filling), Box<dyn Error>> {
     let start = clock::now();
-    let load = Load::new(sessions)?;
+    let load = Load::of_kind(sessions, kind)?;
     let elapsed = start.elapsed();
     let bytes = memory::resident_bytes()?.saturating_sub(load.resident_before);
     let filling = Filling {
         sessions,
+        kind,
         sessions_per_second: f64::from(sessions) / elapsed.as_secs_f64(),
         bytes_per_session: bytes as f64 / f64::from(sessions),
         counter_bytes_per_session: size_of::<xlns_dataplane::counters::SessionShard>(),
@@ -254,10 +271,12 @@ fn print(report: &Report) {
         "best of {} windows, time-stamp counter {:.3} GHz, no allocation in any row",
         report.windows, report.ticks_per_nanosecond
     );
-    println!(
-        "{:<14} {:>9} {:>6} {:>8} {:>8} {:>8} {:>10}",
-        "", "sessions", "inner", "ns", "clk", "median", "Mpps"
-    );
+    if !report.cells.is_empty() {
+        println!(
+            "{:<14} {:>9} {:>6} {:>8} {:>8} {:>8} {:>10}",
+            "", "sessions", "inner", "ns", "clk", "median", "Mpps"
+        );
+    }
     for cell in report.cells.iter().chain(&report.sizes) {
         println!(
             "{:<14} {:>9} {:>6} {:>8.1} {:>8.1} {:>8.1} {:>10.1}",
@@ -281,8 +300,9 @@ fn print(report: &Report) {
     churn::print(&report.churn);
     for filling in &report.filling {
         println!(
-            "{} sessions: {:.0} added a second, {:.0} octets each, {} of them counters",
+            "{} sessions ({}): {:.0} added a second, {:.0} octets each, {} of them counters",
             filling.sessions,
+            filling.kind.name(),
             filling.sessions_per_second,
             filling.bytes_per_session,
             filling.counter_bytes_per_session

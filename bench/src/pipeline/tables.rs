@@ -18,6 +18,7 @@ use xlns_dataplane::api::{Command, RouteTarget, Session};
 use xlns_dataplane::pipeline::BATCH_MAX;
 use xlns_dataplane::tables::{Entry, Reader, Tables, Writer};
 
+use super::candidates::{Packed, Prefix};
 use super::load::{self, Load, Random};
 use crate::{clock, memory};
 
@@ -47,6 +48,9 @@ pub struct Arguments {
     /// IPv6 routes.
     #[arg(long, default_value_t = 200_000)]
     ipv6_routes: u32,
+    /// Also builds the other class of table, a trie packed by bit maps, and compares look-ups.
+    #[arg(long)]
+    candidates: bool,
     /// How long changes are made, seconds.
     #[arg(long, default_value_t = 2)]
     seconds: u64,
@@ -59,10 +63,25 @@ struct Report {
     ipv6_routes: u32,
     resident_bytes: u64,
     lookups: Vec<Lookup>,
-    /// Routes set and removed while a worker reads.
+    /// The packed trie on the same routes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    candidate: Option<Candidate>,
+    /// Routes set and removed while a worker reads: the middle, and what nine slices of ten reach.
     route_changes_per_second: f64,
+    route_changes_per_second_p10: f64,
     /// Sessions added and removed while a worker reads.
     session_changes_per_second: f64,
+    session_changes_per_second_p10: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Candidate {
+    /// Octets of both families.
+    bytes: usize,
+    /// How long building it anew takes, both families.
+    build_seconds: f64,
+    /// One after the other, as with [`Report::lookups`] behind the first step.
+    lookups: Vec<Lookup>,
 }
 
 #[derive(Debug, Serialize)]
@@ -76,8 +95,8 @@ struct Lookup {
 /// # Errors
 /// Where the tables cannot be made or filled.
 pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
-    let routes = arguments.ipv4_routes + arguments.ipv6_routes + 65_536;
-    let mut load = Load::dual_stack(arguments.sessions, routes)?;
+    let routes_max = arguments.ipv4_routes + arguments.ipv6_routes + 65_536;
+    let mut load = Load::dual_stack(arguments.sessions, routes_max)?;
     let mut random = Random::default();
     let ipv4: Vec<_> = (0..arguments.ipv4_routes).map(|_| ipv4_route(&mut random)).collect();
     let ipv6: Vec<_> = (0..arguments.ipv6_routes).map(|_| ipv6_route(&mut random)).collect();
@@ -86,14 +105,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let resident_bytes = memory::resident_bytes()?;
     let lookups = lookups(&load, &ipv4, &ipv6);
+    let candidate = arguments.candidates.then(|| candidate(&load, &ipv4, &ipv6));
     let span = Duration::from_secs(arguments.seconds);
-    let route_changes_per_second = while_read(&mut load, span, |writer, number| {
+    let routes = while_read(&mut load, span, |writer, number| {
         let prefix =
             if number % 6 == 0 { ipv6_route(&mut random) } else { ipv4_route(&mut random) };
         writer.apply(&route(prefix)).and_then(|()| writer.apply(&Command::RouteRemove { prefix }))
     })?;
     let sessions = arguments.sessions;
-    let session_changes_per_second = while_read(&mut load, span, |writer, number| {
+    let changed = while_read(&mut load, span, |writer, number| {
         let session = load::dual_stack_session(number as u32 % sessions);
         change(writer, session)
     })?;
@@ -103,8 +123,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         ipv6_routes: arguments.ipv6_routes,
         resident_bytes,
         lookups,
-        route_changes_per_second,
-        session_changes_per_second,
+        candidate,
+        route_changes_per_second: routes[1],
+        route_changes_per_second_p10: routes[0],
+        session_changes_per_second: changed[1],
+        session_changes_per_second_p10: changed[0],
     };
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -154,32 +177,83 @@ fn route(prefix: IpNet) -> Command {
     Command::RouteSet { prefix, target }
 }
 
-fn lookups(load: &Load, ipv4: &[IpNet], ipv6: &[IpNet]) -> Vec<Lookup> {
+/// Addresses to look up: each kind and its list.
+fn addresses(load: &Load, ipv4: &[IpNet], ipv6: &[IpNet]) -> [(&'static str, Vec<IpAddr>); 4] {
     let mut random = Random::default();
     let count = BATCH_MAX * WINDOW_BATCHES;
-    let mut reader = load.tables.register(0);
-    let mut one = |what, addresses: Vec<IpAddr>| Lookup { what, ns: best(&mut reader, &addresses) };
     let mut pick = |prefixes: &[IpNet]| -> Vec<IpAddr> {
         let mut address = || prefixes[random.below(prefixes.len() as u32) as usize].addr();
         (0..count).map(|_| address()).collect()
     };
-    let internet = [("internet, IPv4", pick(ipv4)), ("internet, IPv6", pick(ipv6))];
+    let internet = [pick(ipv4), pick(ipv6)];
     let mut number = || random.below(load.sessions);
-    let subscribers = [
-        ("subscribers, IPv4", (0..count).map(|_| load::address(number()).into()).collect()),
-        ("subscribers, IPv6", (0..count).map(|_| load::prefix(number()).addr()).collect()),
-    ];
-    subscribers.into_iter().chain(internet).map(|(what, list)| one(what, list)).collect()
+    let subscribers: Vec<_> = (0..count).map(|_| load::address(number()).into()).collect();
+    let prefixes: Vec<_> = (0..count).map(|_| load::prefix(number()).addr()).collect();
+    let [internet_ipv4, internet_ipv6] = internet;
+    [
+        ("subscribers, IPv4", subscribers),
+        ("subscribers, IPv6", prefixes),
+        ("internet, IPv4", internet_ipv4),
+        ("internet, IPv6", internet_ipv6),
+    ]
+}
+
+fn lookups(load: &Load, ipv4: &[IpNet], ipv6: &[IpNet]) -> Vec<Lookup> {
+    let mut reader = load.tables.register(0);
+    let lists = addresses(load, ipv4, ipv6).into_iter();
+    lists
+        .map(|(what, list)| Lookup { what, ns: best(&list, |b| look_up(&mut reader, b)) })
+        .collect()
+}
+
+/// The same routes in the other table.
+fn candidate(load: &Load, ipv4: &[IpNet], ipv6: &[IpNet]) -> Candidate {
+    let start = clock::now();
+    let sessions = 0..load.sessions;
+    let of_family = |subscribers: Vec<IpNet>, routes: &[IpNet]| {
+        let mut prefixes: Vec<_> = subscribers.iter().chain(routes).map(prefix_of).collect();
+        prefixes.sort_unstable();
+        prefixes.dedup_by_key(|prefix| (prefix.key, prefix.length));
+        Packed::new(prefixes)
+    };
+    let hosts = sessions.clone().map(|number| IpNet::from(IpAddr::from(load::address(number))));
+    let tables =
+        [of_family(hosts.collect(), ipv4), of_family(sessions.map(load::prefix).collect(), ipv6)];
+    let build_seconds = start.elapsed().as_secs_f64();
+    let [of_ipv4, of_ipv6] = &tables;
+    let find = |batch: &[IpAddr]| {
+        let found = batch.iter().filter(|address| match key_of(**address) {
+            (key, true) => of_ipv4.lookup(key) != 0,
+            (key, false) => of_ipv6.lookup(key) != 0,
+        });
+        found.count()
+    };
+    let lists = addresses(load, ipv4, ipv6).into_iter();
+    let lookups = lists.map(|(what, list)| Lookup { what, ns: best(&list, find) }).collect();
+    Candidate { bytes: tables.iter().map(Packed::bytes).sum(), build_seconds, lookups }
+}
+
+/// Bits from the most significant one on, and whether it is IPv4.
+fn key_of(address: IpAddr) -> (u128, bool) {
+    match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, true),
+        IpAddr::V6(address) => (address.to_bits(), false),
+    }
+}
+
+fn prefix_of(net: &IpNet) -> Prefix {
+    let (key, _) = key_of(net.addr());
+    Prefix { key, length: net.prefix_len(), value: 1 + u32::from(net.prefix_len()) }
 }
 
 /// The least time of a look-up, over windows of different addresses.
-fn best(reader: &mut Reader, addresses: &[IpAddr]) -> f64 {
+fn best(addresses: &[IpAddr], mut look_up: impl FnMut(&[IpAddr]) -> usize) -> f64 {
     let mut best = f64::INFINITY;
     for _ in 0..20 {
         let start = clock::now();
         let mut found = 0;
         for batch in addresses.chunks(BATCH_MAX) {
-            found += look_up(reader, batch);
+            found += look_up(batch);
         }
         let elapsed = start.elapsed();
         assert_eq!(found, addresses.len(), "every address has a route");
@@ -210,29 +284,38 @@ fn look_up(reader: &mut Reader, batch: &[IpAddr]) -> usize {
     batch.iter().filter(|address| entry(address) != Entry::NoRoute).count()
 }
 
-/// Makes changes for some time, two in a call, while a worker looks subscribers up. Changes a second.
+/// Slices of the time that changes are made in.
+const SLICES: u32 = 20;
+
+/// Makes changes for some time, two in a call, while a worker looks subscribers up. Changes a second:
+/// what nine slices of the time in ten reach, and the middle.
 fn while_read(
     load: &mut Load,
     span: Duration,
     mut change: impl FnMut(&mut Writer, u64) -> Result<(), xlns_dataplane::api::CommandError>,
-) -> Result<f64, Box<dyn Error>> {
+) -> Result<[f64; 2], Box<dyn Error>> {
     let stop = Arc::new(AtomicBool::new(false));
     let reading = read_on(Arc::clone(&load.tables), load.sessions, Arc::clone(&stop));
-    let start = clock::now();
     let mut number = 0;
     let mut result = Ok(());
-    while start.elapsed() < span && result.is_ok() {
-        for _ in 0..100 {
-            result = result.and_then(|()| change(&mut load.writer, number));
-            number += 1;
+    let mut rates = Vec::new();
+    for _ in 0..SLICES {
+        let (start, before) = (clock::now(), number);
+        while start.elapsed() < span / SLICES && result.is_ok() {
+            for _ in 0..100 {
+                result = result.and_then(|()| change(&mut load.writer, number));
+                number += 1;
+            }
+            load.writer.reclaim();
         }
-        load.writer.reclaim();
+        rates.push(2.0 * (number - before) as f64 / start.elapsed().as_secs_f64());
     }
-    let elapsed = start.elapsed();
     stop.store(true, Ordering::Relaxed);
     reading.join().map_err(|_| "the reader ended badly")?;
     result?;
-    Ok(2.0 * number as f64 / elapsed.as_secs_f64())
+    rates.sort_by(f64::total_cmp);
+    let at = |part: usize| rates.get(rates.len() * part / 10).copied().unwrap_or(0.0);
+    Ok([at(1), at(5)])
 }
 
 fn read_on(
@@ -261,6 +344,18 @@ fn print(report: &Report) {
     for Lookup { what, ns } in &report.lookups {
         println!("{what:<18} {ns:>6.1} ns a look-up");
     }
-    println!("{:.0} route changes a second beside a reader", report.route_changes_per_second);
-    println!("{:.0} session changes a second beside a reader", report.session_changes_per_second);
+    if let Some(Candidate { bytes, build_seconds, lookups }) = &report.candidate {
+        println!("packed trie: {} MiB, built anew in {build_seconds:.1} s", bytes >> 20);
+        for Lookup { what, ns } in lookups {
+            println!("{what:<18} {ns:>6.1} ns a look-up in it");
+        }
+    }
+    println!(
+        "{:.0} route changes a second beside a reader ({:.0} in nine slices of ten)",
+        report.route_changes_per_second, report.route_changes_per_second_p10
+    );
+    println!(
+        "{:.0} session changes a second beside a reader ({:.0} in nine slices of ten)",
+        report.session_changes_per_second, report.session_changes_per_second_p10
+    );
 }
