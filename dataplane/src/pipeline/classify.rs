@@ -190,10 +190,6 @@ pub(super) enum Work {
     Upstream(Upstream),
     /// A common shape.
     Downstream(Downstream),
-    /// The same with a policer.
-    PolicedUpstream(Upstream),
-    /// The same with a policer.
-    PolicedDownstream(Downstream),
     /// A shape that is known.
     VariedUpstream(VariedUpstream),
     /// A shape that is known.

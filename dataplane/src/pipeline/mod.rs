@@ -204,8 +204,8 @@ impl Context<'_> {
     #[inline(always)]
     fn act(&mut self, frame: &mut Frame, work: &Work) -> Result<Verdict, DropReason> {
         let done = match work {
-            Work::Upstream(quick) => self.quick_upstream::<false>(frame, quick),
-            Work::Downstream(quick) => self.quick_downstream::<false>(frame, quick),
+            Work::Upstream(quick) => self.quick_upstream(frame, quick),
+            Work::Downstream(quick) => self.quick_downstream(frame, quick),
             _ => None,
         };
         match done {
@@ -217,23 +217,9 @@ impl Context<'_> {
     /// What is not of a common shape, or is not quite as it looked.
     #[inline(never)]
     fn act_otherwise(&mut self, frame: &mut Frame, work: &Work) -> Result<Verdict, DropReason> {
-        let policed = match work {
-            Work::PolicedUpstream(quick) => self.quick_upstream::<true>(frame, quick),
-            Work::PolicedDownstream(quick) => self.quick_downstream::<true>(frame, quick),
-            _ => None,
-        };
-        match policed {
-            Some(Verdict::Drop(reason)) => return Err(reason),
-            Some(verdict) => return Ok(verdict),
-            None => {}
-        }
         let done = match work {
-            Work::Upstream(quick) | Work::PolicedUpstream(quick) => {
-                self.varied_upstream(frame, &quick.vary())
-            }
-            Work::Downstream(quick) | Work::PolicedDownstream(quick) => {
-                self.varied_downstream(frame, &quick.vary())
-            }
+            Work::Upstream(quick) => self.varied_upstream(frame, &quick.vary()),
+            Work::Downstream(quick) => self.varied_downstream(frame, &quick.vary()),
             Work::VariedUpstream(varied) => self.varied_upstream(frame, varied),
             Work::VariedDownstream(varied) => self.varied_downstream(frame, varied),
             Work::Drop(_) | Work::Route { .. } | Work::Data(_) => {

@@ -2,7 +2,7 @@
 
 use super::Context;
 use crate::tables::TICKS_PER_NANOSECOND;
-use crate::verdict::DropReason;
+use crate::verdict::{DropReason, Verdict};
 
 impl Context<'_> {
     /// Takes `length` octets of the session with this index, which has a policer upstream.
@@ -17,6 +17,13 @@ impl Context<'_> {
     pub(super) fn police_downstream(&self, index: u32, length: usize) -> Result<(), DropReason> {
         let passes = self.guard.state(index).police_downstream.take(self.ticks(), length as u64);
         if passes { Ok(()) } else { Err(DropReason::Policed) }
+    }
+
+    /// What becomes of a packet over the rate: counted, and nobody is told.
+    #[cold]
+    pub(super) fn drop_policed(&self) -> Verdict {
+        self.shard.count_drop(DropReason::Policed);
+        Verdict::Drop(DropReason::Policed)
     }
 
     /// When the batch was received, as policers count time.

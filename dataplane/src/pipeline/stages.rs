@@ -210,18 +210,16 @@ fn vary(guard: &Guard<'_>, work: &mut Work) {
         Work::Upstream(quick) => {
             let (index, is_policed) = guard.is_policed(quick.place, quick.sender);
             if is_policed {
-                guard.prefetch_state(index);
-                *work = Work::PolicedUpstream(*quick);
-                return;
+                quick.is_policed = true;
+                return guard.prefetch_state(index);
             }
             *work = Work::VariedUpstream(quick.vary());
         }
         Work::Downstream(quick) => {
             let (index, flags) = guard.encap_index_flags(quick.route);
             if flags & (FLAG_OUTER_IPV6 | FLAG_SPECIAL) == 0 {
-                guard.prefetch_state(index);
-                *work = Work::PolicedDownstream(*quick);
-                return;
+                quick.is_policed = true;
+                return guard.prefetch_state(index);
             }
             *work = Work::VariedDownstream(quick.vary());
         }

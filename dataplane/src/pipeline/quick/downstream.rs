@@ -22,6 +22,8 @@ pub(in super::super) struct Downstream {
     length: u16,
     /// The sum over the packet.
     sum: u16,
+    /// Whether there is a policer, once the session is found.
+    pub(in super::super) is_policed: bool,
 }
 
 impl Downstream {
@@ -44,6 +46,7 @@ pub(super) fn classify(ip: &ipv4::Header, segment: &[u8], work: &mut Work) -> Op
         route: 0,
         length: ip.total_length.get(),
         sum: sum.seed(),
+        is_policed: false,
     });
     Some(())
 }
@@ -103,7 +106,7 @@ impl Framing {
 impl Context<'_> {
     /// Sends it on its way, or drops it where there is a policer; `None`: look closer, nothing was done.
     #[inline(always)]
-    pub(in super::super) fn quick_downstream<const POLICED: bool>(
+    pub(in super::super) fn quick_downstream(
         &mut self,
         frame: &mut Frame,
         work: &Downstream,
@@ -122,8 +125,8 @@ impl Context<'_> {
         if !frame.has_headroom(before - IP_OFFSET) || !frame.cut(IP_OFFSET, length) {
             return None;
         }
-        if POLICED && let Err(reason) = self.police_downstream(session.index, length) {
-            return Some(Verdict::Drop(reason));
+        if work.is_policed && self.police_downstream(session.index, length).is_err() {
+            return Some(self.drop_policed());
         }
         let (ip, segment) = ipv4::Header::mut_from_prefix(frame.octets_mut()).ok()?;
         ip.decrement_ttl();

@@ -23,7 +23,9 @@ pub(in super::super) struct Upstream {
     /// What it resolves to: the first step's result, then the neighbour's index.
     pub(in super::super) route: u32,
     /// Where the inner packet is.
-    offset: u16,
+    offset: u8,
+    /// Whether there is a policer, once the session is found.
+    pub(in super::super) is_policed: bool,
     length: u16,
 }
 
@@ -37,7 +39,7 @@ impl Upstream {
             sequence: UNNUMBERED,
             place: self.place,
             route: self.route,
-            inner: Packet::plain(self.offset, self.length),
+            inner: Packet::plain(self.offset.into(), self.length),
         }
     }
 }
@@ -103,7 +105,8 @@ pub(super) fn classify(
         place: u32::from(header.tunnel_id.get()) << 16 | u32::from(header.session_id.get()),
         destination: inner.destination,
         route: 0,
-        offset: offset as u16,
+        offset: offset as u8,
+        is_policed: false,
         length: length as u16,
     });
     Some(())
@@ -112,7 +115,7 @@ pub(super) fn classify(
 impl Context<'_> {
     /// Sends it on its way, or drops it where there is a policer; `None`: look closer, nothing was done.
     #[inline(always)]
-    pub(in super::super) fn quick_upstream<const POLICED: bool>(
+    pub(in super::super) fn quick_upstream(
         &mut self,
         frame: &mut Frame,
         work: &Upstream,
@@ -124,8 +127,8 @@ impl Context<'_> {
         if !frame.cut(start, ethernet::HEADER_BYTES + length) {
             return None;
         }
-        if POLICED && let Err(reason) = self.police_upstream(index, length) {
-            return Some(Verdict::Drop(reason));
+        if work.is_policed && self.police_upstream(index, length).is_err() {
+            return Some(self.drop_policed());
         }
         let (front, segment) = Front::mut_from_prefix(frame.octets_mut()).ok()?;
         header.write(zerocopy::transmute_mut!(&mut front.ethernet));
