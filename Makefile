@@ -13,7 +13,8 @@ COVERAGE := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,
 # Named, so that build scripts are not instrumented.
 MACHINE = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged bench calls clean-lab
+.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged bench bench-guard \
+	calls clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,9 +71,17 @@ privileged: build ## scripted and real peers in network namespaces (root)
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind
 	target/release/xlns-bench pipeline
-	target/release/xlns-bench instructions
+	target/release/xlns-bench pipeline --quick --only-main --stages --churn
+	target/release/xlns-bench instructions --all
+	target/release/xlns-bench tables --candidates
 	target/release/xlns-bench calls --memory
+	$(ROOT) target/release/xlns-bench steer
 	$(ROOT) target/release/xlns-bench wire
+
+bench-guard: ## instructions a packet against bench/instructions.json: fails above 3 % more
+	$(CARGO) build --release -p xlns-bench --bins
+	@scripts/setup valgrind
+	target/release/xlns-bench instructions --guard bench/instructions.json
 
 calls: build ## calls a second over sockets, 100,000 held; set-up time; a flood beside (root, 3 minutes)
 	target/release/xlns-bench calls --memory --sessions 1000000

@@ -228,19 +228,26 @@ impl<K: Key> Fib<K> {
         claims: Claims,
         epoch: u64,
     ) -> Result<(), Full> {
-        let before = self.claims(key, length);
-        let (old, new) = (before.best(), claims.best());
+        let (place, new) = ((key, length), claims.best());
+        // One search: what was there comes back from it.
+        let before = match new {
+            0 => self.claims.remove(&place),
+            _ => self.claims.insert(place, claims.into()),
+        };
+        let old = before.map_or(0, |packed| Claims::from(packed).best());
         if new != 0 && old != new {
-            self.lpm.insert(key, Owner { value: new, length }, epoch)?;
+            let inserted = self.lpm.insert(key, Owner { value: new, length }, epoch);
+            if let Err(full) = inserted {
+                match before {
+                    Some(before) => self.claims.insert(place, before),
+                    None => self.claims.remove(&place),
+                };
+                return Err(full);
+            }
         }
         if new == 0 && old != 0 {
             let heir = self.best_below(key, length);
             self.lpm.remove(key, length, heir, epoch);
-        }
-        if new == 0 {
-            self.claims.remove(&(key, length));
-        } else {
-            self.claims.insert((key, length), claims.into());
         }
         match (old == 0, new == 0) {
             (true, false) => self.lengths[usize::from(length)] += 1,
