@@ -174,12 +174,10 @@ impl Writer {
         let index = index.inspect_err(|_| self.slots.give_back(slot))?;
         let (decap, encap) = lines(session, index, path);
         self.tables.sessions.write(slot, decap, encap);
-        let state = &self.tables.states[index as usize];
         if existing.is_none() {
             // Nobody has reached this index since its last session let go of it.
-            state.begin(session.options.first_ns);
+            self.tables.states[index as usize].begin(session.options.first_ns);
         }
-        state.set_policers(&session.options);
         if let Err(error) = self.publish_prefixes(session, index, slot) {
             // Workers may have seen the slot.
             self.slots.retire(self.epoch(), slot);
@@ -188,6 +186,8 @@ impl Writer {
             }
             return Err(error);
         }
+        // Now that nothing is refused any more: what a worker has sent meanwhile went by the old ones.
+        self.tables.states[index as usize].set_policers(&session.options);
         match existing {
             Some(_) => self.tables.ids.replace(decap.key, Some(slot)),
             None => self.tables.ids.insert(decap.key, slot),
