@@ -28,7 +28,7 @@ pub struct WorkerCounters {
     pub core: Option<u16>,
     /// Frames received, from ports and from the host.
     pub received: u64,
-    /// Frames made here: fragments beyond the first one, ICMP errors.
+    /// Frames made here: fragments beyond the first one, ICMP errors, Echo-Requests.
     pub originated: u64,
     /// Frames sent, to ports and to the host.
     pub transmitted: u64,
@@ -36,6 +36,8 @@ pub struct WorkerCounters {
     pub dropped: u64,
     /// Fragments that became part of a datagram, beside the one whose frame it took.
     pub joined: u64,
+    /// Echo-Replies that were waited for, and measured.
+    pub measured: u64,
     /// Batches with at least one frame.
     pub batches: u64,
     /// Frames free in its pool.
@@ -155,6 +157,7 @@ pub struct Shard {
     transmitted: Counter,
     dropped: Counter,
     joined: Counter,
+    measured: Counter,
     batches: Counter,
     drops: [Counter; DropReason::COUNT],
     ports: Box<[PortShard]>,
@@ -169,6 +172,7 @@ impl Shard {
             transmitted: Counter::default(),
             dropped: Counter::default(),
             joined: Counter::default(),
+            measured: Counter::default(),
             batches: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
             ports: (0..ports).map(|_| PortShard::default()).collect(),
@@ -212,6 +216,11 @@ impl Shard {
         self.joined.add(fragments);
     }
 
+    /// Counts an Echo-Reply that was waited for.
+    pub fn count_measured(&self) {
+        self.measured.add(1);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
@@ -234,6 +243,7 @@ impl Shard {
             transmitted: self.transmitted.value(),
             dropped: self.dropped.value(),
             joined: self.joined.value(),
+            measured: self.measured.value(),
             batches: self.batches.value(),
             frames_free: 0,
         }

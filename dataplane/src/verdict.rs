@@ -15,6 +15,8 @@ pub enum Verdict {
     /// Its octets wait for the other fragments of a datagram: the frame is recycled. It will have been
     /// dropped, or become part of the datagram.
     Hold,
+    /// An Echo-Reply that one of our requests waited for: measured, the frame recycled.
+    Measured,
 }
 
 macro_rules! drop_reasons {
@@ -62,7 +64,8 @@ drop_reasons! {
     InnerMalformed, "inner_malformed", "The subscriber's IP header has a bad version or length.";
     InnerSource, "inner_source", "The subscriber's source address does not belong to the session.";
     EchoMalformed, "echo_malformed", "The LCP echo packet is cut short or its length is wrong.";
-    EchoReply, "echo_reply", "An LCP Echo-Reply that nobody waits for.";
+    EchoReply, "echo_reply", "An LCP Echo-Reply that nobody waits for: to no request, or the second one to it.";
+    EchoLate, "echo_late", "An LCP Echo-Reply that came after its request was given up as lost.";
     EchoLooped, "echo_looped", "An LCP Echo-Request that carries our own magic number.";
     TtlExceeded, "ttl_exceeded", "The TTL or hop limit ran out.";
     NoRoute, "no_route", "No route leads to the destination.";

@@ -423,7 +423,7 @@ impl Io {
             Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
             Verdict::Transmit(port) => self.transmit(port, lane, frame),
             // The pipeline has counted it, or kept its octets.
-            Verdict::Drop(_) | Verdict::Hold => self.pool.give(frame),
+            Verdict::Drop(_) | Verdict::Hold | Verdict::Measured => self.pool.give(frame),
         }
     }
 
@@ -510,6 +510,7 @@ mod tests {
                 l2tp_port: 1701,
                 l2tp_port_count: 1,
                 gateways: Default::default(),
+                quality: None,
                 ports: vec![ethernet, ethernet, host],
             };
             let (tables, _writer) = tables::new(&limits).unwrap();

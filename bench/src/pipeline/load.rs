@@ -86,6 +86,7 @@ impl Load {
             l2tp_port: L2TP_PORT,
             l2tp_port_count: 1,
             gateways: Default::default(),
+            quality: None,
             ports: vec![ethernet(1), ethernet(2), host],
         };
         let (tables, mut writer) = tables::new(&limits)?;

@@ -198,6 +198,7 @@ fn configuration(arguments: &Arguments) -> Configuration {
         l2tp_port_count: 1,
         gateway: None,
         gateway_ipv6: None,
+        quality: None,
         control_rates: CONTROL_RATES,
     }
 }

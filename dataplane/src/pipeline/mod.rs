@@ -14,6 +14,8 @@ mod forward;
 mod fragment;
 mod icmp;
 mod mss_clamp;
+mod pacer;
+mod quality;
 mod quick;
 mod reassembly;
 mod rewrite;
@@ -31,6 +33,8 @@ use crate::tables::{Entry, Guard, Tables};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet;
 use classify::{Address, Inner, Packet, Work};
+pub use quality::ECHOES_MAX;
+use quality::Monitor;
 use quick::Shapes;
 use special::Special;
 pub use special::{Extra, RESERVE_FRAMES};
@@ -49,6 +53,8 @@ pub struct Pipeline {
     /// What is known of each frame of the batch.
     work: Box<[Work; BATCH_MAX]>,
     special: Special,
+    /// `None` where the quality of sessions is not monitored.
+    monitor: Option<Monitor>,
 }
 
 /// What the steps on one frame share.
@@ -78,7 +84,8 @@ impl Pipeline {
         let identification = (worker as u16).wrapping_mul(0x9e37);
         let shapes = Shapes::new(&tables);
         let work = Box::new([Work::Drop(NO_ROOM); BATCH_MAX]);
-        Self { tables, worker, identification, shapes, work, special: Special::new(worker) }
+        let (special, monitor) = (Special::new(worker), Monitor::new(&tables, worker));
+        Self { tables, worker, identification, shapes, work, special, monitor }
     }
 
     /// Says when what is processed next was received, nanoseconds from whatever start; it never goes

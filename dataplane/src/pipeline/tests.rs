@@ -37,6 +37,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
         l2tp_port: L2TP_PORT,
         l2tp_port_count: 3,
         gateways: Default::default(),
+        quality: None,
         ports: vec![ethernet(1, 120), ethernet(2, 90), host],
     };
     let (tables, mut writer) = tables::new(&limits).unwrap();
@@ -235,7 +236,7 @@ fn outcome(
     assert_eq!(verdicts.len(), frames.len());
     let octets = |verdict: &Verdict, frame: &Frame| match verdict {
         Verdict::Transmit(_) => frame.octets().to_vec(),
-        Verdict::Drop(_) | Verdict::Hold => Vec::new(),
+        Verdict::Drop(_) | Verdict::Hold | Verdict::Measured => Vec::new(),
     };
     verdicts.iter().zip(&frames).map(|(v, f)| (*v, octets(v, f))).collect()
 }

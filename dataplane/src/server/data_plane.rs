@@ -11,6 +11,7 @@ use crate::api::{
 use crate::counters::{DropCounts, PortCounters, SessionCounters};
 use crate::port::PortId;
 use crate::port::xsk::Socket;
+use crate::quality::SessionQuality;
 use crate::tables::{SteerChange, Writer};
 
 /// Ports, workers and tables under one configuration.
@@ -82,6 +83,15 @@ impl DataPlane {
     /// Counters of these sessions.
     pub fn session_counters_of(&self, keys: &[SessionKey]) -> Vec<(SessionKey, SessionCounters)> {
         self.parts.writer.session_counters_of(keys)
+    }
+
+    /// The quality of at most `limit` sessions from `cursor` on, and where to go on.
+    pub fn session_quality(
+        &self,
+        cursor: u32,
+        limit: usize,
+    ) -> (Vec<(SessionKey, SessionQuality)>, Option<u32>) {
+        self.parts.writer.session_quality(cursor, limit)
     }
 
     /// Everything that is counted, but sessions.
@@ -233,6 +243,7 @@ mod tests {
             l2tp_port: 1701,
             l2tp_port_count: 1,
             gateways: Default::default(),
+            quality: None,
             ports: vec![port(PortKind::Ethernet), port(PortKind::Host)],
         };
         tables::new(&limits).unwrap().1
@@ -281,6 +292,7 @@ mod tests {
             transmitted: u64::MAX,
             dropped: u64::MAX,
             joined: u64::MAX,
+            measured: u64::MAX,
             batches: u64::MAX,
             frames_free: u64::MAX,
         };

@@ -140,6 +140,7 @@ mod tests {
             l2tp_port_count: 1,
             gateway: None,
             gateway_ipv6: None,
+            quality: None,
             control_rates: ControlRates {
                 setup_packets_per_second: 1,
                 tunnel_packets_per_second: 1,

@@ -19,6 +19,11 @@ const SESSIONS_PER_REPLY: usize = 1024;
 
 const _: () = assert!(SESSIONS_PER_REPLY * (2 * 3 + 4 * 10) + 64 < MESSAGE_BYTES_MAX);
 
+/// Sessions in one reply about quality: two IDs of 3 octets, six numbers of 5, 33 of one.
+const QUALITY_PER_REPLY: usize = 768;
+
+const _: () = assert!(QUALITY_PER_REPLY * (2 * 3 + 6 * 5 + 33) + 64 < MESSAGE_BYTES_MAX);
+
 /// What became of the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Served {
@@ -114,6 +119,10 @@ impl Session {
                 Reply::SessionCounters { number, sessions, next_cursor }
             }),
             RequestBody::SessionCountersOf(keys) => self.counters_of(number, &keys),
+            RequestBody::SessionQuality { cursor } => self.running().map(|data_plane| {
+                let (sessions, next_cursor) = data_plane.session_quality(cursor, QUALITY_PER_REPLY);
+                Reply::SessionQuality { number, sessions, next_cursor }
+            }),
         };
         answered.unwrap_or_else(|error| Reply::Refused { number, error })
     }

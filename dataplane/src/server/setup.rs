@@ -247,6 +247,7 @@ fn limits(configuration: &Configuration, interfaces: &[Interface], workers: usiz
             ipv4: configuration.gateway.map(|gateway| gateway.octets()),
             ipv6: configuration.gateway_ipv6.map(|gateway| gateway.octets()),
         },
+        quality: configuration.quality,
         ports: interfaces.iter().zip(&configuration.ports).map(ethernet).chain([host]).collect(),
     }
 }

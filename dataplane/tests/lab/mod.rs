@@ -329,6 +329,7 @@ pub fn configuration(mode: AttachMode) -> Configuration {
         l2tp_port_count: 1,
         gateway: None,
         gateway_ipv6: None,
+        quality: None,
         control_rates: ControlRates {
             setup_packets_per_second: 1000,
             tunnel_packets_per_second: 1000,

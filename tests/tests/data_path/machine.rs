@@ -352,7 +352,7 @@ impl Machine {
     /// Received is the sum of verdicts, and each drop has its reason.
     pub fn check_sums(&self) {
         let worker = self.tables.shard(0).worker();
-        let settled = worker.transmitted + worker.dropped + worker.joined;
+        let settled = worker.transmitted + worker.dropped + worker.joined + worker.measured;
         assert_eq!(worker.received + worker.originated, settled + self.pipeline.held());
         assert_eq!(self.drops().iter().map(|(_, count)| count).sum::<u64>(), worker.dropped);
     }

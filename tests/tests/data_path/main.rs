@@ -38,7 +38,7 @@ fn sent(outcomes: &[Outcome]) -> Vec<(u16, Vec<u8>)> {
     let sent = |outcome: &Outcome| {
         let first = match outcome.verdict {
             Verdict::Transmit(PortId(port)) => Some((port, outcome.octets.clone())),
-            Verdict::Drop(_) | Verdict::Hold => None,
+            Verdict::Drop(_) | Verdict::Hold | Verdict::Measured => None,
         };
         first.into_iter().chain(outcome.extras.clone()).collect::<Vec<_>>()
     };

@@ -100,11 +100,17 @@ impl Writer {
         let is_same_line = |(flags, line)| self.tables.options.is_same(slot, flags, line);
         let unchanged = *record.prefixes == *session.prefixes
             && present == lines
-            && is_same_line(options(session));
+            && is_same_line(options(session))
+            && self.tables.quality.is_monitored(index) == self.is_monitored(session);
         if unchanged && let Some(Some(record)) = self.records.get_mut(index as usize) {
             record.named = true;
         }
         unchanged
+    }
+
+    /// Whether a session is to be monitored.
+    fn is_monitored(&self, session: &Session) -> bool {
+        session.options.quality && self.tables.quality.settings().is_some()
     }
 
     /// Writes a slot and publishes it.
@@ -127,6 +133,7 @@ impl Writer {
         if existing.is_none() {
             // Nobody has reached this index since its last session let go of it.
             self.tables.states[index as usize].begin(session.options.first_ns);
+            self.tables.quality.begin(index);
         }
         if let Err(error) = self.publish_prefixes(session, index, slot) {
             // Workers may have seen the slot.
@@ -140,6 +147,7 @@ impl Writer {
             Some(_) => self.tables.ids.replace(decap.key, Some(slot)),
             None => self.tables.ids.insert(decap.key, slot),
         }
+        self.tables.quality.publish(index, slot, self.is_monitored(session));
         let record = Record {
             key: decap.key,
             slot,
@@ -195,6 +203,7 @@ impl Writer {
         let index = self.session_index(key).ok_or(CommandError::NoSuchEntry)?;
         let record = self.records[index as usize].take().ok_or(CommandError::NoSuchEntry)?;
         self.tables.ids.replace(record.key, None);
+        self.tables.quality.withdraw(index);
         self.ended.push_back((self.epoch(), record.key, index));
         self.sessions -= 1;
         self.let_go(record, &[])
