@@ -9,6 +9,8 @@
 //! or in the batch, never lost: every path through [`Io::settle`] ends in one of them. Nothing
 //! allocates, locks or logs per packet.
 
+mod quality;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -62,6 +64,8 @@ pub struct WorkerParts {
     pub pool: Pool,
     /// Whether it never sleeps.
     pub busy_poll: bool,
+    /// From when on time counts: the same for all workers, as one sends what another one hears of.
+    pub start: Instant,
 }
 
 /// What others may know of a running worker and tell it.
@@ -91,6 +95,12 @@ struct Injected {
 pub struct Handle {
     status: Arc<Status>,
     thread: JoinHandle<()>,
+}
+
+/// From when on the time of workers counts: now.
+#[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
+pub fn start_of_time() -> Instant {
+    Instant::now()
 }
 
 /// Starts a worker's thread. On return its fill rings are filled: the first frame finds a place even
@@ -191,9 +201,8 @@ struct Io {
 }
 
 impl Worker {
-    #[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
     fn new(parts: WorkerParts, tables: &Arc<Tables>, status: Arc<Status>) -> Self {
-        let WorkerParts { index, ports, host, pool, busy_poll, .. } = parts;
+        let WorkerParts { index, ports, host, pool, busy_poll, start, .. } = parts;
         let wanted = |fd: Option<i32>| libc::pollfd {
             fd: fd.unwrap_or(-1),
             events: libc::POLLIN,
@@ -207,7 +216,6 @@ impl Worker {
             sleepers.push(wanted(queue.socket().map(|socket| socket.as_raw_fd())));
         }
         let host_port = PortId(ports.len() as u16);
-        let start = Instant::now();
         Self {
             index,
             reader: tables.register(index),
@@ -272,6 +280,10 @@ impl Worker {
             received += 1;
             io.inject(pipeline, &guard, &injected);
         }
+        if pipeline.is_monitoring() && io.monitor(pipeline, &guard, batch, verdicts) {
+            // As good as a frame: there is more to do.
+            received += 1;
+        }
         io.flush(now_and_then);
         if received > 0 {
             let free = io.pool.free() as u64;
@@ -284,7 +296,10 @@ impl Worker {
     fn park(&mut self) -> bool {
         self.reader.park();
         self.status.frames_free.store(self.io.pool.free() as u64, Ordering::Relaxed);
-        let timeout = if self.io.is_waiting() { PARK_BUSY_MILLISECONDS } else { PARK_MILLISECONDS };
+        let timeout = match self.io.is_waiting() {
+            true => PARK_BUSY_MILLISECONDS,
+            false => quality::park_milliseconds(&self.pipeline),
+        };
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
         if awake {
             self.look_for_gone();
@@ -318,6 +333,12 @@ impl Io {
     #[inline]
     fn shard(&self) -> &Shard {
         self.tables.shard(self.index)
+    }
+
+    /// The time, nanoseconds: 64 bits last for 584 years.
+    #[inline]
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
     }
 
     /// Receives a batch from the worker's queue number `lane` of `port`.
@@ -380,8 +401,7 @@ impl Io {
             let Some(frame) = self.pool.take(self.host_port) else { break };
             reserve.push(frame);
         }
-        // 64 bits of nanoseconds last for 584 years.
-        pipeline.set_time(self.start.elapsed().as_nanos() as u64);
+        pipeline.set_time(self.now());
         pipeline.process(guard, batch, verdicts);
     }
 
@@ -483,23 +503,62 @@ impl Io {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
+    use crate::api::{Command, RouteTarget, Session, SessionOptions};
     use crate::port::xsk::queue::Wire;
     use crate::port::xsk::{Memory, umem};
-    use crate::tables::{self, Limits, PortInfo, PortKind};
+    use crate::quality::Settings;
+    use crate::tables::{self, Limits, PortInfo, PortKind, Writer};
 
     const FRAMES: u32 = 256;
     const RING: u32 = 64;
 
     /// A worker with one queue on each of two ports, without a host, and the wires of both.
-    struct Bench {
-        worker: Worker,
-        memory: Arc<Memory>,
-        wires: Vec<Wire>,
+    pub(super) struct Bench {
+        pub(super) worker: Worker,
+        pub(super) memory: Arc<Memory>,
+        pub(super) wires: Vec<Wire>,
+        _writer: Writer,
+    }
+
+    /// A session whose peer is on port 0.
+    fn add_session(writer: &mut Writer, id: u16) {
+        let peer: SocketAddr = "192.0.2.2:1701".parse().unwrap();
+        let session = Session {
+            key: SessionKey { local_tunnel_id: 1, local_session_id: id },
+            peer_tunnel_id: 1,
+            peer_session_id: id,
+            local: "192.0.2.1:1701".parse().unwrap(),
+            peer,
+            send_acfc: false,
+            send_pfc: false,
+            magic: 7,
+            peer_mru: 1460,
+            prefixes: Vec::new(),
+            source_check: true,
+            gateway: None,
+            options: SessionOptions { quality: true, ..SessionOptions::DEFAULT },
+        };
+        let (port, address) = (0, peer.ip());
+        let target = RouteTarget::Neighbor { port, gateway: address };
+        for command in [
+            Command::NeighborSet { port, address, mac: [4; 6] },
+            Command::RouteSet { prefix: address.into(), target },
+            Command::SessionSet(Box::new(session)),
+        ] {
+            writer.apply(&command).unwrap();
+        }
     }
 
     impl Bench {
         fn new() -> Self {
+            Self::with_sessions(None, 0)
+        }
+
+        /// With so many sessions, monitored where there are settings.
+        pub(super) fn with_sessions(quality: Option<Settings>, sessions: u16) -> Self {
             let ethernet =
                 PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500, vlan: None };
             let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
@@ -510,10 +569,11 @@ mod tests {
                 l2tp_port: 1701,
                 l2tp_port_count: 1,
                 gateways: Default::default(),
-                quality: None,
+                quality,
                 ports: vec![ethernet, ethernet, host],
             };
-            let (tables, _writer) = tables::new(&limits).unwrap();
+            let (tables, mut writer) = tables::new(&limits).unwrap();
+            (0..sessions).for_each(|id| add_session(&mut writer, id + 1));
             let (memory, mut pools) = umem::pools(Memory::heap(FRAMES), &[FRAMES]);
             let (queues, wires): (Vec<_>, Vec<_>) =
                 (0..2).map(|port| Queue::pair(PortId(port), RING)).unzip();
@@ -524,6 +584,7 @@ mod tests {
                 host: None,
                 pool: pools.remove(0),
                 busy_poll: false,
+                start: start_of_time(),
             };
             let status = Arc::new(Status {
                 stop: AtomicBool::new(false),
@@ -532,7 +593,8 @@ mod tests {
                 core: AtomicU32::new(0),
                 inbox: ArrayQueue::new(INBOX_MAX),
             });
-            let mut bench = Self { worker: Worker::new(parts, &tables, status), memory, wires };
+            let worker = Worker::new(parts, &tables, status);
+            let mut bench = Self { worker, memory, wires, _writer: writer };
             bench.worker.turn(false);
             bench
         }

@@ -1,5 +1,7 @@
 //! The quick way against the general one: same frames, same tables, same result.
 
+mod quality;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;

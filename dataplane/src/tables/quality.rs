@@ -198,7 +198,7 @@ impl Record {
         // The closure never says no.
         let before = self.window.fetch_update(Relaxed, Relaxed, next).unwrap_or_else(|word| word);
         let window = Window::decode(before).next();
-        if window.sequence % HALF_LIFE == 0 {
+        if window.sequence.is_multiple_of(HALF_LIFE) {
             self.halve();
         }
         if patience < window.sequence && window.answered >> patience & 1 == 0 {

@@ -50,6 +50,7 @@ pub fn limits() -> Limits {
         l2tp_port: L2TP_PORT,
         l2tp_port_count: 2,
         gateways: Gateways { ipv4: Some([10, 0, 0, 254]), ipv6: Some([0xfd; 16]) },
+        quality: Some(Settings { interval_ms: 1000, loss_after_ms: 3000 }),
         ports: vec![ethernet(1, 1500), ethernet(2, 600), host],
     }
 }
@@ -247,6 +248,7 @@ fn session(id: u16) -> Session {
             outer_fragments: id == 2,
             verify_checksum: id == 5,
             traffic_class: TrafficClass { dscp: Dscp::Copy, ecn: id == 6 },
+            quality: id & 1 != 0,
             ..SessionOptions::default()
         },
     }

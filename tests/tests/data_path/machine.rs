@@ -11,6 +11,7 @@ use xlns_dataplane::counters::{DropCounts, SessionCounters};
 use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline, RESERVE_FRAMES};
 use xlns_dataplane::port::PortId;
 use xlns_dataplane::port::memory::MemoryPool;
+use xlns_dataplane::quality::Settings;
 use xlns_dataplane::tables::{self, Gateways, Limits, PortInfo, PortKind, Reader, Tables, Writer};
 use xlns_dataplane::verdict::{DropReason, Verdict};
 
@@ -289,6 +290,7 @@ impl Machine {
                 ipv4: GATEWAY.parse::<Ipv4Addr>().ok().map(|address| address.octets()),
                 ipv6: GATEWAY6.parse::<Ipv6Addr>().ok().map(|address| address.octets()),
             },
+            quality: Some(Settings { interval_ms: 1000, loss_after_ms: 3000 }),
             ports: vec![
                 ethernet(0xa0),
                 ethernet(0xc0),
