@@ -6,6 +6,7 @@
 
 mod dhcp;
 mod parent;
+mod quality;
 mod queries;
 mod shows;
 
@@ -378,6 +379,9 @@ impl EventLoop {
             }
             Event::Counters(counters) => self.answer_counters(&counters),
             Event::SessionCounters(sessions) => self.answer_sessions(now, &sessions),
+            Event::SessionQuality { sessions, next_cursor } => {
+                self.answer_quality(&sessions, next_cursor);
+            }
             Event::Disconnected { reason } => {
                 tracing::warn!(reason, "data plane away");
                 self.resync_cursor = None;

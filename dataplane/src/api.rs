@@ -97,6 +97,10 @@ pub enum RequestBody {
     SessionQuality {
         /// Where the reply before said to go on.
         cursor: u32,
+        /// How many sessions at most; the data plane may give fewer.
+        limit: u16,
+        /// Only those that leave so many requests in a row unanswered; 0: all.
+        unanswered_min: u8,
     },
 }
 

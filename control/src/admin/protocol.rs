@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use super::quality::{QualityFilter, QualityRow, QualityScope, QualitySummaryRow};
+
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
@@ -18,6 +20,14 @@ pub enum Request {
         /// Which of them.
         #[serde(default)]
         filter: SessionFilter,
+    },
+    /// The quality of sessions.
+    ShowQuality {
+        /// Which of them.
+        #[serde(default)]
+        filter: QualityFilter,
+        /// How many, and what besides.
+        scope: QualityScope,
     },
     /// Every client, in the order of the configuration.
     ShowClients,
@@ -131,6 +141,10 @@ pub enum Response {
     Lac(LacRow),
     /// To [`Request::ShowSessions`].
     Session(SessionRow),
+    /// To [`Request::ShowQuality`].
+    Quality(Box<QualityRow>),
+    /// To [`Request::ShowQuality`], behind the sessions: all of them, then each LAC profile.
+    QualitySummary(QualitySummaryRow),
     /// To [`Request::ShowClients`].
     Client(ClientRow),
     /// To [`Request::ShowPorts`].
@@ -481,6 +495,13 @@ mod tests {
                     which: SessionSelector::Id { tunnel_id: 7, session_id: 9 },
                 },
                 r#"{"request":"clear-session","which":{"id":{"tunnel_id":7,"session_id":9}}}"#,
+            ),
+            (
+                Request::ShowQuality {
+                    filter: QualityFilter { lac: Some("a".into()), ..Default::default() },
+                    scope: QualityScope::Worst(20),
+                },
+                r#"{"request":"show-quality","filter":{"lac":"a"},"scope":{"worst":20}}"#,
             ),
         ];
         for (request, line) in lines {

@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use xlns_dataplane::api::{
     Configuration, ControlRates, POLICER_BURSTS, Policer, PortConfiguration,
 };
+use xlns_dataplane::quality::Settings;
 
-use super::{Config, PoolConfig, PortConfig, UserConfig};
+use super::{Config, PoolConfig, PortConfig, QualityConfig, UserConfig};
 
 /// The least burst unless an operator says otherwise, large packets: a TCP connection begins with ten.
 const BURST_PACKETS_MIN: u32 = 10;
@@ -90,7 +91,14 @@ impl Config {
             },
             gateway: Some(self.lns.gateway),
             gateway_ipv6: self.gateway_ipv6(),
+            quality: self.quality_settings(),
         }
+    }
+
+    /// How sessions are monitored; `None`: they are not.
+    pub fn quality_settings(&self) -> Option<Settings> {
+        let QualityConfig { interval_ms, loss_after_ms } = self.quality;
+        (interval_ms > 0).then_some(Settings { interval_ms, loss_after_ms })
     }
 
     /// Where ICMPv6 errors come from.
@@ -223,6 +231,13 @@ mod tests {
         assert_eq!(configuration.workers, 2);
         assert_eq!(configuration.cores, [4, 6]);
         assert_eq!(configuration.sessions_max, 77);
+        let settings = |interval_ms, loss_after_ms| Some(Settings { interval_ms, loss_after_ms });
+        assert_eq!(configuration.quality, settings(10_000, 3_000));
+        let quality = |text: &str| {
+            Config::parse("x.toml", &format!("{TEXT}[quality]\n{text}")).unwrap().quality_settings()
+        };
+        assert_eq!(quality("interval_ms = 0\n"), None);
+        assert_eq!(quality("interval_ms = 100\nloss_after_ms = 3000\n"), settings(100, 3000));
         assert_eq!((configuration.l2tp_port, configuration.l2tp_port_count), (1801, 3));
         assert_eq!(configuration.control_rates.setup_packets_per_second, 11);
         let ports: Vec<_> = configuration

@@ -46,6 +46,9 @@ pub struct Config {
     /// `[dataplane]`
     #[serde(default)]
     pub dataplane: DataplaneConfig,
+    /// `[quality]`
+    #[serde(default)]
+    pub quality: QualityConfig,
     /// `[admin]`
     #[serde(default)]
     pub admin: AdminConfig,
@@ -270,6 +273,17 @@ pub struct DataplaneConfig {
     pub control_burst_packets: u32,
 }
 
+/// How the quality of sessions is monitored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QualityConfig {
+    /// From one Echo-Request of the workers to the next in each session, milliseconds; 0: none is
+    /// sent.
+    pub interval_ms: u32,
+    /// A request without a reply for so long is lost, milliseconds.
+    pub loss_after_ms: u32,
+}
+
 /// A NIC.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PortConfig {
@@ -380,6 +394,14 @@ impl Default for DataplaneConfig {
             ppp_packets_per_second: 200_000,
             control_burst_packets: 4096,
         }
+    }
+}
+
+impl Default for QualityConfig {
+    fn default() -> Self {
+        // What is known when a subscriber calls has been measured before; 100,000 sessions are 10,000
+        // small packets a second.
+        Self { interval_ms: 10_000, loss_after_ms: 3_000 }
     }
 }
 

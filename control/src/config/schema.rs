@@ -123,6 +123,8 @@ pub const KEYS: &[Key] = &[
     number("dataplane", "tunnel_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "ppp_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "control_burst_packets", 1..=1_000_000, "packets"),
+    number("quality", "interval_ms", 0..=3_600_000, "milliseconds"),
+    number("quality", "loss_after_ms", 100..=60_000, "milliseconds"),
     key("admin", "socket"),
     key("port", "interface"),
     number("port", "queues", 0..=WORKERS_MAX, "queues"),
@@ -143,6 +145,7 @@ pub const KEYS: &[Key] = &[
     number("lac", "mru", MRU_LEAST..=1500, "octets"),
     number("lac", "mru_min", 128..=1500, "octets"),
     number("lac", "echo_interval_seconds", 0..=3600, "seconds"),
+    key("lac", "quality"),
     number("lac", "source_ports", 1..=SOURCE_PORTS_MAX, "ports"),
     key("lac", "follow_port"),
     number("lac", "hello_interval_seconds", 0..=3600, "seconds"),
@@ -322,7 +325,7 @@ fn check_number(
 mod tests {
     use super::super::{
         AdminConfig, ClientConfig, Config, DataplaneConfig, DialConfig, L2tpConfig, LnsConfig,
-        PortConfig, PppConfig,
+        PortConfig, PppConfig, QualityConfig,
     };
     use super::*;
 
@@ -410,6 +413,7 @@ mod tests {
         assert_eq!(full.l2tp, L2tpConfig::default());
         assert_eq!(full.ppp, PppConfig::default());
         assert_eq!(full.dataplane, DataplaneConfig::default());
+        assert_eq!(full.quality, QualityConfig::default());
         assert_eq!(full.admin, AdminConfig::default());
         let untagged = |mut port: PortConfig| {
             port.vlan = None;

@@ -20,6 +20,7 @@ mod life;
 mod line;
 mod outgoing;
 mod profiles;
+mod quality;
 mod setup;
 mod show;
 mod strangers;

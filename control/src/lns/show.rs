@@ -171,12 +171,12 @@ fn state_name(state: State) -> &'static str {
     }
 }
 
-fn address(call: &Call) -> Option<IpAddr> {
+pub(super) fn address(call: &Call) -> Option<IpAddr> {
     call.lease.as_ref().and_then(Lease::address).map(IpAddr::V4)
 }
 
 /// Whether packets to this address are the call's: its own, or one under a prefix of it.
-fn has_address(call: &Call, address: IpAddr) -> bool {
+pub(super) fn has_address(call: &Call, address: IpAddr) -> bool {
     call.lease.iter().flat_map(Lease::all).any(|prefix| prefix.contains(&address))
 }
 

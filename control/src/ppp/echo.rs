@@ -5,6 +5,10 @@ use super::frame::{code, protocol};
 use super::transmit::Context;
 use crate::time::Time;
 
+/// Identifiers of control's requests are below the workers', whose replies the steering program tells
+/// apart by it.
+const IDENTIFIER_MASK: u8 = 0x7f;
+
 /// What is remembered of the Echo-Requests of one link.
 #[derive(Debug, Default)]
 pub struct Echo {
@@ -43,7 +47,7 @@ impl Echo {
             return true;
         }
         self.unanswered += 1;
-        self.identifier = self.identifier.wrapping_add(1);
+        self.identifier = self.identifier.wrapping_add(1) & IDENTIFIER_MASK;
         self.at = Some(context.now + interval);
         let parts: [&[u8]; 1] = [&magic.to_be_bytes()];
         context.transmit.push(protocol::LCP, code::ECHO_REQUEST, self.identifier, &parts);
@@ -52,8 +56,8 @@ impl Echo {
 
     /// A reply came; one to an earlier request is as good as one to the last.
     pub fn handle_reply(&mut self, identifier: u8) -> bool {
-        let age = self.identifier.wrapping_sub(identifier);
-        let asked = u32::from(age) < self.unanswered;
+        let age = self.identifier.wrapping_sub(identifier) & IDENTIFIER_MASK;
+        let asked = identifier <= IDENTIFIER_MASK && u32::from(age) < self.unanswered;
         if asked {
             self.unanswered = 0;
         }

@@ -85,13 +85,15 @@ impl DataPlane {
         self.parts.writer.session_counters_of(keys)
     }
 
-    /// The quality of at most `limit` sessions from `cursor` on, and where to go on.
+    /// The quality of at most `limit` sessions from `cursor` on that leave `unanswered_min` requests
+    /// unanswered, and where to go on.
     pub fn session_quality(
         &self,
         cursor: u32,
         limit: usize,
+        unanswered_min: u8,
     ) -> (Vec<(SessionKey, SessionQuality)>, Option<u32>) {
-        self.parts.writer.session_quality(cursor, limit)
+        self.parts.writer.session_quality(cursor, limit, unanswered_min)
     }
 
     /// Everything that is counted, but sessions.

@@ -119,10 +119,14 @@ impl Session {
                 Reply::SessionCounters { number, sessions, next_cursor }
             }),
             RequestBody::SessionCountersOf(keys) => self.counters_of(number, &keys),
-            RequestBody::SessionQuality { cursor } => self.running().map(|data_plane| {
-                let (sessions, next_cursor) = data_plane.session_quality(cursor, QUALITY_PER_REPLY);
-                Reply::SessionQuality { number, sessions, next_cursor }
-            }),
+            RequestBody::SessionQuality { cursor, limit, unanswered_min } => {
+                let limit = usize::from(limit).clamp(1, QUALITY_PER_REPLY);
+                self.running().map(|data_plane| {
+                    let (sessions, next_cursor) =
+                        data_plane.session_quality(cursor, limit, unanswered_min);
+                    Reply::SessionQuality { number, sessions, next_cursor }
+                })
+            }
         };
         answered.unwrap_or_else(|error| Reply::Refused { number, error })
     }

@@ -14,6 +14,7 @@ use xlns_dataplane::frame::{FRAME_BYTES_MAX, Frame};
 use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline};
 use xlns_dataplane::port::PortId;
 use xlns_dataplane::port::memory::MemoryPool;
+use xlns_dataplane::quality::Settings;
 use xlns_dataplane::tables::{self, Gateways, Limits, PortInfo, PortKind, Reader, Tables, Writer};
 use xlns_dataplane::verdict::Verdict;
 use xlns_dataplane::wire::checksum::{Sum, pseudo_ipv4};

@@ -354,6 +354,9 @@ fn echoes() -> Vec<Case> {
             vec![
                 dropped(request(PLAIN, MAGIC), EchoLooped),
                 dropped(lcp(PLAIN, &echo(10, 1, 2, &[])), EchoReply),
+                // To a request of control's, and to one of ours that was never sent.
+                dropped(lcp(COMPRESSED, &echo(10, 0x7f, 2, &[])), EchoReply),
+                dropped(lcp(COMPRESSED, &echo(10, 0x80, 2, &text(16))), EchoLate),
                 dropped(malformed(7), EchoMalformed),
                 dropped(malformed(9), EchoMalformed),
                 sent(malformed(8)),

@@ -142,6 +142,7 @@ fn sessions() -> Vec<Session> {
             send_acfc: true,
             send_pfc: true,
             magic: 0,
+            options: SessionOptions { quality: true, ..SessionOptions::default() },
             ..session(COMPRESSED, &["10.0.0.2/32"])
         },
         Session {

@@ -161,6 +161,8 @@ pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
                 SessionFilter { tunnel_id: *tunnel, user: user.clone(), address: *address };
             (Request::ShowSessions { filter }, if *errors { ERRORS } else { SESSIONS })
         }
+        // Has a module of its own.
+        Show::Quality { .. } => return Ok(()),
         Show::Clients => (Request::ShowClients, CLIENTS),
         Show::Ports => (Request::ShowPorts, PORTS),
         Show::Workers => (Request::ShowWorkers, WORKERS),
@@ -251,6 +253,8 @@ fn cells_of(row: &Response) -> Vec<String> {
         ],
         Response::Counter(row) => counter_cells(row),
         Response::Placed(_)
+        | Response::Quality(_)
+        | Response::QualitySummary(_)
         | Response::Cleared { .. }
         | Response::Error { .. }
         | Response::End { .. } => Vec::new(),

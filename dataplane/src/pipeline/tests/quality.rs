@@ -141,7 +141,7 @@ impl Bench {
     }
 
     fn quality(&self) -> SessionQuality {
-        self.writer.session_quality(0, 1).0[0].1
+        self.writer.session_quality(0, 1, 0).0[0].1
     }
 }
 
@@ -219,7 +219,7 @@ fn the_reply_of_another_session_counts_for_none() {
         bench.answer(1 - own, &reply(&frame[PPP..]));
     }
     // Whether the identifiers agree by chance or not, nobody's latency comes of it.
-    let (sessions, _) = bench.writer.session_quality(0, 9);
+    let (sessions, _) = bench.writer.session_quality(0, 9, 0);
     assert!(sessions.iter().all(|(_, quality)| quality.last_us == 0));
 }
 
@@ -304,7 +304,7 @@ fn replies_that_nobody_waits_for() {
     });
     let mut bench = Bench::new(1, Some(SETTINGS), SessionOptions::DEFAULT);
     assert_eq!(bench.answer(0, &[10, 0x80, 0, 8, 0, 0, 0, 0]), nobody);
-    assert_eq!(bench.writer.session_quality(0, 9), (vec![], None));
+    assert_eq!(bench.writer.session_quality(0, 9, 0), (vec![], None));
     let mut bench = Bench::new(1, None, monitored());
     assert!(!bench.pipeline.is_monitoring());
     assert_eq!(bench.answer(0, &[10, 0x80, 0, 8, 0, 0, 0, 0]), nobody);
@@ -376,7 +376,7 @@ fn a_session_that_changes_or_ends() {
     bench.writer.apply(&Command::SessionRemove(key(0))).unwrap();
     bench.now += SECOND;
     assert_eq!(bench.ask().len(), 0);
-    assert_eq!(bench.writer.session_quality(0, 9), (vec![], None));
+    assert_eq!(bench.writer.session_quality(0, 9, 0), (vec![], None));
     // The next session with its index begins anew.
     bench.writer.reclaim();
     let _ = bench.reader.guard();
@@ -401,7 +401,7 @@ fn a_hundred_thousand_sessions_are_asked_evenly() {
     }
     assert!((99_900..=100_100).contains(&total), "{total}");
     let (mut cursor, mut seen) = (0, 0);
-    while let (sessions, Some(next)) = bench.writer.session_quality(cursor, 700) {
+    while let (sessions, Some(next)) = bench.writer.session_quality(cursor, 700, 0) {
         seen += sessions.len();
         cursor = next;
     }

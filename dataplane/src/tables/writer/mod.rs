@@ -289,12 +289,14 @@ impl Writer {
             .collect()
     }
 
-    /// The quality of at most `limit` monitored sessions from `cursor` on, and the cursor to go on
-    /// with. Looks at [`QUALITY_LOOKS`] places at most, so that there may be none among them.
+    /// The quality of at most `limit` monitored sessions from `cursor` on that leave `unanswered_min`
+    /// requests in a row unanswered, and the cursor to go on with. Looks at [`QUALITY_LOOKS`] places at
+    /// most, so that there may be none among them.
     pub fn session_quality(
         &self,
         cursor: u32,
         limit: usize,
+        unanswered_min: u8,
     ) -> (Vec<(SessionKey, SessionQuality)>, Option<u32>) {
         let mut sessions = Vec::new();
         let start = (cursor as usize).min(self.records.len());
@@ -304,6 +306,7 @@ impl Writer {
             }
             let Some(record) = record else { continue };
             let quality = self.tables.quality.read(index as u32);
+            let quality = quality.filter(|quality| quality.unanswered >= unanswered_min);
             sessions.extend(quality.map(|quality| (unpack(record.key), quality)));
         }
         (sessions, None)
