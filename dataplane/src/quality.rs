@@ -164,15 +164,12 @@ mod tests {
 
     #[test]
     fn patience_covers_the_time_and_one_more() {
-        let patience = |interval_ms, loss_after_ms| {
-            Settings { interval_ms, loss_after_ms }.patience()
-        };
+        let patience =
+            |interval_ms, loss_after_ms| Settings { interval_ms, loss_after_ms }.patience();
         assert_eq!(patience(1000, 3000), 4);
         assert_eq!(patience(1000, 3001), 5);
         assert_eq!(patience(10_000, 3000), 2);
-        let valid = |interval_ms, loss_after_ms| {
-            Settings { interval_ms, loss_after_ms }.is_valid()
-        };
+        let valid = |interval_ms, loss_after_ms| Settings { interval_ms, loss_after_ms }.is_valid();
         assert!(valid(100, 3000) && !valid(100, 3001));
         assert!(!valid(0, 1) && !valid(1, 0));
     }

@@ -335,8 +335,10 @@ impl<'a> Xlns<'a> {
         let sum = |name: &str| rows.iter().filter_map(|row| row[name].as_u64()).sum();
         Ok(Totals {
             received: sum("received"),
+            originated: sum("originated"),
             transmitted: sum("transmitted"),
             dropped: sum("dropped"),
+            consumed: sum("joined") + sum("measured"),
         })
     }
 }
@@ -346,10 +348,22 @@ impl<'a> Xlns<'a> {
 pub struct Totals {
     /// Frames received.
     pub received: u64,
+    /// Frames made there.
+    pub originated: u64,
     /// Frames sent.
     pub transmitted: u64,
     /// Frames dropped.
     pub dropped: u64,
+    /// Fragments that others took up, and replies to the workers' own requests.
+    pub consumed: u64,
+}
+
+impl Totals {
+    /// Whether every frame has ended in one way. Counters of a batch in the middle of its turn may
+    /// differ for an instant.
+    pub fn is_exact(&self) -> bool {
+        self.received + self.originated == self.transmitted + self.dropped + self.consumed
+    }
 }
 
 /// Rows of a JSON answer: lines, or one list.

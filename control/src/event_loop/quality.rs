@@ -1,4 +1,5 @@
-//! `xlns show quality`: a sweep over the sessions that the data plane monitors, page by page.
+//! Questions about the sessions that the data plane monitors, page by page: `xlns show quality`, and
+//! which are silent.
 
 use xlns_dataplane::api::SessionKey;
 use xlns_dataplane::quality::{SessionQuality, Settings};
@@ -9,6 +10,7 @@ use crate::admin::{
     ConnectionId, Cursor, PAGE_ROWS, QualityFilter, QualityRow, QualityScope, QualitySweep,
     Response, WORST_MAX,
 };
+use crate::time::Time;
 
 /// Sessions of one question of a sweep: some hundred microseconds of work.
 const SWEEP_PAGE: u16 = 512;
@@ -19,7 +21,16 @@ const MONITORING_OFF: &str = "the quality of sessions is not monitored: set qual
 
 /// Who waits for the quality of sessions. The data plane answers in order.
 #[derive(Debug)]
-pub struct QualityFor {
+pub enum QualityFor {
+    /// An operator.
+    Show(Show),
+    /// The LNS, to test the links of silent sessions.
+    Silence,
+}
+
+/// An operator's question.
+#[derive(Debug)]
+pub struct Show {
     connection: ConnectionId,
     filter: QualityFilter,
     /// What was found so far; `None`: each page is an answer by itself.
@@ -47,43 +58,66 @@ impl EventLoop {
             QualityScope::All => None,
         };
         let cursor = u32::try_from(cursor).unwrap_or(u32::MAX);
-        self.ask_quality_page(QualityFor { connection, filter, sweep }, cursor);
+        self.ask_quality_page(Show { connection, filter, sweep }, cursor);
     }
 
-    fn ask_quality_page(&mut self, waiting: QualityFor, cursor: u32) {
-        let limit = if waiting.sweep.is_some() { SWEEP_PAGE } else { PAGE_ROWS as u16 };
+    fn ask_quality_page(&mut self, show: Show, cursor: u32) {
+        let limit = if show.sweep.is_some() { SWEEP_PAGE } else { PAGE_ROWS as u16 };
         if self.dataplane.request_session_quality(cursor, limit, 0) {
-            self.shows.quality.push_back(waiting);
+            self.shows.quality.push_back(QualityFor::Show(show));
         } else {
-            self.admin.refuse(waiting.connection, DATAPLANE_AWAY);
+            self.admin.refuse(show.connection, DATAPLANE_AWAY);
+        }
+    }
+
+    /// Asks which sessions leave the workers' requests unanswered.
+    pub(super) fn ask_for_silence(&mut self, now: Time) {
+        let Some((cursor, unanswered_min)) = self.lns.poll_silence_question() else { return };
+        if self.dataplane.request_session_quality(cursor, SWEEP_PAGE, unanswered_min) {
+            self.shows.quality.push_back(QualityFor::Silence);
+        } else {
+            self.lns.handle_silence(now, &[], None);
         }
     }
 
     pub(super) fn answer_quality(
         &mut self,
+        now: Time,
         sessions: &[(SessionKey, SessionQuality)],
         next_cursor: Option<u32>,
     ) {
-        let Some(mut waiting) = self.shows.quality.pop_front() else { return };
+        match self.shows.quality.pop_front() {
+            Some(QualityFor::Show(show)) => self.go_on_with_quality(show, sessions, next_cursor),
+            Some(QualityFor::Silence) => self.lns.handle_silence(now, sessions, next_cursor),
+            None => {}
+        }
+    }
+
+    fn go_on_with_quality(
+        &mut self,
+        mut show: Show,
+        sessions: &[(SessionKey, SessionQuality)],
+        next_cursor: Option<u32>,
+    ) {
         let Some(settings) = self.config.quality_settings() else { return };
-        let Some(sweep) = &mut waiting.sweep else {
-            let rows = self.quality_rows(sessions, &waiting.filter, settings);
+        let Some(sweep) = &mut show.sweep else {
+            let rows = self.quality_rows(sessions, &show.filter, settings);
             let next = next_cursor.map(|cursor| Cursor::At(cursor.into()));
-            return self.admin.reply(waiting.connection, &rows, next);
+            return self.admin.reply(show.connection, &rows, next);
         };
         for (key, quality) in sessions {
-            if let Some(subject) = self.lns.quality_subject(*key, &waiting.filter) {
+            if let Some(subject) = self.lns.quality_subject(*key, &show.filter) {
                 sweep.add(*key, subject.lac, quality);
             }
         }
         match next_cursor {
-            Some(cursor) => self.ask_quality_page(waiting, cursor),
+            Some(cursor) => self.ask_quality_page(show, cursor),
             None => {
                 let worst = sweep.worst();
                 let summaries = sweep.summaries();
-                let mut rows = self.quality_rows(&worst, &waiting.filter, settings);
+                let mut rows = self.quality_rows(&worst, &show.filter, settings);
                 rows.extend(summaries.into_iter().map(Response::QualitySummary));
-                self.admin.reply(waiting.connection, &rows, None);
+                self.admin.reply(show.connection, &rows, None);
             }
         }
     }
@@ -104,9 +138,12 @@ impl EventLoop {
     }
 
     /// The data plane went away with sweeps under way.
-    pub(super) fn refuse_quality(&mut self) {
+    pub(super) fn refuse_quality(&mut self, now: Time) {
         while let Some(waiting) = self.shows.quality.pop_front() {
-            self.admin.refuse(waiting.connection, DATAPLANE_AWAY);
+            match waiting {
+                QualityFor::Show(show) => self.admin.refuse(show.connection, DATAPLANE_AWAY),
+                QualityFor::Silence => self.lns.handle_silence(now, &[], None),
+            }
         }
     }
 }

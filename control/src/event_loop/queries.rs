@@ -231,8 +231,8 @@ impl EventLoop {
     }
 
     /// The data plane went away with questions under way.
-    pub(super) fn answer_without_dataplane(&mut self) {
-        self.refuse_quality();
+    pub(super) fn answer_without_dataplane(&mut self, now: Time) {
+        self.refuse_quality(now);
         while let Some((connection, request)) = self.shows.counters.pop_front() {
             if request == Request::ShowCounters {
                 self.reply_counters(connection, None);

@@ -378,11 +378,8 @@ mod tests {
 
     #[test]
     fn a_pause_loses_nothing_and_a_new_session_begins_anew() {
-        let table = QualityTable::new(
-            Some(Settings { interval_ms: 1000, loss_after_ms: 3000 }),
-            4,
-        )
-        .unwrap();
+        let table = QualityTable::new(Some(Settings { interval_ms: 1000, loss_after_ms: 3000 }), 4)
+            .unwrap();
         table.begin(2);
         assert_eq!((table.end(), table.read(2)), (0, None));
         table.publish(2, 7, true);

@@ -101,7 +101,9 @@ fn a_wrong_tunnel_secret_opens_no_tunnel() {
 #[test]
 fn two_sessions_share_a_tunnel_and_reach_each_other() {
     let stage = stage();
-    let mut xlns = stage.xlns("two-sessions", &Settings::default()).unwrap();
+    let sections = "[quality]\ninterval_ms = 200\nloss_after_ms = 2000\n".to_owned();
+    let mut xlns =
+        stage.xlns("two-sessions", &Settings { sections, ..Settings::default() }).unwrap();
     let dialer = stage.dialer(&[alice(), bob()]).unwrap();
     let first = dialer.dial(&alice()).unwrap();
     let second = dialer.dial_in_tunnel(dialer.tunnel_id().unwrap(), &bob()).unwrap();
@@ -120,6 +122,17 @@ fn two_sessions_share_a_tunnel_and_reach_each_other() {
     let grown = |rows: &[Value]| upstream(rows) >= before + 12;
     xlns.wait_rows("sessions", PATIENCE, grown).unwrap();
     assert_reaches(&second, CORE_ADDRESS);
+
+    // Both answer the workers' echoes, which are no packets of theirs.
+    let is_measured = |row: &Value| {
+        let recent = row["recent"].as_u64().unwrap_or(0);
+        recent >= 10 && row["recent_untimed"] == 0 && row["median_us"].as_u64() > Some(0)
+    };
+    let measured = |rows: &[Value]| rows.len() == 2 && rows.iter().all(is_measured);
+    let rows = xlns.wait_rows("quality", PATIENCE, measured).unwrap();
+    let mut users: Vec<_> = rows.iter().filter_map(|row| row["user"].as_str()).collect();
+    users.sort_unstable();
+    assert_eq!(users, ["alice", "bob"]);
 
     drop(first);
     dialer.command("d alice").unwrap();

@@ -84,9 +84,8 @@ pub fn wait_none(xlns: &Xlns<'_>, what: &str, wait: Duration) {
 pub fn assert_sound(xlns: &mut Xlns<'_>) {
     assert_eq!(xlns.ended(), None);
     let exact = deadline::poll(PATIENCE, || {
-        // Counters of a batch in the middle of its turn may differ for an instant.
         let totals = xlns.totals().ok()?;
-        (totals.received == totals.transmitted + totals.dropped).then_some(totals)
+        totals.is_exact().then_some(totals)
     });
     let totals = exact.unwrap_or_else(|| panic!("received is not the sum: {:?}", xlns.totals()));
     assert!(totals.received > 0, "no worker saw a frame");

@@ -25,7 +25,10 @@ struct Bench {
 }
 
 fn key(id: u32) -> SessionKey {
-    SessionKey { local_tunnel_id: 7 + (id >> 15) as u16, local_session_id: 1 + (id & 0x7fff) as u16 }
+    SessionKey {
+        local_tunnel_id: 7 + (id >> 15) as u16,
+        local_session_id: 1 + (id & 0x7fff) as u16,
+    }
 }
 
 fn session(id: u32, options: SessionOptions) -> Session {
@@ -313,11 +316,8 @@ fn replies_that_nobody_waits_for() {
 #[test]
 fn requests_are_numbered_where_the_session_is() {
     let sequence = crate::api::SequenceNumbers::Always;
-    let mut bench = Bench::new(
-        1,
-        Some(SETTINGS),
-        SessionOptions { sequence, first_ns: 0xfffe, ..monitored() },
-    );
+    let mut bench =
+        Bench::new(1, Some(SETTINGS), SessionOptions { sequence, first_ns: 0xfffe, ..monitored() });
     let ns: Vec<_> = (0..2)
         .map(|_| {
             bench.now += SECOND;
@@ -444,6 +444,10 @@ fn cost_of_an_echo() {
             frames.into_iter().for_each(|frame| bench.pool.recycle(frame));
         }
         let count = count as u128;
-        println!("round {round}: {} ns to ask, {} ns to measure", sending / count, receiving / count);
+        println!(
+            "round {round}: {} ns to ask, {} ns to measure",
+            sending / count,
+            receiving / count
+        );
     }
 }
