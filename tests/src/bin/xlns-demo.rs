@@ -158,7 +158,7 @@ fn act(lab: &Lab, options: &Options, steps: &mut Steps, summary: &mut Summary) -
     if let Some(error) = xlns.ended() {
         return Err(error);
     }
-    for what in ["tunnels", "sessions", "ports", "workers", "routes", "counters"] {
+    for what in ["tunnels", "sessions", "quality", "ports", "workers", "routes", "counters"] {
         println!("\n$ xlns show {what}\n{}", xlns.table(what)?.trim_end());
     }
     println!();

@@ -79,7 +79,12 @@ fn a_subscriber_that_is_silent_to_the_workers_is_asked_and_given_up() {
     let mut lab = Lab::new("[ppp]\necho_interval_seconds = 10\necho_failures_max = 2\n");
     lab.open();
     let (session, _) = lab.up(5, "alice", "wonder");
-    assert!(lab.last_set().options.quality);
+    // From the time on that a network protocol is up.
+    let monitored = lab.commands.iter().filter_map(|command| match command {
+        Command::SessionSet(session) => Some(session.options.quality),
+        _ => None,
+    });
+    assert_eq!(monitored.collect::<Vec<_>>(), [false, true]);
     lab.frames.clear();
     lab.wait(Duration::from_secs(60));
     assert_eq!(lab.echoes(), 0);
