@@ -1,7 +1,5 @@
 //! Echo-Requests of workers: made, answered in every way that there is, lost.
 
-use std::time::Instant;
-
 use super::*;
 use crate::quality::{SessionQuality, Settings};
 use crate::tables::Reader;
@@ -412,7 +410,6 @@ fn a_hundred_thousand_sessions_are_asked_evenly() {
 /// --ignored --nocapture`.
 #[test]
 #[ignore = "prints figures; needs --release to say something"]
-#[expect(clippy::disallowed_methods, reason = "measures")]
 fn cost_of_an_echo() {
     const SESSIONS: u32 = 100_000;
     let mut bench = Bench::new(SESSIONS, Some(SETTINGS), monitored());
@@ -424,7 +421,7 @@ fn cost_of_an_echo() {
             bench.pipeline.set_time(bench.now);
             let guard = bench.reader.guard();
             let pool = &mut bench.pool;
-            let before = Instant::now();
+            let before = crate::worker::start_of_time();
             let take = || pool.receive(PortId(1), &[]);
             bench.pipeline.monitor(&guard, take, &mut frames, &mut verdicts);
             sending += before.elapsed().as_nanos();
@@ -438,7 +435,7 @@ fn cost_of_an_echo() {
                 whole.extend(ipv4(17, PEER, ENDPOINT, 64, &udp(L2TP_PORT, L2TP_PORT, &l2tp)));
                 frame.reset(PortId(0), &whole);
             }
-            let before = Instant::now();
+            let before = crate::worker::start_of_time();
             bench.pipeline.process(&guard, &mut frames, &mut verdicts);
             receiving += before.elapsed().as_nanos();
             frames.into_iter().for_each(|frame| bench.pool.recycle(frame));
