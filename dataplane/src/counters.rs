@@ -38,6 +38,9 @@ pub struct WorkerCounters {
     pub joined: u64,
     /// Echo-Replies that were waited for, and measured.
     pub measured: u64,
+    /// Fragments that wait for others at this moment. Received and originated frames are the sum of
+    /// those sent, dropped, joined, measured and waiting.
+    pub waiting: u64,
     /// Batches with at least one frame.
     pub batches: u64,
     /// Frames free in its pool.
@@ -158,6 +161,7 @@ pub struct Shard {
     dropped: Counter,
     joined: Counter,
     measured: Counter,
+    waiting: AtomicU64,
     batches: Counter,
     drops: [Counter; DropReason::COUNT],
     ports: Box<[PortShard]>,
@@ -173,6 +177,7 @@ impl Shard {
             dropped: Counter::default(),
             joined: Counter::default(),
             measured: Counter::default(),
+            waiting: AtomicU64::new(0),
             batches: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
             ports: (0..ports).map(|_| PortShard::default()).collect(),
@@ -221,6 +226,11 @@ impl Shard {
         self.measured.add(1);
     }
 
+    /// Notes how many fragments wait now.
+    pub fn set_waiting(&self, fragments: u64) {
+        self.waiting.store(fragments, Relaxed);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
@@ -244,6 +254,7 @@ impl Shard {
             dropped: self.dropped.value(),
             joined: self.joined.value(),
             measured: self.measured.value(),
+            waiting: self.waiting.load(Relaxed),
             batches: self.batches.value(),
             frames_free: 0,
         }

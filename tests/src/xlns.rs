@@ -338,7 +338,9 @@ impl<'a> Xlns<'a> {
             originated: sum("originated"),
             transmitted: sum("transmitted"),
             dropped: sum("dropped"),
-            consumed: sum("joined") + sum("measured"),
+            joined: sum("joined"),
+            measured: sum("measured"),
+            waiting: sum("waiting"),
         })
     }
 }
@@ -348,21 +350,26 @@ impl<'a> Xlns<'a> {
 pub struct Totals {
     /// Frames received.
     pub received: u64,
-    /// Frames made there.
+    /// Frames made by workers.
     pub originated: u64,
     /// Frames sent.
     pub transmitted: u64,
     /// Frames dropped.
     pub dropped: u64,
-    /// Fragments that others took up, and replies to the workers' own requests.
-    pub consumed: u64,
+    /// Fragments that became part of others.
+    pub joined: u64,
+    /// Echo-Replies to requests of workers.
+    pub measured: u64,
+    /// Fragments that wait for others.
+    pub waiting: u64,
 }
 
 impl Totals {
-    /// Whether every frame has ended in one way. Counters of a batch in the middle of its turn may
-    /// differ for an instant.
-    pub fn is_exact(&self) -> bool {
-        self.received + self.originated == self.transmitted + self.dropped + self.consumed
+    /// Whether every frame came to one end.
+    pub fn is_sum(&self) -> bool {
+        let consumed = self.joined + self.measured + self.waiting;
+        let ends = self.transmitted + self.dropped + consumed;
+        self.received + self.originated == ends
     }
 }
 

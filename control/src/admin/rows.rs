@@ -60,6 +60,7 @@ impl WorkerRow {
             dropped: counters.dropped,
             joined: counters.joined,
             measured: counters.measured,
+            waiting: counters.waiting,
             batches: counters.batches,
             frames_free: counters.frames_free,
         }

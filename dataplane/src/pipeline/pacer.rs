@@ -16,60 +16,58 @@ pub(super) struct Pacer {
     bits: u32,
     /// The next place, counted from the beginning of time; `None` before the first look.
     next: Option<u64>,
+    /// The place that time has reached.
+    reached: u64,
+    /// Indices in use are below it.
+    end: u32,
 }
 
 impl Pacer {
     /// For `worker` of `workers`, which share the indices.
     pub(super) fn new(interval: u64, worker: usize, workers: usize) -> Self {
         let workers = (workers as u32).max(1);
-        Self { interval: interval.max(1), worker: worker as u32, workers, bits: 0, next: None }
+        Self {
+            interval: interval.max(1),
+            worker: worker as u32,
+            workers,
+            bits: 0,
+            next: None,
+            reached: 0,
+            end: 0,
+        }
     }
 
     /// Makes room for indices below `end`. Nobody's time changes by it.
     fn grow(&mut self, end: u32) {
+        self.end = end;
         while self.bits < u32::BITS - 1 && end > 1 << self.bits {
             self.bits += 1;
             self.next = self.next.map(|next| next * 2);
         }
     }
 
-    /// The place that time has reached.
-    fn place_at(&self, now: u64) -> u64 {
-        ((u128::from(now) << self.bits) / u128::from(self.interval)) as u64
-    }
-
-    /// The next index that is due, out of those below `end` that are this worker's. Looks at `looks`
-    /// places at most, and takes off what it has looked at.
-    pub(super) fn poll(&mut self, now: u64, end: u32, looks: &mut u32) -> Option<u32> {
+    /// The time is `now`, and the indices in use are those below `end`.
+    pub(super) fn advance(&mut self, now: u64, end: u32) {
         self.grow(end);
-        let reached = self.place_at(now);
+        self.reached = ((u128::from(now) << self.bits) / u128::from(self.interval)) as u64;
         // What more than an interval has been missed of is left out: nobody is asked twice at once.
-        let oldest = (reached + 1).saturating_sub(1 << self.bits);
-        let mut next = self.next.unwrap_or(reached).max(oldest);
-        let mut found = None;
-        while next <= reached && *looks > 0 && found.is_none() {
+        let oldest = (self.reached + 1).saturating_sub(1 << self.bits);
+        self.next = Some(self.next.unwrap_or(self.reached).max(oldest));
+    }
+
+    /// The next index that is due, out of those that are this worker's. Looks at `looks` places at
+    /// most, and takes off what it has looked at.
+    pub(super) fn poll(&mut self, looks: &mut u32) -> Option<u32> {
+        let next = self.next.as_mut()?;
+        while *next <= self.reached && *looks > 0 {
             *looks -= 1;
-            let index = self.index_of(next);
-            next += 1;
-            found = (index < end && self.owns(index)).then_some(index);
+            let index = index_of(*next, self.bits);
+            *next += 1;
+            if index < self.end && owns(index, (self.worker, self.workers)) {
+                return Some(index);
+            }
         }
-        self.next = Some(next);
-        found
-    }
-
-    /// The index at the place that is `ahead` of the next one.
-    pub(super) fn ahead(&self, ahead: u64) -> u32 {
-        self.index_of(self.next.unwrap_or(0) + ahead)
-    }
-
-    fn index_of(&self, place: u64) -> u32 {
-        (place as u32).reverse_bits().checked_shr(u32::BITS - self.bits).unwrap_or(0)
-    }
-
-    /// Whether the index is this worker's: by no rule that goes with its place.
-    fn owns(&self, index: u32) -> bool {
-        let hash = u64::from(index.wrapping_mul(0x9e37_79b1));
-        (hash * u64::from(self.workers)) >> 32 == u64::from(self.worker)
+        None
     }
 
     /// How long nothing is due, nanoseconds.
@@ -78,6 +76,16 @@ impl Pacer {
         let at = (u128::from(next) * u128::from(self.interval)).div_ceil(1 << self.bits);
         u64::try_from(at).unwrap_or(u64::MAX).saturating_sub(now)
     }
+}
+
+fn index_of(place: u64, bits: u32) -> u32 {
+    (place as u32).reverse_bits().checked_shr(u32::BITS - bits).unwrap_or(0)
+}
+
+/// Whether the index is this worker's of so many: by no rule that goes with its place.
+fn owns(index: u32, (worker, workers): (u32, u32)) -> bool {
+    let hash = u64::from(index.wrapping_mul(0x9e37_79b1));
+    (hash * u64::from(workers)) >> 32 == u64::from(worker)
 }
 
 #[cfg(all(test, not(loom)))]
@@ -89,7 +97,8 @@ mod tests {
     /// Everything that is due at `now`.
     fn due(pacer: &mut Pacer, now: u64, end: u32) -> Vec<u32> {
         let mut looks = u32::MAX;
-        std::iter::from_fn(|| pacer.poll(now, end, &mut looks)).collect()
+        pacer.advance(now, end);
+        std::iter::from_fn(|| pacer.poll(&mut looks)).collect()
     }
 
     /// How often each index is due, and the most that are at one step, over so many steps.
@@ -172,11 +181,10 @@ mod tests {
     #[test]
     fn looks_are_bounded() {
         let mut pacer = Pacer::new(SECOND, 0, 1);
-        let mut looks = 10;
-        let _ = pacer.poll(0, 100, &mut looks);
-        looks = 7;
-        let found: Vec<_> =
-            std::iter::from_fn(|| pacer.poll(SECOND / 2, 100, &mut looks)).collect();
+        let _ = due(&mut pacer, 0, 100);
+        let mut looks = 7;
+        pacer.advance(SECOND / 2, 100);
+        let found: Vec<_> = std::iter::from_fn(|| pacer.poll(&mut looks)).collect();
         assert!(found.len() <= 7 && looks == 0, "{found:?}");
         assert_eq!(pacer.wait(SECOND / 2), 0);
     }

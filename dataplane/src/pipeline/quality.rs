@@ -25,9 +25,6 @@ pub const ECHOES_MAX: usize = super::BATCH_MAX / 2;
 /// The most session indices looked at for them.
 const LOOKS_MAX: u32 = 256;
 
-/// How far ahead records are asked for.
-const PREFETCH: u64 = 4;
-
 /// Identifiers of workers' requests have this bit, those of control have not: by it the steering
 /// program (LCP_ECHO_WORKERS) tells whom a reply is for.
 const IDENTIFIER_WORKERS: u8 = 0x80;
@@ -91,18 +88,10 @@ impl Pipeline {
             special: &mut self.special,
             shard: self.tables.shard(self.worker),
         };
-        let table = guard.quality();
-        let end = table.end();
         let patience = monitor.settings.patience();
-        let mut looks = LOOKS_MAX;
-        for _ in 0..ECHOES_MAX {
-            table.prefetch(monitor.pacer.ahead(PREFETCH));
-            let Some(index) = monitor.pacer.poll(context.special.now, end, &mut looks) else {
-                return looks == 0;
-            };
-            let record = table.record(index);
-            let slot = record.and_then(Record::slot);
-            let Some((record, slot)) = record.zip(slot) else { continue };
+        monitor.pacer.advance(context.special.now, guard.quality().end());
+        let (due, more) = find_due(&mut monitor.pacer, guard);
+        for (record, slot) in due.into_iter().flatten() {
             // Without a frame nothing is sent, and nothing lost by it.
             let Some(mut frame) = take() else { return false };
             context.shard.count_originated();
@@ -112,8 +101,29 @@ impl Pipeline {
             verdicts.push(sent.unwrap_or_else(|reason| context.refuse(&mut frame, reason)));
             frames.push(frame);
         }
-        true
+        more
     }
+}
+
+/// The records and slots of the sessions that are due, and whether there may be more of them. In
+/// stages, as each session is a cache miss or three: what one reads, the one before has asked for.
+fn find_due<'a>(
+    pacer: &mut Pacer,
+    guard: &'a Guard<'_>,
+) -> ([Option<(&'a Record, u32)>; ECHOES_MAX], bool) {
+    let table = guard.quality();
+    let mut looks = LOOKS_MAX;
+    let indices = [(); ECHOES_MAX].map(|()| pacer.poll(&mut looks));
+    indices.iter().flatten().for_each(|index| table.prefetch(*index));
+    let due = indices.map(|index| {
+        let record = table.record(index?)?;
+        let slot = record.slot()?;
+        guard.prefetch_decap(slot);
+        guard.prefetch_encap(slot);
+        Some((record, slot))
+    });
+    // Not all places taken: everything that is due was looked at, or looks ran out.
+    (due, looks == 0 || indices.iter().all(Option::is_some))
 }
 
 impl Context<'_> {

@@ -295,6 +295,7 @@ mod tests {
             dropped: u64::MAX,
             joined: u64::MAX,
             measured: u64::MAX,
+            waiting: u64::MAX,
             batches: u64::MAX,
             frames_free: u64::MAX,
         };
