@@ -63,12 +63,14 @@ fn siblings(cpus: &BTreeMap<u16, Cpu>, cores: &[u16]) -> Finding {
             firsts.push(*core);
         }
     }
-    let text = format!("workers on {} share cores: together they do little more than one", plural(&shared));
-    Finding::note(CHECK, HOST, text)
-        .advise(format!(
-            "one worker a core is steadier: dataplane.cores = [{}]",
-            list(firsts.into_iter().take(cores.len()))
-        ))
+    let text = format!(
+        "workers on {} share cores: together they do little more than one",
+        plural(&shared)
+    );
+    Finding::note(CHECK, HOST, text).advise(format!(
+        "one worker a core is steadier: dataplane.cores = [{}]",
+        list(firsts.into_iter().take(cores.len()))
+    ))
 }
 
 fn governor(cpus: &BTreeMap<u16, Cpu>, cores: &[u16]) -> Finding {
@@ -91,9 +93,11 @@ fn irqbalance(machine: &Machine) -> Finding {
     const CHECK: &str = "irqbalance";
     match &machine.host.irqbalance {
         Ok(false) => Finding::ok(CHECK, HOST, "irqbalance does not run"),
-        Ok(true) => Finding::warn(CHECK, HOST, "irqbalance runs and moves interrupts between cores")
-            .advise("stop it, or keep it off the workers' cores (IRQBALANCE_BANNED_CPULIST)")
-            .command("systemctl disable --now irqbalance"),
+        Ok(true) => {
+            Finding::warn(CHECK, HOST, "irqbalance runs and moves interrupts between cores")
+                .advise("stop it, or keep it off the workers' cores (IRQBALANCE_BANNED_CPULIST)")
+                .command("systemctl disable --now irqbalance")
+        }
         Err(why) => Finding::unread(CHECK, HOST, "the list of processes", why),
     }
 }
@@ -108,18 +112,18 @@ fn isolation(machine: &Machine, cores: &[u16]) -> Finding {
     };
     let online = machine.host.cpus.as_ref().map_or(0, BTreeMap::len);
     if cores.iter().all(|core| isolated.contains(core)) {
-        let ticks = if cores.iter().all(|core| tickless.contains(core)) { ", nor a tick" } else { "" };
+        let ticks =
+            if cores.iter().all(|core| tickless.contains(core)) { ", nor a tick" } else { "" };
         return Finding::ok(CHECK, HOST, format!("nothing else runs on the workers' cores{ticks}"));
     }
     if cores.len() >= online {
         return Finding::ok(CHECK, HOST, "workers are on every core: there is none to isolate");
     }
     let list = list(cores.iter().copied());
-    Finding::note(CHECK, HOST, "other programs may run on the workers' cores")
-        .advise(format!(
-            "where jitter matters, keep them off: isolcpus={list} nohz_full={list} on the kernel's \
+    Finding::note(CHECK, HOST, "other programs may run on the workers' cores").advise(format!(
+        "where jitter matters, keep them off: isolcpus={list} nohz_full={list} on the kernel's \
              command line"
-        ))
+    ))
 }
 
 fn numa(machine: &Machine, port: &Port, cores: &[u16]) -> Finding {
@@ -181,7 +185,8 @@ fn interrupts(machine: &Machine, port: &Port, cores: &[u16]) -> Finding {
             .command(bindings(&wrong));
     }
     if elsewhere > 0 {
-        let text = format!("{elsewhere} queues interrupt cores without a worker: each takes two cores");
+        let text =
+            format!("{elsewhere} queues interrupt cores without a worker: each takes two cores");
         return Finding::note(CHECK, subject, text)
             .advise("fine where cores are plenty and on the NIC's node");
     }
@@ -225,8 +230,8 @@ fn list(cores: impl IntoIterator<Item = u16>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sound::{find, machine};
     use super::super::Level::{self, Fail, Note, Ok as Good, Warn};
+    use super::super::sound::{find, machine};
     use super::*;
 
     /// The level, and all that is said, of a check of a machine that was changed.

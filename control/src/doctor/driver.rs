@@ -83,8 +83,12 @@ pub fn missing(port: &Port) -> Finding {
 
 /// All checks of what a port is.
 pub fn examine(machine: &Machine, port: &Port, link: &Interface) -> Vec<Finding> {
-    let mut findings =
-        vec![interface(link), driver(machine, port), mode(machine, port), program(machine, port, link)];
+    let mut findings = vec![
+        interface(link),
+        driver(machine, port),
+        mode(machine, port),
+        program(machine, port, link),
+    ];
     if let Some(peer) = &port.peer {
         findings.push(veth_peer(port, peer));
     }
@@ -106,8 +110,12 @@ fn interface(link: &Interface) -> Finding {
         return Finding::warn(CHECK, name, "is up without a carrier").advise("look at its cable");
     }
     if ON_TOP.contains(&link.kind.as_str()) {
-        return Finding::warn(CHECK, name, format!("is a {} on top of another interface", link.kind))
-            .advise("make the NIC below it the port, and the VLAN, if it is one, its key vlan");
+        return Finding::warn(
+            CHECK,
+            name,
+            format!("is a {} on top of another interface", link.kind),
+        )
+        .advise("make the NIC below it the port, and the VLAN, if it is one, its key vlan");
     }
     Finding::ok(CHECK, name, "is up")
 }
@@ -132,7 +140,8 @@ fn driver(machine: &Machine, port: &Port) -> Finding {
             Finding::warn(CHECK, subject, text).advise("install a newer kernel")
         }
         (_, None) => {
-            let text = format!("{name} has XDP without zero-copy: each frame is copied{}", known.remark);
+            let text =
+                format!("{name} has XDP without zero-copy: each frame is copied{}", known.remark);
             Finding::note(CHECK, subject, text)
         }
         (_, Some(first)) if kernel < first => {
@@ -170,7 +179,8 @@ fn mode(machine: &Machine, port: &Port) -> Finding {
     let level = if has_it || running.mode == "generic" { Level::Warn } else { Level::Note };
     let mut finding = Finding::new(CHECK, subject, level, text);
     if level == Level::Warn {
-        finding = finding.advise("see driver, queues and mtu above and below; then start xlns again");
+        finding =
+            finding.advise("see driver, queues and mtu above and below; then start xlns again");
     }
     finding
 }
@@ -218,7 +228,8 @@ fn veth_peer(port: &Port, peer: &Peer) -> Finding {
         Peer::Here { name, features: Ok(features) } => (name, features),
     };
     if UNFINISHED.iter().any(|feature| features.is_on(feature)) {
-        let text = format!("its other end {name} sends unfinished checksums, which workers forward");
+        let text =
+            format!("its other end {name} sends unfinished checksums, which workers forward");
         return Finding::warn(CHECK, subject, text)
             .advise("have it complete them")
             .command(format!("ethtool -K {name} tx off"));

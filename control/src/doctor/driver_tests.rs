@@ -118,9 +118,8 @@ fn the_other_end_of_a_veth_completes_checksums() {
         let features = Ok(Features { on, ..Features::default() });
         Some(Peer::Here { name: "v1".to_owned(), features })
     };
-    let after = |peer: Option<Peer>| {
-        after("veth-peer", |machine| machine.ports[0].peer.clone_from(&peer))
-    };
+    let after =
+        |peer: Option<Peer>| after("veth-peer", |machine| machine.ports[0].peer.clone_from(&peer));
     assert_eq!(after(sends(&["rx-checksum"])).0, Good);
     let (level, text) = after(sends(&["tx-checksum-ip-generic"]));
     assert!(level == Warn && text.contains("ethtool -K v1 tx off"), "{text}");

@@ -34,7 +34,9 @@ const SPLITTING: &[(&str, &str)] = &[
 pub fn examine(machine: &Machine, port: &Port, link: &Interface) -> Vec<Finding> {
     let mut findings = vec![mtu(port, link), tunnel_mtu(machine, port, link)];
     match &port.features {
-        Err(why) => findings.push(Finding::unread("offloads", &port.interface, "its offloads", why)),
+        Err(why) => {
+            findings.push(Finding::unread("offloads", &port.interface, "its offloads", why))
+        }
         Ok(features) => {
             findings.push(merging(port, features));
             findings.push(splitting(port, link, features));
@@ -107,8 +109,11 @@ fn merging(port: &Port, features: &Features) -> Finding {
         return Finding::ok(CHECK, subject, "hands over packets as they came");
     }
     let all = [loose.clone(), stuck.clone()].concat().join(", ");
-    let finding =
-        Finding::warn(CHECK, subject, format!("merges received packets ({all}): they fit no frame"));
+    let finding = Finding::warn(
+        CHECK,
+        subject,
+        format!("merges received packets ({all}): they fit no frame"),
+    );
     if loose.is_empty() {
         return finding.advise("its driver cannot leave it: take another NIC");
     }
@@ -127,7 +132,8 @@ fn splitting(port: &Port, link: &Interface, features: &Features) -> Finding {
         let text = format!("the NIC cuts what this host itself sends ({})", loose.join(", "));
         return Finding::ok(CHECK, subject, text);
     }
-    let text = format!("hands what this host itself sends to its other end uncut ({})", loose.join(", "));
+    let text =
+        format!("hands what this host itself sends to its other end uncut ({})", loose.join(", "));
     Finding::note(CHECK, subject, text)
         .advise("have it cut before, if the other end is read by XDP as well")
         .command(switch_off(subject, &loose))
@@ -143,7 +149,11 @@ fn vlan(machine: &Machine, port: &Port, features: &Features) -> Finding {
         return Finding::ok(CHECK, subject, "leaves VLAN tags where they are");
     }
     if !has_vlan {
-        return Finding::ok(CHECK, subject, "takes VLAN tags off; the configuration has none on it");
+        return Finding::ok(
+            CHECK,
+            subject,
+            "takes VLAN tags off; the configuration has none on it",
+        );
     }
     let level = if features.is_stuck(FEATURE) { Level::Fail } else { Level::Warn };
     let finding = Finding::new(
@@ -155,7 +165,9 @@ fn vlan(machine: &Machine, port: &Port, features: &Features) -> Finding {
     if level == Level::Fail {
         return finding.advise("take another NIC, or the VLAN off: its driver cannot leave them");
     }
-    finding.advise("have them left where they are").command(format!("ethtool -K {subject} rxvlan off"))
+    finding
+        .advise("have them left where they are")
+        .command(format!("ethtool -K {subject} rxvlan off"))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The machine as a whole: kernel, memory, privileges, the kernel's own forwarding.
 
 use super::kernel::{self, Version};
-use super::machine::{Capabilities, Host, Machine, Process, Reading};
+use super::machine::{Capabilities, Host, Machine, Process};
 use super::{Finding, HOST};
 
 /// What control asks for as the receive buffer of each L2TP socket, octets.
@@ -62,15 +62,18 @@ fn kernel(machine: &Machine) -> Finding {
         return Finding::fail(CHECK, HOST, text).advise(UPDATE);
     }
     if machine.plan.busy_poll && version < kernel::BUSY_POLL {
-        let text = since("preferred busy polling, which dataplane.busy_poll asks for", kernel::BUSY_POLL);
-        return Finding::warn(CHECK, HOST, text).advise(format!("{UPDATE}, or set busy_poll = false"));
+        let text =
+            since("preferred busy polling, which dataplane.busy_poll asks for", kernel::BUSY_POLL);
+        return Finding::warn(CHECK, HOST, text)
+            .advise(format!("{UPDATE}, or set busy_poll = false"));
     }
     if version < kernel::TRANSMIT_BUDGET {
         let text = since(
             "transmit budget for AF_XDP: in copy mode a system call sends 32 frames",
             kernel::TRANSMIT_BUDGET,
         );
-        return Finding::note(CHECK, HOST, text).advise(format!("{UPDATE}, unless ports are zero-copy"));
+        return Finding::note(CHECK, HOST, text)
+            .advise(format!("{UPDATE}, unless ports are zero-copy"));
     }
     Finding::ok(CHECK, HOST, format!("Linux {version} has all that xlns uses"))
 }
@@ -193,7 +196,9 @@ fn huge_pages(machine: &Machine) -> Finding {
         pages.page_bytes >> 10
     );
     Finding::warn(CHECK, HOST, text)
-        .advise("set them aside before xlns starts: small pages cost a tenth to a quarter on memory")
+        .advise(
+            "set them aside before xlns starts: small pages cost a tenth to a quarter on memory",
+        )
         .command(format!("sysctl -w vm.nr_hugepages={total}"))
 }
 
@@ -216,7 +221,8 @@ fn forwarding(host: &Host) -> Finding {
     if let Some(finding) = unread {
         return finding;
     }
-    let off: Vec<_> = host.forwarding.iter().zip(names).filter(|(on, _)| **on == Ok(false)).collect();
+    let off: Vec<_> =
+        host.forwarding.iter().zip(names).filter(|(on, _)| **on == Ok(false)).collect();
     if off.is_empty() {
         return Finding::ok(CHECK, HOST, "the kernel forwards IPv4 and IPv6");
     }
@@ -243,7 +249,8 @@ fn reverse_path(machine: &Machine) -> Finding {
     match machine.host.reverse_path {
         None => Finding::ok(CHECK, HOST, format!("{name} is not there yet")),
         Some(STRICT) => {
-            let text = format!("{name} drops packets of addresses that it has no route for (strict)");
+            let text =
+                format!("{name} drops packets of addresses that it has no route for (strict)");
             let finding = if machine.plan.dials {
                 Finding::warn(CHECK, HOST, text)
             } else {
@@ -268,9 +275,11 @@ fn socket_buffers(host: &Host) -> Finding {
         Ok(max) if *max >= SOCKET_BUFFER_BYTES => {
             Finding::ok(CHECK, HOST, "sockets of L2TP may have the buffers that they want")
         }
-        Ok(_) if may_force => {
-            Finding::ok(CHECK, HOST, "with CAP_NET_ADMIN, sockets of L2TP have what buffers they want")
-        }
+        Ok(_) if may_force => Finding::ok(
+            CHECK,
+            HOST,
+            "with CAP_NET_ADMIN, sockets of L2TP have what buffers they want",
+        ),
         Ok(max) => {
             let text = format!(
                 "without CAP_NET_ADMIN, sockets of L2TP have {max} octets of buffer, not \
@@ -310,7 +319,6 @@ fn conntrack(machine: &Machine) -> Finding {
              add rule inet xlns out udp sport {port} notrack'"
         ))
 }
-
 
 #[cfg(test)]
 #[path = "host_tests.rs"]

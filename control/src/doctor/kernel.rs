@@ -34,6 +34,9 @@ pub const BUSY_POLL: Version = Version(5, 11);
 /// The first kernel that does not count BPF maps as locked memory.
 pub const MAPS_UNLOCKED: Version = Version(5, 11);
 
+/// The first kernel that shows by netlink how a NIC spreads over its queues.
+pub const RSS_BY_NETLINK: Version = Version(6, 2);
+
 #[cfg(test)]
 mod tests {
     use super::*;

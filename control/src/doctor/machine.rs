@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::kernel::Version;
-use crate::config::Config;
+use crate::config::{Config, DataplaneConfig, L2TP_PORT, PppConfig};
 use crate::netlink::{Channels, Features, HashFields, Interface};
 
 /// What was read, or why it could not be.
@@ -154,13 +154,17 @@ pub struct Plan {
     pub workers: u16,
     /// The workers' cores; empty: the first ones.
     pub cores: Vec<u16>,
+    /// Frames of each queue.
     pub frames_per_queue: u32,
+    /// Whether workers poll busily.
     pub busy_poll: bool,
     /// The largest MRU that any LAC's sessions may agree on, octets.
     pub mru: u16,
     /// Whether tunnels may end at IPv6 addresses.
     pub ipv6_transport: bool,
+    /// The first UDP port of L2TP.
     pub l2tp_port: u16,
+    /// The TUN device.
     pub tun_name: String,
     /// Whether there are LNSs to dial.
     pub dials: bool,
@@ -174,8 +178,6 @@ pub struct PlannedPort {
     pub interface: String,
     /// Queues to use; 0: all.
     pub queues: u16,
-    /// Whether zero-copy is wanted.
-    pub wants_zero_copy: bool,
     /// Whether packets leave in a VLAN.
     pub has_vlan: bool,
 }
@@ -201,7 +203,6 @@ impl Plan {
                 .map(|port| PlannedPort {
                     interface: port.interface.clone(),
                     queues: port.queues,
-                    wants_zero_copy: port.mode == xlns_dataplane::api::AttachMode::NativeZeroCopy,
                     has_vlan: port.vlan.is_some(),
                 })
                 .collect(),
@@ -210,7 +211,7 @@ impl Plan {
 
     /// What the defaults ask for of these interfaces.
     pub fn of_interfaces(interfaces: &[String]) -> Self {
-        let (dataplane, ppp) = (crate::config::DataplaneConfig::default(), crate::config::PppConfig::default());
+        let (dataplane, ppp) = (DataplaneConfig::default(), PppConfig::default());
         Self {
             workers: dataplane.workers,
             cores: dataplane.cores,
@@ -218,19 +219,29 @@ impl Plan {
             busy_poll: dataplane.busy_poll,
             mru: ppp.mru,
             ipv6_transport: false,
-            l2tp_port: crate::config::L2TP_PORT,
+            l2tp_port: L2TP_PORT,
             tun_name: dataplane.tun_name,
             dials: false,
-            ports: interfaces
-                .iter()
-                .map(|interface| PlannedPort {
-                    interface: interface.clone(),
-                    queues: 0,
-                    wants_zero_copy: true,
-                    has_vlan: false,
-                })
-                .collect(),
+            ports: interfaces.iter().map(|interface| PlannedPort::new(interface)).collect(),
         }
+    }
+
+    /// The same plan for these interfaces alone; one that it does not have is as by default.
+    pub fn only(mut self, interfaces: &[String]) -> Self {
+        let known = std::mem::take(&mut self.ports);
+        let planned = |interface: &String| {
+            let found = known.iter().find(|port| port.interface == *interface);
+            found.cloned().unwrap_or_else(|| PlannedPort::new(interface))
+        };
+        self.ports = interfaces.iter().map(planned).collect();
+        self
+    }
+}
+
+impl PlannedPort {
+    /// As by default.
+    fn new(interface: &str) -> Self {
+        Self { interface: interface.to_owned(), queues: 0, has_vlan: false }
     }
 }
 
@@ -360,11 +371,17 @@ mod tests {
                     [dataplane]\nworkers = 3\n\
                     [[port]]\ninterface = \"eth0\"\nqueues = 2\nvlan = 7\nmode = \"generic\"\n\
                     [[lac]]\nname = \"a\"\nmru = 1492\n[[lac]]\nname = \"b\"\nmru = 1400\n";
-        let plan = Plan::of(&Config::parse(text).unwrap());
-        assert_eq!((plan.workers, plan.mru, plan.ipv6_transport, plan.dials), (3, 1492, true, false));
+        let plan = Plan::of(&Config::parse("xlns.toml", text).unwrap());
+        assert_eq!(
+            (plan.workers, plan.mru, plan.ipv6_transport, plan.dials),
+            (3, 1492, true, false)
+        );
         let port = &plan.ports[0];
-        assert_eq!((port.queues, port.wants_zero_copy, port.has_vlan), (2, false, true));
+        assert_eq!((port.queues, port.has_vlan), (2, true));
         let bare = Plan::of_interfaces(&["eth0".to_owned()]);
         assert_eq!((bare.workers, bare.mru, bare.ports.len()), (0, 1460, 1));
+        let only = plan.only(&["eth1".to_owned(), "eth0".to_owned()]);
+        let queues: Vec<_> = only.ports.iter().map(|port| port.queues).collect();
+        assert_eq!((queues, only.mru), (vec![0, 2], 1492));
     }
 }

@@ -1,10 +1,10 @@
 //! `xlns doctor`: what of this machine keeps xlns from working, or from working well, and what to do
 //! about it.
 //!
-//! [`gather()`] reads the machine into a [`Machine`]: `/proc`, `/sys`, netlink, and what a running
+//! [`gather()`](fn@gather) reads the machine into a [`Machine`]: `/proc`, `/sys`, netlink, and what a running
 //! xlns says of itself. It changes nothing, and most of it needs no privileges; what could not be
 //! read is part of the description. [`examine`] is a pure function of that description, one task a
-//! file: [`host`], [`cores`], [`driver`], [`queues`], [`frames`].
+//! file: `host`, `cores`, `driver`, `queues`, `frames`.
 
 mod cores;
 mod driver;
@@ -19,8 +19,8 @@ mod sound;
 
 use serde::Serialize;
 
-pub use gather::{gather, gather_ports};
-pub use machine::{Machine, Plan, Running, RunningPort};
+pub use gather::gather;
+pub use machine::{Machine, Plan};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -14,8 +14,9 @@ pub fn examine(machine: &Machine, port: &Port) -> Vec<Finding> {
     match &port.spreading {
         Err(why) => {
             findings.push(
-                Finding::unread("rss", &port.interface, "its spreading over queues", why)
-                    .command(format!("ethtool -x {0}; ethtool -n {0} rx-flow-hash udp4", port.interface)),
+                Finding::unread("rss", &port.interface, "its spreading over queues", why).command(
+                    format!("ethtool -x {0}; ethtool -n {0} rx-flow-hash udp4", port.interface),
+                ),
             );
         }
         Ok(Some(spreading)) if queues > 1 => {
@@ -56,20 +57,26 @@ fn queues(machine: &Machine, port: &Port) -> Finding {
     if let Some(cpus) = cpus
         && pairs > cpus
     {
-        let text = format!("{counted} and the machine {}: those beyond may send nothing", count(cpus, "CPU"));
+        let text = format!(
+            "{counted} and the machine {}: those beyond may send nothing",
+            count(cpus, "CPU")
+        );
         return Finding::warn(CHECK, subject, text)
             .advise("let it have no more queues than there are CPUs")
             .command(set(cpus));
     }
     if configured != 0 && configured < pairs {
-        let text = format!("{counted} and workers only {configured}: what comes on the others goes to the kernel");
+        let text = format!(
+            "{counted} and workers only {configured}: what comes on the others goes to the kernel"
+        );
         return Finding::warn(CHECK, subject, text)
             .advise("let it have as many as are configured, or configure all (queues = 0)")
             .command(set(configured));
     }
     let Some(workers) = workers else { return Finding::ok(CHECK, subject, counted) };
     let text = format!("{counted} for {}", count(workers, "worker"));
-    let possible = cpus.unwrap_or(workers).min(u16::try_from(channels.pairs_max()).unwrap_or(u16::MAX));
+    let possible =
+        cpus.unwrap_or(workers).min(u16::try_from(channels.pairs_max()).unwrap_or(u16::MAX));
     if machine.plan.workers == 0 && pairs == workers && possible > workers {
         let text = format!("{text}, where the machine has {}", count(cpus.unwrap_or(0), "CPU"));
         return Finding::note(CHECK, subject, text)
@@ -153,14 +160,20 @@ fn flow_hash(port: &Port, spreading: &Spreading) -> Finding {
     };
     let no_addresses = without(|fields| fields.addresses);
     if !no_addresses.is_empty() {
-        let text = format!("spreads {} by neither address: all of it to few queues", no_addresses.join(", "));
+        let text = format!(
+            "spreads {} by neither address: all of it to few queues",
+            no_addresses.join(", ")
+        );
         return Finding::warn(CHECK, subject, text)
             .advise("spread by addresses and ports")
             .command(set(no_addresses));
     }
     let no_ports = without(|fields| fields.ports);
     if !no_ports.is_empty() {
-        let text = format!("spreads {} by addresses alone: all tunnels of a LAC to one queue", no_ports.join(", "));
+        let text = format!(
+            "spreads {} by addresses alone: all tunnels of a LAC to one queue",
+            no_ports.join(", ")
+        );
         return Finding::warn(CHECK, subject, text)
             .advise("spread by ports as well; it tells tunnels apart where source_ports is above 1")
             .command(set(no_ports));

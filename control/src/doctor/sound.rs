@@ -133,4 +133,3 @@ pub fn find(machine: &Machine, check: &str, subject: &str) -> (Level, String) {
     let said = [finding.finding.as_str(), &finding.advice, &finding.command].join("\n");
     (finding.level, said)
 }
-

@@ -241,8 +241,11 @@ mod tests {
         let combined = [count(CHANNELS_COMBINED_MAX, 8), count(CHANNELS_COMBINED, 4)].concat();
         let combined = channels(&combined);
         assert_eq!((combined.pairs(), combined.pairs_max()), (4, 8));
-        let apart =
-            [count(CHANNELS_RECEIVE_MAX, 3), count(CHANNELS_RECEIVE, 3), count(CHANNELS_TRANSMIT, 2)];
+        let apart = [
+            count(CHANNELS_RECEIVE_MAX, 3),
+            count(CHANNELS_RECEIVE, 3),
+            count(CHANNELS_TRANSMIT, 2),
+        ];
         let apart = channels(&apart.concat());
         assert_eq!((apart.pairs(), apart.pairs_max()), (2, 3));
         assert_eq!(channels(&[]).pairs(), 0);
@@ -270,7 +273,8 @@ mod tests {
 
     #[test]
     fn spreading_is_a_table_and_the_fields_hashed() {
-        let table: Vec<u8> = [0_u32, 1, 0, 3].iter().flat_map(|queue| queue.to_ne_bytes()).collect();
+        let table: Vec<u8> =
+            [0_u32, 1, 0, 3].iter().flat_map(|queue| queue.to_ne_bytes()).collect();
         let flows = [count(FLOW_UDP4, 0xf0), attribute(FLOW_UDP6, &0x30_u64.to_ne_bytes())];
         let answer = [
             attribute(RSS_INDIRECTION, &table),

@@ -82,7 +82,8 @@ fn read(attributes: &[u8], index: u32) -> io::Result<Interface> {
 }
 
 fn decode(payload: &[u8]) -> Option<Interface> {
-    let half = |from: usize| Some(u16::from_ne_bytes(payload.get(from..from + 2)?.try_into().ok()?));
+    let half =
+        |from: usize| Some(u16::from_ne_bytes(payload.get(from..from + 2)?.try_into().ok()?));
     let word = |from: usize| number(payload.get(from..from + 4)?);
     let flags = word(8)?;
     let mut interface = Interface {
@@ -170,7 +171,10 @@ mod tests {
         let xdp = attribute(IFLA_XDP_ATTACHED, &[0]);
         let payload = [header(false, 0), attribute(IFLA_XDP, &xdp)].concat();
         let interface = decode(&payload).unwrap();
-        assert_eq!((interface.xdp_program, interface.ethernet, interface.peer), (None, false, None));
+        assert_eq!(
+            (interface.xdp_program, interface.ethernet, interface.peer),
+            (None, false, None)
+        );
         assert_eq!(decode(&payload[..8]), None);
         assert_eq!(decode(&[]), None);
     }
@@ -180,6 +184,9 @@ mod tests {
         let lo = interface_named("lo").unwrap();
         assert!(!lo.ethernet && lo.mtu >= 1280, "{lo:?}");
         assert_eq!(interface_at(lo.index).unwrap().name, "lo");
-        assert_eq!(interface_named("xlns-none").unwrap_err().raw_os_error(), Some(nix::libc::ENODEV));
+        assert_eq!(
+            interface_named("xlns-none").unwrap_err().raw_os_error(),
+            Some(nix::libc::ENODEV)
+        );
     }
 }
