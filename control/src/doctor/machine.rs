@@ -347,6 +347,7 @@ mod tests {
         assert_eq!(machine.workers(), Some(4));
         assert_eq!(machine.worker_cores(), Some(vec![0, 1, 2, 3]));
         machine.running = Err("nothing answers".to_owned());
+        machine.plan.workers = 0;
         machine.ports[1].channels = Ok(Some(Channels { combined: 2, ..Channels::default() }));
         assert_eq!(machine.workers(), Some(2));
         machine.plan.workers = 3;
@@ -370,7 +371,7 @@ mod tests {
         let text = "[lns]\nlisten = [\"2001:db8::1\"]\ngateway = \"10.0.0.1\"\n\
                     [dataplane]\nworkers = 3\n\
                     [[port]]\ninterface = \"eth0\"\nqueues = 2\nvlan = 7\nmode = \"generic\"\n\
-                    [[lac]]\nname = \"a\"\nmru = 1492\n[[lac]]\nname = \"b\"\nmru = 1400\n";
+                    [[lac]]\nname = \"a\"\npeers = [\"192.0.2.0/24\"]\nmru = 1492\n[[lac]]\nname = \"b\"\nmru = 1400\n";
         let plan = Plan::of(&Config::parse("xlns.toml", text).unwrap());
         assert_eq!(
             (plan.workers, plan.mru, plan.ipv6_transport, plan.dials),

@@ -9,4 +9,5 @@ mod dial_in;
 mod dial_out;
 mod ipv6;
 mod ppp;
+mod sizes;
 mod stage;
