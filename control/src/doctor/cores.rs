@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::machine::{Cpu, Interrupt, Machine, Port};
-use super::{Finding, HOST};
+use super::{Finding, HOST, count};
 
 /// All checks of the CPUs.
 pub fn examine(machine: &Machine) -> Vec<Finding> {
@@ -38,7 +38,7 @@ fn worker_cores(cpus: &BTreeMap<u16, Cpu>, cores: &[u16]) -> Finding {
             .advise(format!("name cores that are: {}", list(cpus.keys().copied())));
     }
     let distinct: BTreeSet<_> = cores.iter().collect();
-    let text = format!("{} workers on {}", cores.len(), plural(cores));
+    let text = format!("{} on {}", count(cores.len() as u64, "worker"), plural(cores));
     if distinct.len() < cores.len() {
         return Finding::warn(CHECK, HOST, format!("{text}: some share one"))
             .advise("set dataplane.workers to at most the number of cores, or name more cores");
@@ -185,10 +185,10 @@ fn interrupts(machine: &Machine, port: &Port, cores: &[u16]) -> Finding {
             .command(bindings(&wrong));
     }
     if elsewhere > 0 {
-        let text =
-            format!("{elsewhere} queues interrupt cores without a worker: each takes two cores");
-        return Finding::note(CHECK, subject, text)
-            .advise("fine where cores are plenty and on the NIC's node");
+        let text = format!("{elsewhere} of its queues: interrupts on cores without a worker");
+        return Finding::note(CHECK, subject, text).advise(
+            "each such queue takes two cores: fine where they are plenty, on the NIC's node",
+        );
     }
     Finding::ok(CHECK, subject, "queues interrupt the cores of their workers")
 }

@@ -228,9 +228,9 @@ fn forwarding(host: &Host) -> Finding {
     }
     let settings: Vec<String> = off.iter().map(|(_, name)| format!("{name}=1")).collect();
     let text = format!(
-        "the kernel does not forward ({} is 0): subscribers do not reach what is behind interfaces \
+        "the kernel does not forward (0: {}): subscribers do not reach what is behind interfaces \
          without an XDP port",
-        off.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(" and ")
+        off.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ")
     );
     let finding = if off.len() == names.len() {
         Finding::warn(CHECK, HOST, text)

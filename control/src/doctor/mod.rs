@@ -129,6 +129,12 @@ pub fn examine(machine: &Machine) -> Vec<Finding> {
     findings
 }
 
+/// `1 queue`, `2 queues`.
+fn count(number: impl Into<u64>, noun: &str) -> String {
+    let number = number.into();
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// The worst of them.
 pub fn worst(findings: &[Finding]) -> Level {
     findings.iter().map(|finding| finding.level).max().unwrap_or(Level::Ok)

