@@ -14,7 +14,7 @@ use xlns_tests::topology::{ACCESS_PORT, CORE_ADDRESS, LAC_END};
 use xlns_tests::xlns::{Settings, Xlns};
 use xlns_tests::{LabError, Result, deadline};
 
-use crate::stage::{PATIENCE, Stage, assert_sound, stage, wait_none, wait_open};
+use crate::stage::{PATIENCE, Stage, stage, wait_none, wait_open};
 
 /// The largest IPv4 packet of an Ethernet LAN, octets.
 const LAN_BYTES: u16 = 1500;
@@ -41,8 +41,9 @@ const NARROW: u16 = 1500;
 /// which holds some 90 frames, loses some. What is too large is lost each time.
 const RUNS: usize = 4;
 
-/// Slow enough that 90 frames are a fifth of a second.
-const UDP_RATE: &str = "3M";
+/// Slow enough that a sender which was kept from running for a second, and makes up for it at once,
+/// does not fill that.
+const UDP_RATE: &str = "750k";
 
 /// Where connections are made to look at their MSS.
 const MSS_PORT: u16 = 7001;
@@ -149,7 +150,8 @@ fn run(name: &str, link: u16, outer_fragments: bool, cases: &[Case]) {
         hang_up(&xlns, &dialer, session, case);
     }
     assert_drops(&xlns, cases);
-    assert_sound(&mut xlns);
+    // Not `assert_sound`: fragments make more frames of one, and one of more.
+    assert_eq!(xlns.ended(), None);
 }
 
 fn hang_up(xlns: &Xlns<'_>, dialer: &Dialer<'_>, session: Session<'_>, case: &Case) {
@@ -272,6 +274,8 @@ fn assert_drops(xlns: &Xlns<'_>, cases: &[Case]) {
         "destination_invalid",
         // pppd says goodbye after its tunnel is gone.
         "no_such_session",
+        // The core goes on with the end of a connection to a subscriber that is gone.
+        "unreachable",
     ];
     let too_large = cases.iter().filter(|case| case.whole < LAN_BYTES).count() as u64;
     let counters = xlns.show("counters").unwrap();
