@@ -122,7 +122,7 @@ fn isolation(machine: &Machine, cores: &[u16]) -> Finding {
     let list = list(cores.iter().copied());
     Finding::note(CHECK, HOST, "other programs may run on the workers' cores").advise(format!(
         "where jitter matters, keep them off: isolcpus={list} nohz_full={list} on the kernel's \
-             command line"
+         command line, and dataplane.cores = [{list}]: nobody gets such cores without asking"
     ))
 }
 

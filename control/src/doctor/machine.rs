@@ -295,7 +295,7 @@ impl Machine {
         if self.plan.workers != 0 {
             return Some(self.plan.workers);
         }
-        let cpus = self.host.cpus.as_ref().ok()?.len();
+        let cpus = self.schedulable()?.len();
         let fewest = self.ports.iter().filter_map(|port| self.queues(port)).min()?;
         Some(fewest.min(u16::try_from(cpus).unwrap_or(u16::MAX)).max(1))
     }
@@ -309,10 +309,17 @@ impl Machine {
         }
         let workers = usize::from(self.workers()?);
         let all: Vec<u16> = match self.plan.cores.as_slice() {
-            [] => self.host.cpus.as_ref().ok()?.keys().copied().collect(),
+            [] => self.schedulable()?,
             cores => cores.to_vec(),
         };
         (!all.is_empty()).then(|| all.iter().copied().cycle().take(workers).collect())
+    }
+
+    /// CPUs that a process gets which asks for none: isolated ones are not among them.
+    fn schedulable(&self) -> Option<Vec<u16>> {
+        let isolated = self.host.isolated.as_ref().map(Vec::as_slice).unwrap_or_default();
+        let online = self.host.cpus.as_ref().ok()?.keys();
+        Some(online.filter(|core| !isolated.contains(core)).copied().collect())
     }
 
     /// What the configuration says of a port.
@@ -350,6 +357,7 @@ mod tests {
         machine.plan.workers = 0;
         machine.ports[1].channels = Ok(Some(Channels { combined: 2, ..Channels::default() }));
         assert_eq!(machine.workers(), Some(2));
+        assert_eq!(machine.worker_cores(), Some(vec![4, 5]), "0 to 3 are isolated");
         machine.plan.workers = 3;
         machine.plan.cores = vec![5, 7];
         assert_eq!(machine.workers(), Some(3));

@@ -225,7 +225,7 @@ fn iperf(stage: &Stage, session: &Session<'_>, options: &str) -> Value {
 
 /// TCP both ways: a connection that stalls would not end in time.
 fn segments_arrive(stage: &Stage, session: &Session<'_>, case: &Case) {
-    const BYTES: u64 = 4_000_000;
+    const BYTES: u64 = 1_000_000;
     let lan_mss = LAN_BYTES - TCP_BYTES;
     for direction in ["", "-R"] {
         let report = iperf(stage, session, &format!("-M {lan_mss} -n {BYTES} {direction}"));
