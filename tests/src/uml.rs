@@ -34,6 +34,9 @@ const BOOT_WAIT: Duration = Duration::from_secs(60);
 /// How long a halt may take.
 const HALT_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a command may take that takes an instant on an idle machine.
+const COMMAND_WAIT: Duration = Duration::from_secs(20);
+
 /// Memory of the guest.
 const MEMORY_MIB: u64 = 256;
 
@@ -214,7 +217,7 @@ impl Guest {
     /// # Errors
     /// Where the guest refuses.
     pub fn set_mtu(&self, mtu: u16) -> Result<()> {
-        self.check(&route_mtu(mtu), HALT_WAIT).map(|_| ())
+        self.check(&route_mtu(mtu), COMMAND_WAIT).map(|_| ())
     }
 
     /// Sends a signal to a job.

@@ -83,7 +83,7 @@ fn queues(machine: &Machine, port: &Port) -> Finding {
             .advise("more queues on all ports make more workers")
             .command(set(possible));
     }
-    if pairs % workers != 0 {
+    if !pairs.is_multiple_of(workers) {
         return Finding::note(CHECK, subject, format!("{text}: some have one more than others"))
             .advise("let it have as many queues as there are workers, or twice as many")
             .command(set(workers));
