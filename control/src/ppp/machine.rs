@@ -4,6 +4,8 @@
 //! and the three counters of section 4.6, and matches answers to requests. What is asked for and
 //! granted is left to a [`Policy`].
 
+use std::time::Duration;
+
 use rand::RngCore;
 
 use super::automaton::{self, Action, Event, State};
@@ -26,6 +28,10 @@ pub enum Signal {
     /// This-Layer-Finished.
     Finished,
 }
+
+/// Between two negotiations with a peer that does not answer, although it may believe the protocol to
+/// be open: it was deaf for as long as a negotiation takes, and may be so for longer.
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a packet came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,10 +77,14 @@ pub struct Machine<P> {
     unanswered: bool,
     /// The last Configure-Request was sent once more at the sight of the peer's.
     repeated: bool,
-    /// The last negotiation came to nothing, by silence or by a catastrophic reject.
+    /// The last negotiation came to nothing, by silence or by a catastrophic reject, or this one is
+    /// only a question of whether the peer is still deaf.
     failed: bool,
     /// The peer has negotiated since the negotiation began here.
     heard: bool,
+    /// A Configure-Request of the peer was acknowledged, and nothing has said since that it is over:
+    /// with an answer to ours that was lost, the peer is in Opened.
+    granted: bool,
 }
 
 impl<P: Policy> Machine<P> {
@@ -94,6 +104,7 @@ impl<P: Policy> Machine<P> {
             repeated: false,
             failed: false,
             heard: false,
+            granted: false,
         }
     }
 
@@ -108,19 +119,37 @@ impl<P: Policy> Machine<P> {
     }
 
     /// Whether it is open, or can become so without our doing: it negotiates, or the peer, which has
-    /// ended it, may begin again.
+    /// ended it, may begin again. A peer that was asked again only because it is in doubt gives hope
+    /// once it says something.
     pub fn is_hopeful(&self) -> bool {
         match self.state {
-            State::ReqSent | State::AckRcvd | State::AckSent | State::Opened => true,
+            State::Opened => true,
+            State::ReqSent | State::AckRcvd | State::AckSent => !self.failed || self.heard,
             State::Stopping | State::Stopped => !self.failed,
             State::Initial | State::Starting | State::Closed | State::Closing => false,
         }
     }
 
-    /// Whether the negotiation ran out of tries although the peer does take part: too much was lost,
-    /// and the peer may even believe that it is open.
-    pub fn is_worth_another_try(&self) -> bool {
-        self.state == State::Stopped && self.failed && self.heard
+    /// Sees to it that a negotiation which ran out of tries does not leave the peer with a protocol
+    /// that it believes to be open, where the link lives on and nothing else would tell it (section
+    /// 4.3, the restart option). Where the peer did take part and too much was lost, it begins anew
+    /// at once; where the peer may be in Opened and is deaf, after a pause.
+    pub fn retry(&mut self, context: &mut Context<'_>) {
+        if self.state != State::Stopped || !self.failed {
+            return;
+        }
+        if self.heard {
+            self.begin_anew(context);
+        } else if self.granted {
+            self.restart_at = Some(context.now + PAUSE);
+        }
+    }
+
+    fn begin_anew(&mut self, context: &mut Context<'_>) {
+        let granted = self.granted;
+        self.handle_event(context, Event::Down);
+        self.handle_event(context, Event::Up);
+        self.granted = granted;
     }
 
     /// Takes over what somebody else has negotiated with the peer: open from the beginning.
@@ -144,6 +173,11 @@ impl<P: Policy> Machine<P> {
     /// The Restart timer may have run out.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>) -> Option<Signal> {
         if self.restart_at.is_none_or(|at| at > context.now) {
+            return None;
+        }
+        if self.state == State::Stopped {
+            self.begin_anew(context);
+            self.failed = true;
             return None;
         }
         let event = if self.restart_count > 0 { Event::TimeoutPlus } else { Event::TimeoutMinus };
@@ -382,15 +416,33 @@ impl<P: Policy> Machine<P> {
                 }
             }
         }
-        if !next.is_timed() {
+        if matches!(
+            event,
+            Event::Down | Event::RcrMinus | Event::Rtr | Event::Rta | Event::RxjMinus
+        ) {
+            self.granted = false;
+        }
+        // Stopped has no Restart timer, but maybe a pause.
+        let pauses = (before, next) == (State::Stopped, State::Stopped) && self.granted;
+        if !next.is_timed() && !pauses {
             self.restart_at = None;
         }
         if !next.is_negotiating() {
             self.unanswered = false;
         }
-        let silent = event == Event::TimeoutMinus && before.is_negotiating();
-        self.failed = !next.is_negotiating() && (self.failed || silent || event == Event::RxjMinus);
+        self.note_failure(event, before, next);
         signal
+    }
+
+    fn note_failure(&mut self, event: Event, before: State, next: State) {
+        if event == Event::RxjMinus {
+            self.failed = true;
+            self.heard = false;
+        } else if event == Event::TimeoutMinus && before.is_negotiating() {
+            self.failed = true;
+        } else if next == State::Opened {
+            self.failed = false;
+        }
     }
 
     /// Prepares the next Configure-Request: a retransmission keeps its identifier, everything else
@@ -401,6 +453,7 @@ impl<P: Policy> Machine<P> {
             self.naks_sent = 0;
             self.refusals_sent = 0;
             self.refusals = 0;
+            self.failed = false;
             self.heard = false;
         }
         if !self.unanswered {
@@ -428,6 +481,7 @@ impl<P: Policy> Machine<P> {
             (Action::Sca, _) => {
                 self.naks_sent = 0;
                 self.refusals_sent = 0;
+                self.granted = true;
                 transmit.push(P::PROTOCOL, code::CONFIGURE_ACK, identifier, &[packet.data]);
             }
             (Action::Scn, Some(Reply::Nak(options))) => {
