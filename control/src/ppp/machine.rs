@@ -4,8 +4,6 @@
 //! and the three counters of section 4.6, and matches answers to requests. What is asked for and
 //! granted is left to a [`Policy`].
 
-use std::time::Duration;
-
 use rand::RngCore;
 
 use super::automaton::{self, Action, Event, State};
@@ -15,6 +13,8 @@ use super::policy::Policy;
 use super::transmit::{Context, truncate};
 use super::{Config, Discard, DownCause};
 use crate::time::Time;
+
+mod prospects;
 
 /// What the layers above and below have to know (section 4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,10 +28,6 @@ pub enum Signal {
     /// This-Layer-Finished.
     Finished,
 }
-
-/// Between two negotiations with a peer that does not answer, although it may believe the protocol to
-/// be open: it was deaf for as long as a negotiation takes, and may be so for longer.
-const PAUSE: Duration = Duration::from_secs(60);
 
 /// Why a packet came to nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,40 +112,6 @@ impl<P: Policy> Machine<P> {
     /// Whether there is somebody above that wants this protocol up, and a layer below that is.
     pub fn is_running(&self) -> bool {
         !matches!(self.state, State::Initial | State::Starting)
-    }
-
-    /// Whether it is open, or can become so without our doing: it negotiates, or the peer, which has
-    /// ended it, may begin again. A peer that was asked again only because it is in doubt gives hope
-    /// once it says something.
-    pub fn is_hopeful(&self) -> bool {
-        match self.state {
-            State::Opened => true,
-            State::ReqSent | State::AckRcvd | State::AckSent => !self.failed || self.heard,
-            State::Stopping | State::Stopped => !self.failed,
-            State::Initial | State::Starting | State::Closed | State::Closing => false,
-        }
-    }
-
-    /// Sees to it that a negotiation which ran out of tries does not leave the peer with a protocol
-    /// that it believes to be open, where the link lives on and nothing else would tell it (section
-    /// 4.3, the restart option). Where the peer did take part and too much was lost, it begins anew
-    /// at once; where the peer may be in Opened and is deaf, after a pause.
-    pub fn retry(&mut self, context: &mut Context<'_>) {
-        if self.state != State::Stopped || !self.failed {
-            return;
-        }
-        if self.heard {
-            self.begin_anew(context);
-        } else if self.granted {
-            self.restart_at = Some(context.now + PAUSE);
-        }
-    }
-
-    fn begin_anew(&mut self, context: &mut Context<'_>) {
-        let granted = self.granted;
-        self.handle_event(context, Event::Down);
-        self.handle_event(context, Event::Up);
-        self.granted = granted;
     }
 
     /// Takes over what somebody else has negotiated with the peer: open from the beginning.
@@ -432,17 +394,6 @@ impl<P: Policy> Machine<P> {
         }
         self.note_failure(event, before, next);
         signal
-    }
-
-    fn note_failure(&mut self, event: Event, before: State, next: State) {
-        if event == Event::RxjMinus {
-            self.failed = true;
-            self.heard = false;
-        } else if event == Event::TimeoutMinus && before.is_negotiating() {
-            self.failed = true;
-        } else if next == State::Opened {
-            self.failed = false;
-        }
     }
 
     /// Prepares the next Configure-Request: a retransmission keeps its identifier, everything else
