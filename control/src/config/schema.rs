@@ -187,6 +187,7 @@ pub const KEYS: &[Key] = &[
     key("client", "ipv6"),
     key("client", "ask_dns"),
     key("client", "routes"),
+    key("client", "peer_addresses"),
     number("client", "metric", 0..=65_535, "metric"),
     key("client", "persistent"),
     key("client", "accept_outgoing_calls"),
