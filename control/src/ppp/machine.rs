@@ -378,10 +378,8 @@ impl<P: Policy> Machine<P> {
                 }
             }
         }
-        if matches!(
-            event,
-            Event::Down | Event::RcrMinus | Event::Rtr | Event::Rta | Event::RxjMinus
-        ) {
+        // Not a request that is refused: it may be an old one that was late.
+        if matches!(event, Event::Down | Event::Rtr | Event::Rta | Event::RxjMinus) {
             self.granted = false;
         }
         // Stopped has no Restart timer, but maybe a pause.

@@ -256,6 +256,9 @@ fn a_peer_that_may_believe_one_protocol_to_be_open_is_asked_again() {
     pair.expect_event(Event::Ipv4Down);
     pair.next();
     pair.expect("ff03 8021 02 09 000a 03 06 64400709");
+    // One from before that is late, of an address that it is not to have, proves nothing.
+    pair.send("ff03 8021 01 08 000a 03 06 00000000");
+    assert_eq!(pair.next()[4], 3);
     // Ten requests, and ten more as it did take part.
     pair.advance(61 * SECOND);
     assert_eq!(pair.frames.len(), 9 + 10);
