@@ -207,7 +207,7 @@ impl Bench<'_> {
         let first = summary.xlns_up.micros.is_empty();
         let xlns = Xlns::start(self.lab, &self.machine.guest, "")?;
         let mut modes = Vec::new();
-        for port in xlns.show("ports")?.iter().filter(|port| port["mac"].is_string()) {
+        for port in xlns.ports()? {
             modes.push(port["mode"].as_str().unwrap_or_default().to_owned());
             if port["mode"] != "native-zero-copy" {
                 return Err(xlns.error(&format!("did not get zero-copy: {port}")));

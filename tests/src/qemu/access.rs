@@ -138,13 +138,13 @@ impl<'a> Access<'a> {
             return Ok(true);
         }
         let Ok(header) = header::parse(datagram.payload) else { return Ok(true) };
+        if !self.lac.owns(header.tunnel_id) {
+            // What the LNS of before still had to say.
+            return Ok(true);
+        }
         let payload = header.payload(datagram.payload);
-        let own = self.lac.tunnel().is_some_and(|(id, _)| id == header.tunnel_id)
-            && self
-                .lac
-                .lines
-                .iter()
-                .any(|line| line.call.is_some_and(|call| call.id == header.session_id));
+        let session = self.lac.lines.first().and_then(|line| line.call).map(|call| call.id);
+        let own = session == Some(header.session_id);
         match payload.strip_prefix(&PPP_IPV4) {
             Some(inner) if !header.control && own => packet(inner),
             _ => self.lac.handle_datagram(now, SocketAddr::from(lns), &header, payload),

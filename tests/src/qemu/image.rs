@@ -28,7 +28,7 @@ b=/bin/busybox
 $b mkdir -p /proc /dev /lower /layer /root
 $b mount -t proc proc /proc
 $b mount -t devtmpfs dev /dev
-$b dmesg -n 1
+$b dmesg -n 4
 for module in /modules/*.ko; do $b insmod $module || echo "insmod $module failed"; done
 $b mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose root /lower
 $b mount -t tmpfs tmpfs /layer

@@ -8,7 +8,7 @@ use crate::deadline;
 use crate::guest::{Guest, Job};
 use crate::server::{Options, Server};
 use crate::topology::{ACCESS_PORT, CORE_GATEWAY, CORE_PORT, GATEWAY, LNS_ADDRESS, SUBSCRIBERS};
-use crate::xlns::rows;
+use crate::xlns::{is_up, rows};
 use crate::{Lab, Result};
 
 /// What tunnels are authenticated by.
@@ -60,10 +60,8 @@ impl<'a> Xlns<'a> {
         let job = guest.start(&format!("exec {program} run --config {config} --log info"))?;
         let xlns = Self { guest, job, program };
         let mut last = String::new();
-        let ready = deadline::poll(READY_WAIT, || match xlns.show("ports") {
-            Ok(ports) => {
-                (ports.iter().filter(|port| port["mac"].is_string()).count() == 2).then_some(())
-            }
+        let ready = deadline::poll(READY_WAIT, || match xlns.ports() {
+            Ok(ports) => (ports.len() == 2).then_some(()),
             Err(error) => {
                 last = error.to_string();
                 xlns.job.status().map(|_| ())
@@ -83,6 +81,14 @@ impl<'a> Xlns<'a> {
         let program = &self.program;
         let script = format!("{program} show {what} --json --socket {ADMIN_SOCKET}");
         rows(&self.guest.check(&script, COMMAND_WAIT)?)
+    }
+
+    /// The ports that carry packets, as `xlns show ports` has them.
+    ///
+    /// # Errors
+    /// Where it fails.
+    pub fn ports(&self) -> Result<Vec<Value>> {
+        Ok(self.show("ports")?.into_iter().filter(is_up).collect())
     }
 
     /// What it said.
