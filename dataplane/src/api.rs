@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::counters::{DropCounts, PortCounters, SessionCounters, WorkerCounters};
 
 /// The version of this contract; both sides must speak the same.
-pub const API_VERSION: u32 = 3;
+pub const API_VERSION: u32 = 4;
 
 /// The largest encoded message, in octets; below the default socket buffer of Linux.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;

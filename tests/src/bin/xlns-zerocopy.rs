@@ -33,8 +33,13 @@ const WARM_UP: Duration = Duration::from_millis(700);
 /// How long a load is measured.
 const MEASURED: Duration = Duration::from_secs(2);
 
-/// How long the guest's own share is measured.
-const IDLE: Duration = Duration::from_millis(1500);
+/// How long the guest's own share is measured at a time, and how often at most.
+const IDLE_SLICE: Duration = Duration::from_millis(700);
+const IDLE_SLICES_MAX: u32 = 40;
+
+/// A guest is at rest where two such slices are below this share of a CPU, and as close together.
+const RESTS_BELOW: f64 = 0.08;
+const RESTS_WITHIN: f64 = 0.015;
 
 /// Zero-copy for real, in a guest under QEMU.
 #[derive(Debug, Parser)]
@@ -270,23 +275,17 @@ impl Bench<'_> {
         name: &str,
     ) -> Result<[f64; 2]> {
         let rate = self.options.rate;
-        let clock = Deadline::after(IDLE);
-        let before = self.machine.cpu_time()?;
-        traffic.rest(IDLE)?;
-        let idle =
-            (self.machine.cpu_time()? - before).as_secs_f64() / clock.elapsed().as_secs_f64();
+        let idle = self.idle_share(traffic)?;
         let mut costs = [0.0; 2];
         for (direction, cost) in Direction::ALL.into_iter().zip(&mut costs) {
             traffic.load(direction, rate, WARM_UP)?;
-            let clock = Deadline::after(MEASURED);
-            let before = self.machine.cpu_time()?;
-            let counts = traffic.load(direction, rate, MEASURED)?;
-            let used = (self.machine.cpu_time()? - before).as_secs_f64();
-            let elapsed = clock.elapsed().as_secs_f64();
+            let (counts, share, elapsed) =
+                self.share(|| traffic.load(direction, rate, MEASURED))?;
             if counts.received == 0 {
                 return Err(LabError::new(format!("{name} forwards nothing {}", direction.name())));
             }
-            *cost = hundredths((used - idle * elapsed) * 1e6 / f64::from(counts.received));
+            let seconds = (share - idle) * elapsed.as_secs_f64();
+            *cost = hundredths(seconds * 1e6 / f64::from(counts.received));
             steps.done(&format!(
                 "{name}, {}: {cost:.2} us a packet ({} of {} arrived, {:.0} a second; idle {:.1} %)",
                 direction.name(),
@@ -297,6 +296,32 @@ impl Bench<'_> {
             ));
         }
         Ok(costs)
+    }
+
+    /// The share of a CPU that the guest uses by itself, once it has come to rest: what was started
+    /// just now goes on for some seconds.
+    fn idle_share(&self, traffic: &mut Traffic<'_>) -> Result<f64> {
+        let mut last = 1.0;
+        for _ in 0..IDLE_SLICES_MAX {
+            let ((), share, _) = self.share(|| traffic.rest(IDLE_SLICE))?;
+            if share < RESTS_BELOW && (last - share).abs() < RESTS_WITHIN {
+                return Ok(f64::midpoint(share, last));
+            }
+            last = share;
+        }
+        Err(LabError::new(format!(
+            "the guest does not come to rest: {:.0} % of a CPU without a packet",
+            100.0 * last
+        )))
+    }
+
+    /// What `work` yields, the share of a CPU that the guest used meanwhile, and how long it took.
+    fn share<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<(T, f64, Duration)> {
+        let clock = Deadline::after(MEASURED);
+        let before = self.machine.cpu_time()?;
+        let done = work()?;
+        let (used, elapsed) = (self.machine.cpu_time()? - before, clock.elapsed());
+        Ok((done, used.as_secs_f64() / elapsed.as_secs_f64(), elapsed))
     }
 }
 
