@@ -562,6 +562,7 @@ mod tests {
                 wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
                 frames_free: AtomicU64::new(0),
                 core: AtomicU32::new(0),
+                stalled: [const { AtomicU32::new(0) }; 2].into(),
                 inbox: ArrayQueue::new(INBOX_MAX),
             });
             let mut bench = Self { worker: Worker::new(parts, &tables, status), memory, wires };
@@ -593,6 +594,16 @@ mod tests {
             assert_eq!(counters.received, counters.transmitted + counters.dropped);
             (counters.received, counters.transmitted, counters.dropped)
         }
+    }
+
+    #[test]
+    fn an_idle_worker_looks_around_once_and_before_it_sleeps() {
+        let looks: Vec<u32> = (1..IDLE_TURNS).filter(|idle| looks_around(*idle, 1)).collect();
+        assert_eq!(looks, [1, IDLE_TURNS - 1]);
+        let looks = (0..4 * AROUND_TURNS).filter(|turns| looks_around(0, *turns)).count();
+        assert_eq!(looks, 4, "a busy one");
+        let endless = (1..10 * IDLE_TURNS).filter(|idle| looks_around(*idle, 1)).count();
+        assert!(endless >= 10, "one that never sleeps goes on");
     }
 
     #[test]
