@@ -39,7 +39,7 @@ const IDLE_SLICE: Duration = Duration::from_millis(700);
 const IDLE_SLICES_MAX: u32 = 40;
 
 /// A guest is at rest where two such slices are below this share of a CPU, and as close together.
-const RESTS_BELOW: f64 = 0.08;
+const RESTS_BELOW: f64 = 0.2;
 const RESTS_WITHIN: f64 = 0.015;
 
 /// Zero-copy for real, in a guest under QEMU.
@@ -59,7 +59,7 @@ struct Options {
     #[arg(long)]
     realtime: bool,
     /// CPUs of the guest.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=8))]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
     cpus: u16,
     /// Look for a newer kernel in the archive.
     #[arg(long)]

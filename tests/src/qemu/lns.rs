@@ -28,7 +28,7 @@ const ADMIN_SOCKET: &str = "/run/xlns-admin.sock";
 
 /// How long a NIC's interrupt waits for more packets, nanoseconds. QEMU raises one for each frame, as
 /// no NIC does on whose packets a machine works: both LNSs would be measured by their interrupts.
-const MODERATION_NANOSECONDS: u32 = 500_000;
+const MODERATION_NANOSECONDS: u32 = 2_000_000;
 
 /// What the guest's network needs before any LNS: addresses, packets forwarded, and interrupts
 /// moderated, by the kernel for want of a NIC that does.
