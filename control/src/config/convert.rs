@@ -7,7 +7,7 @@ use xlns_dataplane::api::{
     Configuration, ControlRates, POLICER_BURSTS, Policer, PortConfiguration,
 };
 
-use super::{Config, PoolConfig, PortConfig, UserConfig};
+use super::{ClientConfig, Config, PoolConfig, PortConfig, UserConfig};
 
 /// The least burst unless an operator says otherwise, large packets: a TCP connection begins with ten.
 const BURST_PACKETS_MIN: u32 = 10;
@@ -138,7 +138,21 @@ impl Config {
             ));
         }
         warnings.extend(self.warnings_of_ipv6());
+        warnings.extend(self.client.iter().filter(|client| self.is_deaf(client)).map(|client| {
+            format!(
+                "client `{}` sends neither HELLOs nor Echo-Requests: a server that is gone is never \
+                 missed; give it hello_interval_seconds or echo_interval_seconds",
+                client.name
+            )
+        }));
         warnings
+    }
+
+    /// Whether nothing asks a client's server for a sign of life.
+    fn is_deaf(&self, client: &ClientConfig) -> bool {
+        let hello = client.hello_interval_seconds.unwrap_or(self.l2tp.hello_interval_seconds);
+        let echo = client.echo_interval_seconds.unwrap_or(self.ppp.echo_interval_seconds);
+        (hello, echo, client.idle_seconds) == (0, 0, 0)
     }
 
     /// Where IPv6 is configured and no packet of it would fit.
@@ -266,6 +280,22 @@ mod tests {
             [[port]]\ninterface = \"eth0\"\n[dataplane]\ntun_mtu = 1461\n";
         let config = Config::parse("x.toml", least).unwrap();
         assert_eq!(config.warnings().len(), 3);
+    }
+
+    #[test]
+    fn a_client_that_would_never_miss_its_server_is_said() {
+        let warnings = |more: &str| {
+            let client = "[[client]]\nname = \"up\"\nuser = \"u\"\npassword = \"p\"\n\
+                servers = [{ address = \"203.0.113.1\" }]\n";
+            Config::parse("x.toml", &format!("{TEXT}{client}{more}")).unwrap().warnings()
+        };
+        assert_eq!(warnings("hello_interval_seconds = 0\necho_interval_seconds = 10\n"), [""; 0]);
+        assert_eq!(warnings("hello_interval_seconds = 60\necho_interval_seconds = 0\n"), [""; 0]);
+        let [deaf] = &warnings("hello_interval_seconds = 0\necho_interval_seconds = 0\n")[..]
+        else {
+            panic!()
+        };
+        assert!(deaf.starts_with("client `up` sends neither HELLOs nor"), "{deaf}");
     }
 
     #[test]

@@ -40,6 +40,7 @@ impl Context<'_> {
             return Err(DropReason::EchoLooped);
         }
         let way = self.way_to_peer(slot, |_| Framing::whole(ppp::LCP))?;
+        let length = length.min(way.mru());
         if length > way.room {
             return Err(DropReason::TooBig);
         }
@@ -48,6 +49,7 @@ impl Context<'_> {
         }
         let (reply, _) = Echo::mut_from_prefix(frame.octets_mut()).map_err(|_| NO_ROOM)?;
         reply.code = ppp::ECHO_REPLY;
+        reply.length.set(length as u16);
         reply.magic = session.magic;
         let sum = Sum::default().octets(frame.octets());
         self.encapsulate(frame, &way, sum, PLAIN)

@@ -43,6 +43,13 @@ pub(super) struct Way {
     pub(super) room: usize,
 }
 
+impl Way {
+    /// The largest information field of PPP that the peer takes, octets.
+    pub(super) fn mru(&self) -> usize {
+        self.session.peer_mru.into()
+    }
+}
+
 impl Context<'_> {
     /// An IP packet to a subscriber: `frame` is the packet. Counted once it is known to go.
     #[inline]

@@ -19,6 +19,7 @@ mod reassembly;
 mod rewrite;
 mod source_check;
 mod special;
+mod stray;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -394,7 +395,7 @@ impl Context<'_> {
         entry: Entry,
     ) -> Result<Verdict, DropReason> {
         if let (Some(reason), Entry::Local { endpoint: true }) = (unless_endpoint, entry) {
-            return Err(reason);
+            return self.stray(frame, packet, reason);
         }
         let host = frame.port() == self.guard.tables().host_port();
         let to_endpoint = entry == Entry::Local { endpoint: true };
