@@ -136,7 +136,7 @@ pub fn number_of(packet: &[u8], mark: u32) -> Option<u32> {
     rest.first_chunk().map(|number| u32::from_be_bytes(*number))
 }
 
-/// The Internet checksum (RFC 1071 section 1) of parts, each but the last of an even length.
+/// The Internet checksum of parts, each but the last of an even length.
 fn checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0_u64;
     for part in parts {
@@ -178,7 +178,7 @@ mod tests {
         let packet = test_packet(A, B, [1, 2], 46, TTL);
         let (_, lengths) = ipv4::parse(&packet).unwrap();
         assert_eq!(lengths.total, 46);
-        assert!(udp::parse(&packet[lengths.header..]).is_ok());
+        assert!(udp::parse(&packet[lengths.header..]).is_some());
     }
 
     #[test]

@@ -25,7 +25,7 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Mounts the root and goes there.
 const INIT: &str = r#"#!/bin/busybox sh
 b=/bin/busybox
-$b mkdir -p /proc /dev /lower /layer /root
+$b mkdir -p /proc /dev /lower /layer /new
 $b mount -t proc proc /proc
 $b mount -t devtmpfs dev /dev
 $b dmesg -n 4
@@ -33,10 +33,10 @@ for module in /modules/*.ko; do $b insmod $module || echo "insmod $module failed
 $b mount -t 9p -o trans=virtio,version=9p2000.L,ro,msize=262144,cache=loose root /lower
 $b mount -t tmpfs tmpfs /layer
 $b mkdir /layer/upper /layer/work
-$b mount -t overlay -o lowerdir=/lower,upperdir=/layer/upper,workdir=/layer/work overlay /root
-$b cp /agent /root/.xlns-agent
+$b mount -t overlay -o lowerdir=/lower,upperdir=/layer/upper,workdir=/layer/work overlay /new
+$b cp /agent /new/.xlns-agent
 $b umount /proc
-exec $b switch_root /root /bin/sh /.xlns-agent
+exec $b switch_root /new /bin/sh /.xlns-agent
 "#;
 
 /// The first program in the root: mounts, network by `network`, and then the agent.
