@@ -15,7 +15,7 @@ COVERAGE := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,
 # Named, so that build scripts are not instrumented.
 MACHINE = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged bench calls clean-lab
+.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged zerocopy bench calls clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ privileged: setup ## scripted and real peers in network namespaces (root)
 	@scripts/setup l2tpns freeradius wide-dhcpv6-client dhcpcd-base
 	$(CARGO) build --release $(PROGRAMS) $(PRIVILEGED)
 	$(ROOT) $(CARGO) test --release $(PACKAGES) $(PRIVILEGED)
+
+zerocopy: build ## zero-copy for real: virtio_net in a guest (QEMU), beside kernel L2TP (root, 4 minutes)
+	@scripts/setup qemu-system-x86 busybox-static xz-utils zstd debian-archive-keyring
+	@$(ROOT) target/release/xlns-zerocopy --realtime
 
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind

@@ -62,6 +62,8 @@ pub struct PortCounters {
     pub transmitted_bytes: u64,
     /// Frames that the kernel dropped for want of a free frame or of room in the receive ring.
     pub kernel_dropped: u64,
+    /// What is wrong with the port at this moment, and what to do.
+    pub troubles: Vec<String>,
 }
 
 /// Drops by reason, indexed like [`DropReason::ALL`].

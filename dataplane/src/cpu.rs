@@ -8,6 +8,13 @@ pub fn allowed() -> Vec<u16> {
     cores.into_iter().filter_map(|core| u16::try_from(core.id).ok()).collect()
 }
 
+/// CPUs that the machine has running, whether this process may use them or not.
+pub fn online() -> usize {
+    let count = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN);
+    let count = count.ok().flatten().and_then(|count| usize::try_from(count).ok());
+    count.unwrap_or(1).max(1)
+}
+
 /// The core of each of `workers` workers: those configured, in order, else the allowed ones. Where
 /// there are more workers than cores, they share them.
 pub fn assign(configured: &[u16], allowed: &[u16], workers: usize) -> Vec<Option<u16>> {
@@ -33,6 +40,11 @@ mod tests {
     fn configured_cores_come_before_allowed_ones() {
         assert_eq!(assign(&[5, 3], &[0, 1], 2), [Some(5), Some(3)]);
         assert_eq!(assign(&[], &[0, 1], 2), [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn as_many_cpus_run_as_this_process_may_use_at_least() {
+        assert!(online() >= allowed().len());
     }
 
     #[test]

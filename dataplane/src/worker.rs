@@ -36,9 +36,9 @@ use crate::verdict::{DropReason, Verdict};
 /// pace is met awake.
 const IDLE_TURNS: u32 = 32;
 
-/// A busy worker looks at the host's queue once in so many turns: its packets are few, and asking
-/// is a system call.
-const HOST_TURNS: u32 = 8;
+/// A busy worker looks at the host's queue once in so many turns, and at what it sent before: the
+/// host's packets are few, and asking is a system call.
+const AROUND_TURNS: u32 = 8;
 
 /// Frames that no fill ring gets, so that the host's packets find some when receive rings fill up.
 const HOST_RESERVE_FRAMES: usize = BATCH_MAX;
@@ -68,6 +68,17 @@ pub struct WorkerParts {
     pub start: Instant,
 }
 
+/// Whether a worker whose last `idle` turns were empty looks around in its turn number `turns`: now
+/// and then while it is busy, once when there is nothing more to do, and once more before it sleeps.
+/// One that never sleeps goes on in that step.
+fn looks_around(idle: u32, turns: u32) -> bool {
+    match idle {
+        0 => turns.is_multiple_of(AROUND_TURNS),
+        1 => true,
+        _ => idle.is_multiple_of(IDLE_TURNS - 1),
+    }
+}
+
 /// What others may know of a running worker and tell it.
 #[derive(Debug)]
 pub struct Status {
@@ -76,6 +87,8 @@ pub struct Status {
     frames_free: AtomicU64,
     /// The core, plus one; 0 while not pinned.
     core: AtomicU32,
+    /// Queues of each port that send nothing any more.
+    stalled: Box<[AtomicU32]>,
     /// PPP frames of control's that wait to be sent.
     inbox: ArrayQueue<Injected>,
 }
@@ -118,6 +131,7 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
         wake,
         frames_free: AtomicU64::new(parts.pool.free() as u64),
         core: AtomicU32::new(0),
+        stalled: parts.ports.iter().map(|_| AtomicU32::new(0)).collect(),
         inbox: ArrayQueue::new(INBOX_MAX),
     });
     let name = match parts.core {
@@ -158,6 +172,12 @@ impl Handle {
     pub fn stop(self) -> bool {
         self.request_stop();
         self.thread.join().is_ok()
+    }
+
+    /// Queues of this port that send nothing any more.
+    pub fn stalled(&self, port: PortId) -> u32 {
+        let stalled = self.status.stalled.get(usize::from(port.0));
+        stalled.map_or(0, |stalled| stalled.load(Ordering::Relaxed))
     }
 
     /// What the worker did, from its counters in `shard`.
@@ -233,11 +253,12 @@ impl Worker {
     fn run(mut self) {
         let mut idle = 0;
         while !self.status.stop.load(Ordering::Acquire) {
-            if self.turn(idle > 0) > 0 {
+            if self.turn(looks_around(idle, self.turns)) > 0 {
                 idle = 0;
                 continue;
             }
-            idle += 1;
+            // Counting on for ever, a worker that never sleeps would wrap to busy: one look more.
+            idle = idle.wrapping_add(1);
             if idle >= IDLE_TURNS && !self.busy_poll {
                 // After a sleep in which nothing came, one look is enough.
                 idle = if self.park() { 0 } else { IDLE_TURNS - 1 };
@@ -253,8 +274,9 @@ impl Worker {
         self.io.missing(self.pipeline.reserve().len())
     }
 
-    /// One turn over all queues. Returns the number of frames received.
-    fn turn(&mut self, idle: bool) -> usize {
+    /// One turn over all queues; with `around` also over what costs a system call even where nothing
+    /// is to be done. Returns the number of frames received.
+    fn turn(&mut self, around: bool) -> usize {
         let Self { reader, pipeline, io, batch, verdicts, .. } = self;
         let guard = reader.guard();
         let mut received = 0;
@@ -269,8 +291,7 @@ impl Worker {
             }
         }
         self.turns = self.turns.wrapping_add(1);
-        let now_and_then = self.turns.is_multiple_of(HOST_TURNS);
-        if (idle || now_and_then) && io.receive_from_host(batch) > 0 {
+        if around && io.receive_from_host(batch) > 0 {
             received += batch.len();
             io.process(pipeline, &guard, batch, verdicts);
             // Always by the same queue: the packets of a connection keep their order.
@@ -284,7 +305,10 @@ impl Worker {
             // As good as a frame: there is more to do.
             received += 1;
         }
-        io.flush(now_and_then);
+        io.flush(around);
+        if around {
+            io.watch(&self.status.stalled);
+        }
         if received > 0 {
             let free = io.pool.free() as u64;
             self.status.frames_free.store(free, Ordering::Relaxed);
@@ -485,6 +509,15 @@ impl Io {
         }
     }
 
+    /// Notes how many queues of each port do not send what they were given.
+    fn watch(&mut self, stalled: &[AtomicU32]) {
+        let now = self.start.elapsed();
+        for (queues, stalled) in self.ports.iter_mut().zip(stalled) {
+            let count = queues.iter_mut().filter_map(|queue| queue.is_stalled(now).then_some(()));
+            stalled.store(count.count() as u32, Ordering::Relaxed);
+        }
+    }
+
     /// Whether sleeping long could leave frames unsent or rings unfilled.
     fn is_waiting(&self) -> bool {
         let mut queues = self.ports.iter().flat_map(|queues| queues.iter());
@@ -591,6 +624,7 @@ mod tests {
                 wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
                 frames_free: AtomicU64::new(0),
                 core: AtomicU32::new(0),
+                stalled: [const { AtomicU32::new(0) }; 2].into(),
                 inbox: ArrayQueue::new(INBOX_MAX),
             });
             let worker = Worker::new(parts, &tables, status);
@@ -623,6 +657,16 @@ mod tests {
             assert_eq!(counters.received, counters.transmitted + counters.dropped);
             (counters.received, counters.transmitted, counters.dropped)
         }
+    }
+
+    #[test]
+    fn an_idle_worker_looks_around_once_and_before_it_sleeps() {
+        let looks: Vec<u32> = (1..IDLE_TURNS).filter(|idle| looks_around(*idle, 1)).collect();
+        assert_eq!(looks, [1, IDLE_TURNS - 1]);
+        let looks = (0..4 * AROUND_TURNS).filter(|turns| looks_around(0, *turns)).count();
+        assert_eq!(looks, 4, "a busy one");
+        let endless = (1..10 * IDLE_TURNS).filter(|idle| looks_around(*idle, 1)).count();
+        assert!(endless >= 10, "one that never sleeps goes on");
     }
 
     #[test]

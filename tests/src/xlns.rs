@@ -394,7 +394,7 @@ pub fn rows(text: &str) -> Result<Vec<Value>> {
 }
 
 /// Whether a row of `show ports` is a NIC that carries packets.
-fn is_up(port: &Value) -> bool {
+pub fn is_up(port: &Value) -> bool {
     port["mode"].as_str().is_some_and(|mode| !mode.is_empty() && mode != "tun")
 }
 

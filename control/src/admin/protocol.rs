@@ -411,6 +411,8 @@ pub struct PortRow {
     pub mode: String,
     /// Each better mode, and why it was not obtained.
     pub not_better: Vec<String>,
+    /// What is wrong with it at this moment, and what to do.
+    pub troubles: Vec<String>,
     /// Frames received by workers.
     pub received_packets: u64,
     /// Octets of them.

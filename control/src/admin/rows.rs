@@ -39,6 +39,7 @@ impl PortRow {
             queues: 0,
             mode: String::new(),
             not_better: Vec::new(),
+            troubles: counters.troubles.clone(),
             received_packets: counters.received_packets,
             received_bytes: counters.received_bytes,
             transmitted_packets: counters.transmitted_packets,

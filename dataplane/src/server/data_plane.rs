@@ -5,12 +5,13 @@ use std::sync::Arc;
 use xlns_bpf::{Reason, Steer};
 
 use super::setup::{self, SetUp};
+use super::troubles;
 use crate::api::{
     Command, CommandError, Configuration, Counters, PortStatus, SessionKey, SteerCounter,
 };
 use crate::counters::{DropCounts, PortCounters, SessionCounters};
 use crate::port::PortId;
-use crate::port::xsk::Socket;
+use crate::port::xsk::{Socket, kernel};
 use crate::quality::SessionQuality;
 use crate::tables::{SteerChange, Writer};
 
@@ -110,6 +111,9 @@ impl DataPlane {
             let mut total = PortCounters {
                 interface: (*name).to_owned(),
                 kernel_dropped: parts.sockets.get(index).map_or(0, |sockets| dropped(sockets)),
+                troubles: parts.ports.get(index).map_or_else(Vec::new, |port| {
+                    troubles::of_port(port, &kernel::link(name), parts.stalled(index))
+                }),
                 ..PortCounters::default()
             };
             for shard in shards {
@@ -306,6 +310,7 @@ mod tests {
             transmitted_packets: u64::MAX,
             transmitted_bytes: u64::MAX,
             kernel_dropped: u64::MAX,
+            troubles: vec!["x".repeat(250); 3],
         };
         let counters = Counters {
             workers: vec![worker; WORKERS_MAX],

@@ -39,6 +39,13 @@ pub struct SetUp {
     pub writer: Writer,
 }
 
+impl SetUp {
+    /// Queues of a port, by its place, that send nothing any more.
+    pub fn stalled(&self, port: usize) -> u32 {
+        self.workers.iter().map(|worker| worker.stalled(PortId(port as u16))).sum()
+    }
+}
+
 /// Sets everything up.
 ///
 /// # Errors
@@ -144,7 +151,12 @@ impl Driver for Kernel<'_> {
         self.bound = None;
         let mut queues = Vec::with_capacity(self.interfaces.len());
         for (port, interface) in self.interfaces.iter().enumerate() {
-            queues.push(self.queues(port, interface).map_err(|reason| (port, reason))?);
+            let count = self.queues(port, interface).map_err(|reason| (port, reason))?;
+            if zero_copy {
+                plan::zero_copy_queues(&interface.name, count, cpu::online())
+                    .map_err(|reason| (port, reason))?;
+            }
+            queues.push(count);
         }
         let total: u32 = queues.iter().map(|queues| u32::from(*queues)).sum();
         let frames = total.saturating_mul(self.configuration.frames_per_queue);

@@ -216,25 +216,29 @@ fn print_table(
     mut output: impl Write,
 ) -> Result<(), Failure> {
     let mut table = Table::new(&mut output, layout.columns);
-    let mut notes = Vec::new();
+    let (mut better, mut troubles) = (Vec::new(), Vec::new());
     for row in rows {
         let row = row?;
         match &row {
             Response::Counter(counter) if counter.value == 0 && !with_zeros => continue,
             Response::Port(port) => {
-                notes.extend(
-                    port.not_better.iter().map(|why| (port.interface.clone(), why.clone())),
-                );
+                let line = |text: &String| format!("  {}: {text}", port.interface);
+                better.extend(port.not_better.iter().map(line));
+                troubles.extend(port.troubles.iter().map(line));
             }
             _ => {}
         }
         table.push(cells(&row))?;
     }
     table.finish(layout.empty)?;
-    if !notes.is_empty() {
-        writeln!(output, "\nBetter modes that were not obtained:")?;
-        for (interface, why) in notes {
-            writeln!(output, "  {interface}: {}", table::printable(&why))?;
+    for (title, lines) in
+        [("Better modes that were not obtained:", better), ("What is wrong now:", troubles)]
+    {
+        if !lines.is_empty() {
+            writeln!(output, "\n{title}")?;
+        }
+        for line in lines {
+            writeln!(output, "{}", table::printable(&line))?;
         }
     }
     Ok(output.flush()?)
