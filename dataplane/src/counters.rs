@@ -36,8 +36,14 @@ pub struct WorkerCounters {
     pub dropped: u64,
     /// Fragments that became part of a datagram, beside the one whose frame it took.
     pub joined: u64,
+    /// Frames handed to other workers, which count what becomes of them.
+    pub handed_out: u64,
+    /// Frames that other workers handed here.
+    pub handed_in: u64,
     /// Batches with at least one frame.
     pub batches: u64,
+    /// Share of the time that it works, thousandths, lately.
+    pub load_permille: u16,
     /// Frames free in its pool.
     pub frames_free: u64,
 }
@@ -155,6 +161,8 @@ pub struct Shard {
     transmitted: Counter,
     dropped: Counter,
     joined: Counter,
+    handed_out: Counter,
+    handed_in: Counter,
     batches: Counter,
     drops: [Counter; DropReason::COUNT],
     ports: Box<[PortShard]>,
@@ -169,6 +177,8 @@ impl Shard {
             transmitted: Counter::default(),
             dropped: Counter::default(),
             joined: Counter::default(),
+            handed_out: Counter::default(),
+            handed_in: Counter::default(),
             batches: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
             ports: (0..ports).map(|_| PortShard::default()).collect(),
@@ -225,7 +235,19 @@ impl Shard {
         self.drops[reason as usize].add(frames);
     }
 
-    /// What the worker did; the caller fills in core and free frames.
+    /// Counts frames that were handed to other workers.
+    #[inline]
+    pub fn count_handed_out(&self, frames: u64) {
+        self.handed_out.add(frames);
+    }
+
+    /// Counts frames that another worker handed here.
+    #[inline]
+    pub fn count_handed_in(&self, frames: u64) {
+        self.handed_in.add(frames);
+    }
+
+    /// What the worker did; the caller fills in core, load and free frames.
     pub fn worker(&self) -> WorkerCounters {
         WorkerCounters {
             core: None,
@@ -234,7 +256,10 @@ impl Shard {
             transmitted: self.transmitted.value(),
             dropped: self.dropped.value(),
             joined: self.joined.value(),
+            handed_out: self.handed_out.value(),
+            handed_in: self.handed_in.value(),
             batches: self.batches.value(),
+            load_permille: 0,
             frames_free: 0,
         }
     }

@@ -5,9 +5,14 @@
 //! decide, put every frame where its verdict says; then show the transmit rings to the kernel.
 //! A worker that finds nothing for [`IDLE_TURNS`] turns sleeps in poll(2), unless it polls busily.
 //!
-//! Invariants: received = transmitted + dropped, after every turn; a frame is in the pool, on a ring
-//! or in the batch, never lost: every path through [`Io::settle`] ends in one of them. Nothing
-//! allocates, locks or logs per packet.
+//! Invariants: received and handed in = transmitted, dropped, handed out and waiting for their share to
+//! move, after every turn; a frame is in the pool, on a ring or in the batch, never lost: every path
+//! through [`Io::settle`] ends in one of them. Nothing allocates, locks or logs per packet.
+
+mod balance;
+mod bell;
+pub mod handoff;
+mod meter;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,7 +24,7 @@ use std::time::Instant;
 use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::api::{INJECT_BYTES_MAX, SessionKey};
+use crate::api::{INJECT_BYTES_MAX, SessionKey, WORKERS_MAX};
 use crate::counters::{Shard, WorkerCounters};
 use crate::cpu;
 use crate::frame::Frame;
@@ -29,6 +34,8 @@ use crate::port::tun::TunQueue;
 use crate::port::xsk::{Pool, Queue, kernel};
 use crate::tables::{Guard, Reader, Tables};
 use crate::verdict::{DropReason, Verdict};
+use handoff::Handoff;
+use meter::{Load, Meter};
 
 /// Empty turns before a worker sleeps: some microseconds, in which a sender that keeps a steady
 /// pace is met awake.
@@ -62,14 +69,17 @@ pub struct WorkerParts {
     pub pool: Pool,
     /// Whether it never sleeps.
     pub busy_poll: bool,
+    /// Its links with other workers; `None` where it has none.
+    pub handoff: Option<Handoff>,
 }
 
 /// What others may know of a running worker and tell it.
 #[derive(Debug)]
 pub struct Status {
     stop: AtomicBool,
-    wake: EventFd,
+    wake: Arc<EventFd>,
     frames_free: AtomicU64,
+    load: Load,
     /// The core, plus one; 0 while not pinned.
     core: AtomicU32,
     /// PPP frames of control's that wait to be sent.
@@ -102,14 +112,7 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
     for queue in parts.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
         queue.refill(&mut parts.pool, HOST_RESERVE_FRAMES);
     }
-    let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let status = Arc::new(Status {
-        stop: AtomicBool::new(false),
-        wake,
-        frames_free: AtomicU64::new(parts.pool.free() as u64),
-        core: AtomicU32::new(0),
-        inbox: ArrayQueue::new(INBOX_MAX),
-    });
+    let status = Arc::new(Status::new(&parts)?);
     let name = match parts.core {
         Some(core) => format!("xlns-w{core}"),
         None => format!("xlns-w-{}", parts.index),
@@ -124,6 +127,24 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
         Worker::new(parts, &tables, shared).run();
     })?;
     Ok(Handle { status, thread })
+}
+
+impl Status {
+    fn new(parts: &WorkerParts) -> io::Result<Self> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = match &parts.handoff {
+            Some(handoff) => handoff.wake(),
+            None => Arc::new(EventFd::from_flags(flags)?),
+        };
+        Ok(Self {
+            stop: AtomicBool::new(false),
+            wake,
+            frames_free: AtomicU64::new(parts.pool.free() as u64),
+            load: Load::default(),
+            core: AtomicU32::new(0),
+            inbox: ArrayQueue::new(INBOX_MAX),
+        })
+    }
 }
 
 impl Handle {
@@ -156,6 +177,7 @@ impl Handle {
         WorkerCounters {
             core: core.checked_sub(1).and_then(|core| u16::try_from(core).ok()),
             frames_free: self.status.frames_free.load(Ordering::Relaxed),
+            load_permille: self.status.load.permille(),
             ..shard.worker()
         }
     }
@@ -188,12 +210,14 @@ struct Io {
     index: usize,
     /// Time counts from here.
     start: Instant,
+    meter: Meter,
+    handoff: Option<Box<Handoff>>,
 }
 
 impl Worker {
     #[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
     fn new(parts: WorkerParts, tables: &Arc<Tables>, status: Arc<Status>) -> Self {
-        let WorkerParts { index, ports, host, pool, busy_poll, .. } = parts;
+        let WorkerParts { index, ports, host, pool, busy_poll, handoff, .. } = parts;
         let wanted = |fd: Option<i32>| libc::pollfd {
             fd: fd.unwrap_or(-1),
             events: libc::POLLIN,
@@ -207,12 +231,27 @@ impl Worker {
             sleepers.push(wanted(queue.socket().map(|socket| socket.as_raw_fd())));
         }
         let host_port = PortId(ports.len() as u16);
-        let start = Instant::now();
+        let mut pipeline = Pipeline::new(Arc::clone(tables), index);
+        let mut handoff = handoff.map(Box::new);
+        if let Some(handoff) = &mut handoff {
+            handoff.begin(pool.capacity(), pipeline.shares());
+        }
+        let io = Io {
+            ports,
+            host,
+            host_port,
+            pool,
+            tables: Arc::clone(tables),
+            index,
+            start: Instant::now(),
+            meter: Meter::default(),
+            handoff,
+        };
         Self {
             index,
             reader: tables.register(index),
-            pipeline: Pipeline::new(Arc::clone(tables), index),
-            io: Io { ports, host, host_port, pool, tables: Arc::clone(tables), index, start },
+            pipeline,
+            io,
             batch: Vec::with_capacity(BATCH_MAX),
             verdicts: Vec::with_capacity(BATCH_MAX),
             sleepers,
@@ -256,10 +295,12 @@ impl Worker {
                     continue;
                 }
                 received += batch.len();
+                io.divide(pipeline, lane, batch);
                 io.process(pipeline, &guard, batch, verdicts);
                 io.settle(lane, batch, verdicts, pipeline.extras());
             }
         }
+        received += io.take_in(pipeline, &guard, batch, verdicts);
         self.turns = self.turns.wrapping_add(1);
         let now_and_then = self.turns.is_multiple_of(HOST_TURNS);
         if (idle || now_and_then) && io.receive_from_host(batch) > 0 {
@@ -273,6 +314,11 @@ impl Worker {
             io.inject(pipeline, &guard, &injected);
         }
         io.flush(now_and_then);
+        let window = io.measure(received, now_and_then);
+        io.tend(pipeline, &guard, batch, verdicts, window);
+        if window.is_some() {
+            self.status.load.set(io.meter.load());
+        }
         if received > 0 {
             let free = io.pool.free() as u64;
             self.status.frames_free.store(free, Ordering::Relaxed);
@@ -285,7 +331,14 @@ impl Worker {
         self.reader.park();
         self.status.frames_free.store(self.io.pool.free() as u64, Ordering::Relaxed);
         let timeout = if self.io.is_waiting() { PARK_BUSY_MILLISECONDS } else { PARK_MILLISECONDS };
+        if self.io.handoff.as_mut().is_some_and(|handoff| !handoff.lie_down()) {
+            return true;
+        }
+        self.io.meter.on_sleep();
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
+        if let Some(handoff) = &self.io.handoff {
+            handoff.get_up();
+        }
         if awake {
             self.look_for_gone();
             // Heard; nobody may have written, which is no error.
@@ -327,7 +380,31 @@ impl Io {
         queue.complete(&mut self.pool);
         queue.receive(&mut self.pool, BATCH_MAX, batch);
         queue.refill(&mut self.pool, HOST_RESERVE_FRAMES);
+        self.meter.on_batch(batch.len());
         self.count_batch(PortId(port as u16), batch)
+    }
+
+    /// Nanoseconds since the start. 64 bits of them last for 584 years.
+    #[inline]
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    /// Measures a turn that has `received` this many frames. Returns whether frames waited in the window
+    /// of time that ends with it, if one does. Idle turns look at the clock only `now_and_then`.
+    #[inline]
+    fn measure(&mut self, received: usize, now_and_then: bool) -> Option<bool> {
+        if received == 0 {
+            let has_slept = self.meter.on_idle();
+            if !(now_and_then || has_slept) {
+                return None;
+            }
+        }
+        let now = self.now();
+        if received > 0 {
+            self.meter.on_turn(now);
+        }
+        self.meter.close(now)
     }
 
     /// Reads a batch of the host's packets.
@@ -380,8 +457,9 @@ impl Io {
             let Some(frame) = self.pool.take(self.host_port) else { break };
             reserve.push(frame);
         }
-        // 64 bits of nanoseconds last for 584 years.
-        pipeline.set_time(self.start.elapsed().as_nanos() as u64);
+        let now = self.now();
+        self.meter.on_work(now);
+        pipeline.set_time(now);
         pipeline.process(guard, batch, verdicts);
     }
 
@@ -422,6 +500,7 @@ impl Io {
         match verdict {
             Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
             Verdict::Transmit(port) => self.transmit(port, lane, frame),
+            Verdict::Handoff(share) => self.hand_off(lane, share, frame),
             // The pipeline has counted it, or kept its octets.
             Verdict::Drop(_) | Verdict::Hold => self.pool.give(frame),
         }
@@ -470,14 +549,16 @@ impl Io {
         let mut queues = self.ports.iter().flat_map(|queues| queues.iter());
         let empty = self.pool.free() <= HOST_RESERVE_FRAMES;
         queues.any(|queue| queue.is_retrying() || (empty && queue.outstanding() > 0))
+            || self.handoff.as_ref().is_some_and(|handoff| handoff.is_restless())
     }
 
-    /// Frames that are neither in the pool, nor set aside, nor on a ring as far as this side can tell; a driver may
-    /// hold some. After a turn, 0 without a kernel.
+    /// Frames that are neither in the pool, nor set aside, nor with another worker, nor on a ring as far
+    /// as this side can tell; a driver may hold some. After a turn, 0 without a kernel.
     fn missing(&mut self, reserved: usize) -> i64 {
         let queues = self.ports.iter_mut().flat_map(|queues| queues.iter_mut());
         let held: i64 = queues.map(|queue| i64::from(queue.held())).sum();
-        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held - reserved as i64
+        let lent = self.handoff.as_ref().map_or(0, |handoff| i64::from(handoff.missing()));
+        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held - reserved as i64 - lent
     }
 }
 
@@ -523,14 +604,9 @@ mod tests {
                 host: None,
                 pool: pools.remove(0),
                 busy_poll: false,
+                handoff: None,
             };
-            let status = Arc::new(Status {
-                stop: AtomicBool::new(false),
-                wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
-                frames_free: AtomicU64::new(0),
-                core: AtomicU32::new(0),
-                inbox: ArrayQueue::new(INBOX_MAX),
-            });
+            let status = Arc::new(Status::new(&parts).unwrap());
             let mut bench = Self { worker: Worker::new(parts, &tables, status), memory, wires };
             bench.worker.turn(false);
             bench

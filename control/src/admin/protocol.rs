@@ -422,8 +422,14 @@ pub struct WorkerRow {
     pub transmitted: u64,
     /// Frames dropped; `show counters` has the reasons.
     pub dropped: u64,
+    /// Frames handed to other workers.
+    pub handed_out: u64,
+    /// Frames that other workers handed here.
+    pub handed_in: u64,
     /// Batches with at least one frame.
     pub batches: u64,
+    /// Share of the time that it works, thousandths, lately.
+    pub load_permille: u16,
     /// Frames free in its pool.
     pub frames_free: u64,
 }

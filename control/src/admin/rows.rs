@@ -57,7 +57,10 @@ impl WorkerRow {
             received: counters.received,
             transmitted: counters.transmitted,
             dropped: counters.dropped,
+            handed_out: counters.handed_out,
+            handed_in: counters.handed_in,
             batches: counters.batches,
+            load_permille: counters.load_permille,
             frames_free: counters.frames_free,
         }
     }

@@ -4,6 +4,7 @@
 use super::Context;
 use super::icmp::Complaint;
 use super::reassembly::Reassembly;
+use super::spread::Shares;
 use crate::frame::Frame;
 use crate::port::PortId;
 use crate::verdict::Verdict;
@@ -40,6 +41,8 @@ pub(super) struct Special {
     pub(super) fragment_id: u32,
     /// Tunnel packets that come in fragments.
     pub(super) reassembly: Reassembly,
+    /// What other workers have of the sessions.
+    pub(super) shares: Shares,
     /// What is to be said about the packet that has just been refused.
     pub(super) complaint: Option<Complaint>,
     /// When the next ICMP error fits its rate, nanoseconds.
@@ -57,6 +60,7 @@ impl Special {
             // Far from the other workers'.
             fragment_id: (worker as u32).wrapping_mul(0x9e37_79b9),
             reassembly: Reassembly::new(),
+            shares: Shares::new(),
             complaint: None,
             errors_full_at: 0,
         }

@@ -281,7 +281,10 @@ mod tests {
             transmitted: u64::MAX,
             dropped: u64::MAX,
             joined: u64::MAX,
+            handed_out: u64::MAX,
+            handed_in: u64::MAX,
             batches: u64::MAX,
+            load_permille: u16::MAX,
             frames_free: u64::MAX,
         };
         let port = PortCounters {

@@ -19,9 +19,9 @@ use crate::port::PortId;
 use crate::port::interface::{self, Interface};
 use crate::port::tun::{self, TunQueue};
 use crate::port::xsk::queue::Rings;
-use crate::port::xsk::{Memory, Pool, Queue, Socket, umem};
+use crate::port::xsk::{Memory, Queue, Socket, umem};
 use crate::tables::{self, Gateways, Limits, PortInfo, PortKind, Tables, Writer};
-use crate::worker::{self, Handle, WorkerParts};
+use crate::worker::{self, Handle, WorkerParts, handoff};
 
 /// What was set up.
 pub struct SetUp {
@@ -277,25 +277,17 @@ fn start_workers(
     let shares: Vec<u32> = owned.iter().map(frames).collect();
     let (memory, pools) = umem::pools(memory, &shares);
     let mut running = Running(Vec::with_capacity(workers));
-    let parts = owned.into_iter().zip(pools).zip(host).zip(cores).enumerate();
-    for (index, (((ports, pool), host), core)) in parts {
-        let parts = parts_of(index, *core, ports, host, pool, configuration.busy_poll);
+    let handoff = handoff::mesh(workers, configuration.handoff)
+        .map_err(|error| format!("links between workers: {error}"))?;
+    let parts = owned.into_iter().zip(pools).zip(host).zip(cores).zip(handoff).enumerate();
+    for (index, ((((ports, pool), host), core), handoff)) in parts {
+        let ports = ports.into_iter().map(Vec::into_boxed_slice).collect();
+        let (core, host, busy_poll) = (*core, Some(host), configuration.busy_poll);
+        let parts = WorkerParts { index, core, ports, host, pool, busy_poll, handoff };
         let handle = worker::spawn(parts, tables).map_err(|error| format!("worker: {error}"))?;
         running.0.push(handle);
     }
     Ok((std::mem::take(&mut running.0), memory, sockets))
-}
-
-fn parts_of(
-    index: usize,
-    core: Option<u16>,
-    ports: Vec<Vec<Queue>>,
-    host: TunQueue,
-    pool: Pool,
-    busy_poll: bool,
-) -> WorkerParts {
-    let ports = ports.into_iter().map(Vec::into_boxed_slice).collect();
-    WorkerParts { index, core, ports, host: Some(host), pool, busy_poll }
 }
 
 /// Workers that are stopped where a later step fails.
