@@ -34,6 +34,9 @@ use crate::port::xsk::link::{self, Inlet, Outlet};
 use crate::tables::Guard;
 use crate::verdict::{DropReason, Share, Verdict};
 
+#[cfg(all(test, not(loom)))]
+mod tests;
+
 /// Frames that one worker has of another and has not looked at: at 50 ns each, 25 us of delay, and 12 KiB
 /// of rings for each pair of workers.
 const LINK_FRAMES: u32 = 512;
@@ -41,17 +44,19 @@ const LINK_FRAMES: u32 = 512;
 /// The part of its frames that a worker lends.
 const LENT_PART: u32 = 4;
 
-/// Frames that wait while their shares move; more than that many are dropped.
-const WAITING_MAX: usize = 512;
+/// Where so many frames wait for their shares to move, or this part of all that a worker has, the move is
+/// given up.
+const WAITING_ENOUGH: u32 = 256;
+const WAITING_PART: u32 = 8;
 
-/// Where so many wait, the move is given up.
-const WAITING_ENOUGH: usize = WAITING_MAX / 2;
+/// Frames that can wait; it is looked at between turns, so that there is room for those of one.
+const WAITING_MAX: usize = 2 * WAITING_ENOUGH as usize;
 
 /// The longest that a move may take, nanoseconds: some times what a full transmit ring takes.
 const MOVE_NANOSECONDS_MAX: u64 = 20_000_000;
 
 const _: () = assert!(WORKERS_MAX <= u64::BITS as usize, "a bit for each worker");
-const _: () = assert!(WAITING_ENOUGH + BATCH_MAX <= WAITING_MAX);
+const _: () = assert!(WAITING_ENOUGH as usize + BATCH_MAX <= WAITING_MAX);
 
 /// What workers know of one another.
 #[derive(Debug)]
@@ -88,6 +93,7 @@ pub struct Handoff {
     /// Frames that others have of this worker.
     lent: u32,
     lent_max: u32,
+    waiting_enough: u32,
     drain: Drain,
     /// The shares of a batch, and those of its frames that stay; empty between batches.
     shares: Vec<Option<Share>>,
@@ -188,6 +194,7 @@ impl Handoff {
             waiting: Vec::with_capacity(WAITING_MAX),
             lent: 0,
             lent_max: u32::MAX,
+            waiting_enough: WAITING_ENOUGH,
             drain: Drain { taken: vec![0; workers], ..Drain::default() },
             shares: Vec::with_capacity(BATCH_MAX),
             kept: Vec::with_capacity(BATCH_MAX),
@@ -203,6 +210,7 @@ impl Handoff {
     /// Begins with a pool of that many frames; what others have from the start goes there.
     pub(super) fn begin(&mut self, frames: u32, shares: &mut Shares) {
         self.lent_max = (frames / LENT_PART).max(1);
+        self.waiting_enough = (frames / WAITING_PART).clamp(1, WAITING_ENOUGH);
         let me = self.me as u8;
         for share in (0..=Share::MAX).filter(|share| self.owners[usize::from(*share)] != me) {
             shares.set_elsewhere(share, true);
@@ -357,7 +365,7 @@ impl Handoff {
                 .as_ref()
                 .is_none_or(|outlet| outlet.has_drained(*given)),
         };
-        let is_enough = self.waiting.len() >= WAITING_ENOUGH
+        let is_enough = self.waiting.len() >= self.waiting_enough as usize
             || now.saturating_sub(moving.since) >= MOVE_NANOSECONDS_MAX;
         if is_over { Some(moving.to) } else { is_enough.then_some(moving.from) }
     }

@@ -220,6 +220,9 @@ impl Wire {
     /// A frame arrives: it is put into the next chunk of the fill ring. Returns whether there was
     /// one, and room in the receive ring.
     pub fn deliver(&mut self, memory: &Memory, octets: &[u8]) -> bool {
+        if self.receive.free(1) == 0 {
+            return false;
+        }
         let Some(chunk) = self.fill.pop() else { return false };
         self.fill.release();
         let address = chunk + HEADROOM_BYTES as u64;
