@@ -1,17 +1,14 @@
 //! One tunnel and two workers, on cables with two queues: what the kernel's hash puts on one queue is
-//! shared; several ports of the LNS are spread by the hash itself. Needs root; without it the tests say
-//! so and pass.
-
-mod lab;
+//! shared; several ports of the LNS are spread by the hash itself.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::lab::frames::{self, LAC, LNS, SERVER};
+use crate::lab::{Client, DataPlane, Lab, Wire, configuration};
 use ipnet::IpNet;
-use lab::frames::{self, LAC, LNS, SERVER};
-use lab::{Client, DataPlane, Lab, Wire, configuration};
 use xlns_dataplane::api::{
     AttachMode, Command, Configuration, Counters, Handoff, PortStatus, RouteTarget, Session,
     SessionKey, SessionOptions,
