@@ -36,6 +36,10 @@ pub struct WorkerCounters {
     pub dropped: u64,
     /// Fragments that became part of a datagram, beside the one whose frame it took.
     pub joined: u64,
+    /// Frames that wait at this moment: fragments for others of their datagram, others until their
+    /// share of the sessions has moved. Received, originated and handed in are together as many as
+    /// sent, dropped, joined, handed out and waiting.
+    pub waiting: u64,
     /// Frames handed to other workers, which count what becomes of them.
     pub handed_out: u64,
     /// Frames that other workers handed here.
@@ -161,6 +165,8 @@ pub struct Shard {
     transmitted: Counter,
     dropped: Counter,
     joined: Counter,
+    waiting: AtomicU64,
+    moving: AtomicU64,
     handed_out: Counter,
     handed_in: Counter,
     batches: Counter,
@@ -177,6 +183,8 @@ impl Shard {
             transmitted: Counter::default(),
             dropped: Counter::default(),
             joined: Counter::default(),
+            waiting: AtomicU64::new(0),
+            moving: AtomicU64::new(0),
             handed_out: Counter::default(),
             handed_in: Counter::default(),
             batches: Counter::default(),
@@ -222,6 +230,16 @@ impl Shard {
         self.joined.add(fragments);
     }
 
+    /// Notes how many fragments wait now.
+    pub fn set_waiting(&self, fragments: u64) {
+        self.waiting.store(fragments, Relaxed);
+    }
+
+    /// Notes how many frames wait now until their share of the sessions has moved.
+    pub fn set_moving(&self, frames: u64) {
+        self.moving.store(frames, Relaxed);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
@@ -256,6 +274,7 @@ impl Shard {
             transmitted: self.transmitted.value(),
             dropped: self.dropped.value(),
             joined: self.joined.value(),
+            waiting: self.waiting.load(Relaxed) + self.moving.load(Relaxed),
             handed_out: self.handed_out.value(),
             handed_in: self.handed_in.value(),
             batches: self.batches.value(),

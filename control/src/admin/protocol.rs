@@ -418,10 +418,16 @@ pub struct WorkerRow {
     pub core: Option<u16>,
     /// Frames received.
     pub received: u64,
+    /// Frames made here: fragments beyond the first one, ICMP errors.
+    pub originated: u64,
     /// Frames sent.
     pub transmitted: u64,
     /// Frames dropped; `show counters` has the reasons.
     pub dropped: u64,
+    /// Fragments that became part of a datagram, beside the one whose frame it took.
+    pub joined: u64,
+    /// Frames that wait now: fragments for others, or until their share of the sessions has moved.
+    pub waiting: u64,
     /// Frames handed to other workers.
     pub handed_out: u64,
     /// Frames that other workers handed here.

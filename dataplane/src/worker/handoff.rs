@@ -509,8 +509,9 @@ impl Io {
             self.flush(false);
         }
         let Self { handoff: Some(handoff), pool, .. } = self else { return };
-        let given = handoff.submit(pool);
+        let (given, waiting) = (handoff.submit(pool), handoff.waiting.len() as u64);
         self.shard().count_handed_out(given);
+        self.shard().set_moving(waiting);
     }
 
     fn tend_restless(&mut self, is_backed_up: Option<bool>, shares: &mut Shares) {
