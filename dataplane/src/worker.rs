@@ -11,21 +11,18 @@
 
 mod balance;
 mod bell;
+mod handle;
 pub mod handoff;
 mod meter;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crossbeam::queue::ArrayQueue;
-use nix::sys::eventfd::{EfdFlags, EventFd};
-
-use crate::api::{INJECT_BYTES_MAX, SessionKey, WORKERS_MAX};
-use crate::counters::{Shard, WorkerCounters};
+use crate::api::WORKERS_MAX;
+use crate::counters::Shard;
 use crate::cpu;
 use crate::frame::Frame;
 use crate::pipeline::{BATCH_MAX, Extra, Pipeline, RESERVE_FRAMES};
@@ -34,8 +31,10 @@ use crate::port::tun::TunQueue;
 use crate::port::xsk::{Pool, Queue, kernel};
 use crate::tables::{Guard, Reader, Tables};
 use crate::verdict::{DropReason, Verdict};
+use handle::Injected;
+pub use handle::{Handle, Status};
 use handoff::Handoff;
-use meter::{Load, Meter};
+use meter::Meter;
 
 /// Empty turns before a worker sleeps: some microseconds, in which a sender that keeps a steady
 /// pace is met awake.
@@ -73,36 +72,6 @@ pub struct WorkerParts {
     pub handoff: Option<Handoff>,
 }
 
-/// What others may know of a running worker and tell it.
-#[derive(Debug)]
-pub struct Status {
-    stop: AtomicBool,
-    wake: Arc<EventFd>,
-    frames_free: AtomicU64,
-    load: Load,
-    /// The core, plus one; 0 while not pinned.
-    core: AtomicU32,
-    /// PPP frames of control's that wait to be sent.
-    inbox: ArrayQueue<Injected>,
-}
-
-/// How many frames of control's may wait; what is over that is lost, and PPP says it again.
-const INBOX_MAX: usize = 1024;
-
-/// A PPP frame that control sends in a session.
-#[derive(Debug)]
-struct Injected {
-    key: SessionKey,
-    frame: Box<[u8]>,
-}
-
-/// A running worker; stopped by [`Handle::stop`].
-#[derive(Debug)]
-pub struct Handle {
-    status: Arc<Status>,
-    thread: JoinHandle<()>,
-}
-
 /// Starts a worker's thread. On return its fill rings are filled: the first frame finds a place even
 /// where the thread has not run yet.
 ///
@@ -127,60 +96,6 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
         Worker::new(parts, &tables, shared).run();
     })?;
     Ok(Handle { status, thread })
-}
-
-impl Status {
-    fn new(parts: &WorkerParts) -> io::Result<Self> {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = match &parts.handoff {
-            Some(handoff) => handoff.wake(),
-            None => Arc::new(EventFd::from_flags(flags)?),
-        };
-        Ok(Self {
-            stop: AtomicBool::new(false),
-            wake,
-            frames_free: AtomicU64::new(parts.pool.free() as u64),
-            load: Load::default(),
-            core: AtomicU32::new(0),
-            inbox: ArrayQueue::new(INBOX_MAX),
-        })
-    }
-}
-
-impl Handle {
-    /// Tells the worker to stop after its turn.
-    pub fn request_stop(&self) {
-        self.status.stop.store(true, Ordering::Release);
-        // The counter of an eventfd that is not read is full after 2^64 stops.
-        let _ = self.status.wake.write(1);
-    }
-
-    /// Has the worker send a PPP frame in a session. `None` where it is too long, or too many wait.
-    pub fn inject(&self, key: SessionKey, frame: &[u8]) -> Option<()> {
-        if frame.len() > INJECT_BYTES_MAX {
-            return None;
-        }
-        self.status.inbox.push(Injected { key, frame: frame.into() }).ok()?;
-        let _ = self.status.wake.write(1);
-        Some(())
-    }
-
-    /// Stops the worker and waits for its end. Returns whether it ended as it should.
-    pub fn stop(self) -> bool {
-        self.request_stop();
-        self.thread.join().is_ok()
-    }
-
-    /// What the worker did, from its counters in `shard`.
-    pub fn counters(&self, shard: &Shard) -> WorkerCounters {
-        let core = self.status.core.load(Ordering::Relaxed);
-        WorkerCounters {
-            core: core.checked_sub(1).and_then(|core| u16::try_from(core).ok()),
-            frames_free: self.status.frames_free.load(Ordering::Relaxed),
-            load_permille: self.status.load.permille(),
-            ..shard.worker()
-        }
-    }
 }
 
 /// A worker on its thread.
@@ -564,7 +479,9 @@ impl Io {
 
 #[cfg(test)]
 mod tests {
+    use super::handle::INBOX_MAX;
     use super::*;
+    use crate::api::{INJECT_BYTES_MAX, SessionKey};
     use crate::port::xsk::queue::Wire;
     use crate::port::xsk::{Memory, umem};
     use crate::tables::{self, Limits, PortInfo, PortKind};

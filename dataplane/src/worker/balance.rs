@@ -6,7 +6,8 @@
 //! have any to the least loaded one, a few at a time, never more than half of what lies between
 //! the two: so no move turns the order of the two around, and none follows it back. A share that
 //! is larger than that stays: a single session cannot be divided. When all could be done here with
-//! ease, for a second, the shares come home.
+//! ease, for a second, the shares come home. Where for a second nothing can be moved at all, because what
+//! takes the time is one session, or comes from the core network, it is given up for some seconds.
 //!
 //! Loads are thousandths of the time that a worker works. Several workers that decide at once, each
 //! for its own queues, see one another's moves two windows later.
@@ -32,6 +33,9 @@ const BUSY_WINDOWS: u32 = 3;
 
 /// Windows in a row in which all could be done here, before shares come home: a second.
 const CALM_WINDOWS: u32 = 100;
+
+/// Windows before it begins again where nothing could be moved: ten seconds.
+const PAUSE_WINDOWS: u32 = 1000;
 
 /// Windows after a move in which the loads do not show it yet.
 const SETTLE_WINDOWS: u32 = 2;
@@ -76,12 +80,20 @@ pub(super) struct Balance {
     busy_windows: u32,
     calm_windows: u32,
     settle_windows: u32,
+    pause_windows: u32,
 }
 
 impl Balance {
     /// Worker number `me`, who has all of its shares.
     pub(super) fn new(me: u8) -> Self {
-        Self { me, is_dividing: false, busy_windows: 0, calm_windows: 0, settle_windows: 0 }
+        Self {
+            me,
+            is_dividing: false,
+            busy_windows: 0,
+            calm_windows: 0,
+            settle_windows: 0,
+            pause_windows: 0,
+        }
     }
 
     /// What to do after a window. What is decided is done, or tried: the counts of the next windows
@@ -98,6 +110,10 @@ impl Balance {
     }
 
     fn begin(&mut self, window: &Window<'_>) -> Decision {
+        if self.pause_windows > 0 {
+            self.pause_windows -= 1;
+            return Decision::Stay;
+        }
         let is_busy = window.load(self.me) >= LOAD_HIGH && window.is_backed_up;
         self.busy_windows = if is_busy { self.busy_windows + 1 } else { 0 };
         let (_, least) = window.least(self.me);
@@ -119,11 +135,14 @@ impl Balance {
         if most < LOAD_HIGH || most - least.min(most) < LOAD_GAP {
             return self.come_home(window);
         }
-        self.calm_windows = 0;
         let traffic = window.traffic(from);
         let wanted = traffic * u64::from(most - least) / (2 * u64::from(most));
         let shares = window.shares_of(from, wanted);
-        if shares.is_empty() { Decision::Stay } else { Decision::Move { from, to, shares } }
+        if shares.is_empty() {
+            return self.come_home(window);
+        }
+        self.calm_windows = 0;
+        Decision::Move { from, to, shares }
     }
 
     /// Takes back what another worker has, where both loads together are small, for long enough.
@@ -132,8 +151,12 @@ impl Balance {
         let others = (0..window.loads.len() as u8).filter(|worker| *worker != self.me);
         let away = others.filter(|worker| window.owners.contains(worker));
         let Some((load, from)) = away.map(|worker| (window.load(worker), worker)).min() else {
-            self.calm_windows = if mine < LOAD_HIGH { self.calm_windows + 1 } else { 0 };
-            return if self.calm_windows > CALM_WINDOWS { Decision::End } else { Decision::Stay };
+            self.calm_windows += 1;
+            if self.calm_windows < CALM_WINDOWS {
+                return Decision::Stay;
+            }
+            self.pause_windows = if mine < LOAD_HIGH { 0 } else { PAUSE_WINDOWS };
+            return Decision::End;
         };
         self.calm_windows = if mine + load < LOAD_HOME { self.calm_windows + 1 } else { 0 };
         if self.calm_windows < CALM_WINDOWS {
@@ -327,6 +350,20 @@ mod tests {
                 assert_eq!(balance.decide(&calm), Decision::Stay);
             }
             assert_eq!(balance.decide(&busy), Decision::Stay);
+        }
+    }
+
+    #[test]
+    fn where_nothing_can_be_moved_it_is_given_up_for_a_while() {
+        let mut packets = [0; SHARES];
+        for traffic in [0, 100_000] {
+            packets[7] = traffic;
+            let one = window(&[1000, 0], &ALL_MINE, &packets);
+            let mut balance = dividing();
+            let ended = (1..).find(|_| balance.decide(&one) == Decision::End);
+            assert_eq!(ended, Some(CALM_WINDOWS));
+            let begun = (1..).find(|_| balance.decide(&one) == Decision::Begin);
+            assert_eq!(begun, Some(PAUSE_WINDOWS + BUSY_WINDOWS));
         }
     }
 

@@ -1,8 +1,8 @@
 //! Hand-off: a worker gives shares of the sessions that come by its queues to other workers.
 //!
 //! Each pair of workers has a [`link`] in either direction. Who owns a queue finds out the share of
-//! each frame and no more ([`Pipeline::divide`]), and gives it to the worker that has the share; that
-//! one processes it as if it had received it, and sends it by its own queues. It never hands it on.
+//! each frame and no more ([`crate::pipeline::Pipeline::divide`]), and gives it to the worker that has
+//! the share; that one processes it as if it had received it, and sends it by its own queues. It never hands it on.
 //! [`Balance`] decides who has which share.
 //!
 //! Order within a share, and so within a session, is that of arrival, also while the share moves: its
@@ -11,7 +11,7 @@
 //! long or too many wait, the share stays where it was, and what waited follows the rest.
 //!
 //! Bounds: a worker lends others a quarter of its frames at most, and what the links hold; a frame
-//! that does not fit is dropped as [`DropReason::HandoffFull`], not processed here, where it would overtake
+//! that does not fit is dropped as [`crate::verdict::DropReason::HandoffFull`], not processed here, where it would overtake
 //! those of its session that wait there.
 
 use std::io;
@@ -21,18 +21,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::WORKERS_MAX;
 use super::balance::{Balance, Decision, Window};
 use super::bell::Bell;
 use super::meter::Load;
-use super::{Io, WORKERS_MAX};
 use crate::api;
 use crate::frame::Frame;
+use crate::pipeline::BATCH_MAX;
 use crate::pipeline::spread::{SHARES, Shares};
-use crate::pipeline::{BATCH_MAX, Pipeline};
-use crate::port::xsk::Queue;
 use crate::port::xsk::link::{self, Inlet, Outlet};
-use crate::tables::Guard;
-use crate::verdict::{DropReason, Share, Verdict};
+use crate::port::xsk::{Pool, Queue};
+use crate::verdict::Share;
+
+mod turn;
 
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -290,7 +291,7 @@ impl Handoff {
     }
 
     /// Shows what was given, wakes who sleeps, takes chunks back. Returns how many frames were given.
-    fn submit(&mut self, pool: &mut super::Pool) -> u64 {
+    fn submit(&mut self, pool: &mut Pool) -> u64 {
         let mut given = 0;
         for (worker, outlet) in self.outlets.iter_mut().enumerate() {
             let Some(outlet) = outlet.as_mut().filter(|outlet| outlet.lent() > 0) else { continue };
@@ -419,157 +420,4 @@ fn queues(ports: &[Box<[Queue]>]) -> impl Iterator<Item = &Queue> {
 
 fn have_sent(ports: &[Box<[Queue]>], marks: &[u64]) -> bool {
     queues(ports).zip(marks).all(|(queue, mark)| queue.has_sent(*mark))
-}
-
-impl Io {
-    /// Takes what belongs to others out of a batch that was received, and gives it to them.
-    #[inline(always)]
-    pub(super) fn divide(&mut self, pipeline: &mut Pipeline, lane: usize, batch: &mut Vec<Frame>) {
-        if pipeline.shares().is_active() {
-            self.divide_active(pipeline, lane, batch);
-        }
-    }
-
-    fn divide_active(&mut self, pipeline: &mut Pipeline, lane: usize, batch: &mut Vec<Frame>) {
-        let Some(handoff) = &mut self.handoff else { return };
-        let mut shares = std::mem::take(&mut handoff.shares);
-        let mut kept = std::mem::take(&mut handoff.kept);
-        pipeline.divide(batch, &mut shares);
-        for (frame, share) in batch.drain(..).zip(&shares) {
-            match share {
-                None => kept.push(frame),
-                Some(share) => self.hand_off(lane, *share, frame),
-            }
-        }
-        std::mem::swap(batch, &mut kept);
-        if let Some(handoff) = &mut self.handoff {
-            (handoff.shares, handoff.kept) = (shares, kept);
-        }
-    }
-
-    /// Gives a frame to the worker that has its share.
-    #[inline]
-    pub(super) fn hand_off(&mut self, lane: usize, share: Share, frame: Frame) {
-        let given = match &mut self.handoff {
-            Some(handoff) => handoff.give(lane, share, frame),
-            None => Err(frame),
-        };
-        if let Err(frame) = given {
-            self.drop_frame(frame, DropReason::HandoffFull);
-        }
-    }
-
-    /// Processes what other workers have given. Returns how many frames.
-    #[inline]
-    pub(super) fn take_in(
-        &mut self,
-        pipeline: &mut Pipeline,
-        guard: &Guard<'_>,
-        batch: &mut Vec<Frame>,
-        verdicts: &mut Vec<Verdict>,
-    ) -> usize {
-        let mut inbound = self.handoff.as_ref().map_or(0, |handoff| handoff.inbound());
-        let mut count = 0;
-        while inbound != 0 {
-            let giver = inbound.trailing_zeros() as usize;
-            inbound &= inbound - 1;
-            let Self { handoff: Some(handoff), pool, .. } = self else { break };
-            let Some(inlet) = handoff.inlets[giver].as_mut() else { continue };
-            if inlet.take(pool, BATCH_MAX, batch) == 0 {
-                continue;
-            }
-            handoff.drain.is_due = true;
-            count += batch.len();
-            self.shard().count_batch();
-            self.shard().count_handed_in(batch.len() as u64);
-            self.process(pipeline, guard, batch, verdicts);
-            // By the same queue always, one giver's sessions keep their order.
-            self.settle(giver, batch, verdicts, pipeline.extras());
-        }
-        count
-    }
-
-    /// What is left to do for hand-off at the end of a turn, once everything was shown to the kernel.
-    /// `is_backed_up`: of the window of time that ended with this turn, if one did.
-    #[inline]
-    pub(super) fn tend(
-        &mut self,
-        pipeline: &mut Pipeline,
-        guard: &Guard<'_>,
-        batch: &mut Vec<Frame>,
-        verdicts: &mut Vec<Verdict>,
-        is_backed_up: Option<bool>,
-    ) {
-        let Some(handoff) = &self.handoff else { return };
-        if is_backed_up.is_none() && !handoff.is_restless() {
-            return;
-        }
-        self.tend_restless(is_backed_up, pipeline.shares());
-        if self.end_move(pipeline, guard, batch, verdicts) {
-            self.flush(false);
-        }
-        let Self { handoff: Some(handoff), pool, .. } = self else { return };
-        let (given, waiting) = (handoff.submit(pool), handoff.waiting.len() as u64);
-        self.shard().count_handed_out(given);
-        self.shard().set_moving(waiting);
-    }
-
-    fn tend_restless(&mut self, is_backed_up: Option<bool>, shares: &mut Shares) {
-        let Self { handoff: Some(handoff), ports, .. } = self else { return };
-        if handoff.drain.is_due {
-            handoff.drain(ports);
-        }
-        let Some(is_backed_up) = is_backed_up else { return };
-        let (now, load) = (self.now(), self.meter.load());
-        let Self { handoff: Some(handoff), ports, .. } = self else { return };
-        handoff.board.posts[handoff.me].load.set(load);
-        match handoff.decide(is_backed_up, shares) {
-            Decision::Stay => {}
-            Decision::Begin => shares.set_active(true),
-            Decision::End => shares.set_active(false),
-            Decision::Move { from, to, shares: moved } => {
-                handoff.begin_move(from, to, moved, ports, shares, now);
-            }
-        }
-    }
-
-    /// Ends a move that can be ended, and sends on what waited. Returns whether frames were processed here.
-    fn end_move(
-        &mut self,
-        pipeline: &mut Pipeline,
-        guard: &Guard<'_>,
-        batch: &mut Vec<Frame>,
-        verdicts: &mut Vec<Verdict>,
-    ) -> bool {
-        if self.handoff.as_ref().is_none_or(|handoff| handoff.moving.is_none()) {
-            return false;
-        }
-        let now = self.now();
-        let Self { handoff: Some(handoff), ports, .. } = self else { return false };
-        let Some(owner) = handoff.outcome(ports, now) else { return false };
-        handoff.end_move(owner, pipeline.shares());
-        let is_here = usize::from(owner) == handoff.me;
-        let mut waiting = std::mem::take(&mut handoff.waiting);
-        let mut frames = waiting.drain(..).peekable();
-        while let Some((lane, frame)) = frames.next() {
-            if !is_here {
-                let Some(handoff) = &mut self.handoff else { break };
-                if let Err(frame) = handoff.give_to(owner, frame) {
-                    self.drop_frame(frame, DropReason::HandoffFull);
-                }
-                continue;
-            }
-            batch.push(frame);
-            let is_last = frames.peek().is_none_or(|(next, _)| *next != lane);
-            if is_last || batch.len() == BATCH_MAX {
-                self.process(pipeline, guard, batch, verdicts);
-                self.settle(lane, batch, verdicts, pipeline.extras());
-            }
-        }
-        drop(frames);
-        if let Some(handoff) = &mut self.handoff {
-            handoff.waiting = waiting;
-        }
-        is_here
-    }
 }

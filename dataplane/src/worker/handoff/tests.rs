@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 use proptest::prelude::*;
 
-use super::super::{Status, Worker, WorkerParts};
+use super::super::handle::Status;
+use super::super::{Io, Worker, WorkerParts};
 use super::*;
 use crate::api::{Command, RouteTarget, Session, SessionKey, SessionOptions};
 use crate::counters::WorkerCounters;
@@ -15,6 +16,7 @@ use crate::port::PortId;
 use crate::port::xsk::queue::Wire;
 use crate::port::xsk::{Memory, umem};
 use crate::tables::{self, Limits, PortInfo, PortKind, Writer};
+use crate::verdict::DropReason;
 use crate::wire::checksum::Sum;
 
 const ACCESS: usize = 0;
