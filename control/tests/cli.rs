@@ -119,6 +119,43 @@ fn the_example_is_accepted() {
     assert!(output.status.success(), "{}", err(&output));
 }
 
+// ---- doctor ----------------------------------------------------------------------------------
+
+#[test]
+fn doctor_fails_for_what_can_be_no_port_and_says_the_rest() {
+    let words = ["doctor", "--interface", "lo", "--socket", "/nonexistent/admin.sock"];
+    let output = xlns(&[&words[..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(err(&output), "", "what is wrong is in the answer");
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let find = |check: &str| {
+        findings.as_array().unwrap().iter().find(|row| row["check"] == check).unwrap()
+    };
+    assert_eq!(
+        (&find("interface")["subject"], &find("interface")["level"]),
+        (&"lo".into(), &"fail".into())
+    );
+    assert_eq!(find("kernel")["subject"], "host");
+    let asked = find("data-plane")["finding"].as_str().unwrap();
+    assert!(asked.contains("/nonexistent/admin.sock"), "{asked}");
+
+    let output = xlns(&words);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = out(&output);
+    assert!(shown.starts_with("host\n") && shown.contains("\nlo\n  fail  interface"), "{shown}");
+    assert!(shown.lines().last().unwrap().contains(" fail, "), "{shown}");
+}
+
+#[test]
+fn doctor_takes_the_ports_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("xlns.toml");
+    fs::write(&path, GOOD.replace("\"eth0\"", "\"xlns-none\"")).unwrap();
+    let output = xlns(&["doctor", "--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).contains("\nxlns-none\n  fail  interface"), "{}", out(&output));
+}
+
 // ---- show and clear --------------------------------------------------------------------------
 
 /// Stands in for xlnsd: answers each query by a function, a page at a time.

@@ -34,8 +34,18 @@ const BOOT_WAIT: Duration = Duration::from_secs(60);
 /// How long a halt may take.
 const HALT_WAIT: Duration = Duration::from_secs(5);
 
+/// How long a command may take that takes an instant on an idle machine.
+const COMMAND_WAIT: Duration = Duration::from_secs(20);
+
 /// Memory of the guest.
 const MEMORY_MIB: u64 = 256;
+
+/// The largest MTU of the guest's link: its driver takes no larger one once it runs, and an IP packet
+/// of 1500 octets with everything around it has to fit. Its route says what is used of it.
+const LINK_MTU: u16 = 1600;
+
+/// What is used unless a test says otherwise.
+const ROUTE_MTU: u16 = 1500;
 
 /// Begins what the agent itself says, after the job's number.
 const MARK: char = '\u{1}';
@@ -115,7 +125,10 @@ impl Guest {
             .args(["rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null", "con0=fd:0,fd:1"])
             .arg(format!("init={}", init.display()))
             .arg(format!("uml_dir={}/", share.display()))
-            .arg(format!("vec0:transport=raw,ifname={},depth=64,gro=0", network.interface))
+            .arg(format!(
+                "vec0:transport=raw,ifname={},depth=64,gro=0,mtu={LINK_MTU}",
+                network.interface
+            ))
             .arg(TUNABLES)
             .env("TMPDIR", memory_folder(&share))
             .stdin(Stdio::piped());
@@ -198,6 +211,15 @@ impl Guest {
         deadline::poll(wait, || job.status())
     }
 
+    /// Sets the MTU of the guest's way to its own network: how large what it sends may be before it
+    /// is fragmented.
+    ///
+    /// # Errors
+    /// Where the guest refuses.
+    pub fn set_mtu(&self, mtu: u16) -> Result<()> {
+        self.check(&route_mtu(mtu), COMMAND_WAIT).map(|_| ())
+    }
+
     /// Sends a signal to a job.
     ///
     /// # Errors
@@ -235,9 +257,18 @@ fn memory_folder(otherwise: &Path) -> PathBuf {
 /// Where the guest sees the shared folder.
 pub const SHARE: &str = "/run/share";
 
+/// A script that sets the MTU of the connected route.
+fn route_mtu(mtu: u16) -> String {
+    format!(
+        "route=$(ip -4 route show dev vec0 proto kernel | sed 's/ mtu .*//')
+ip route change $route dev vec0 proto kernel mtu {mtu}"
+    )
+}
+
 /// The guest's first program: mounts, modules, network, and then the agent.
 fn init_script(share: &str, network: &Network) -> String {
     let address = &network.address;
+    let route = route_mtu(ROUTE_MTU);
     format!(
         r#"#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -256,6 +287,7 @@ ip link set lo up
 ethtool -K vec0 tx off tso off gso off gro off > /dev/null 2>&1
 ip link set vec0 up
 ip addr add {address} dev vec0
+{route}
 sysctl -q -w net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
 sysctl -q -w net.ipv4.conf.all.accept_local=1 net.ipv4.conf.default.accept_local=1
 # The raw socket behind vec0 holds about 90 frames: no more of them on the way.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub l2tp: String,
     /// More lines of the `[ppp]` section.
     pub ppp: String,
+    /// More lines of the LAC's profile.
+    pub lac: String,
     /// More lines of the pool.
     pub pool: String,
     /// Whole sections.
@@ -49,6 +51,7 @@ impl Default for Settings {
             secret: Some("tunnel-secret".to_owned()),
             l2tp: String::new(),
             ppp: String::new(),
+            lac: String::new(),
             pool: String::new(),
             sections: String::new(),
             core: false,
@@ -59,7 +62,7 @@ impl Default for Settings {
 impl Settings {
     /// The configuration file.
     pub fn config(&self, folder: &std::path::Path) -> String {
-        let Self { users, authentication, secret, l2tp, ppp, pool, sections, core } = self;
+        let Self { users, authentication, secret, l2tp, ppp, lac, pool, sections, core } = self;
         let secret = secret.as_ref().map(|secret| format!("secret = {secret:?}\n"));
         let mut text = format!(
             "[lns]\nhost_name = \"xlns-lab\"\nlisten = [\"{LNS_ADDRESS}\"]\n\
@@ -68,7 +71,7 @@ impl Settings {
              [dataplane]\nsocket = {:?}\nworkers = {QUEUES}\n\n\
              [l2tp]\n{l2tp}\n\
              [ppp]\nauthentication = {authentication:?}\ndns = [\"192.0.2.53\"]\n{ppp}\n\
-             [[lac]]\nname = \"lab\"\n{}\n\
+             [[lac]]\nname = \"lab\"\n{}{lac}\n\
              [[pool]]\nname = \"lab\"\nprefixes = [\"{SUBSCRIBERS}\"]\n{pool}\n\
              {sections}\n",
             folder.join("admin.sock"),

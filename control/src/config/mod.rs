@@ -27,10 +27,14 @@ pub use check::GatewayConflict;
 pub use client::{CLIENTS_MAX, ClientConfig, DialConfig, RouteConfig, ServerConfig};
 pub use error::{ConfigError, Problem};
 pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig, Sequencing};
+pub use schema::PORT_MTU_MAX;
 pub use secret::Secret;
 
 /// Where the configuration is looked for unless the command line says otherwise.
 pub const PATH_DEFAULT: &str = "/etc/xlns/xlns.toml";
+
+/// The UDP port of L2TP (RFC 2661 section 8.1).
+pub const L2TP_PORT: u16 = 1701;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -304,7 +308,7 @@ fn host_name_default() -> String {
 }
 
 fn l2tp_port_default() -> u16 {
-    1701
+    L2TP_PORT
 }
 
 fn delegated_length_default() -> u8 {

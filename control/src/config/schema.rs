@@ -41,6 +41,9 @@ const TUN_MTU_MIN: i64 = 1280;
 /// come on top.
 const TUN_MTU_MAX: i64 = xlns_dataplane::frame::FRAME_BYTES_MAX as i64 - 26;
 
+/// The largest MTU of a port, octets.
+pub const PORT_MTU_MAX: u16 = TUN_MTU_MAX as u16;
+
 /// The size that every IPv4 host takes; a link that carries less is no use to a subscriber.
 const MRU_LEAST: i64 = 576;
 

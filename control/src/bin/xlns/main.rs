@@ -3,6 +3,7 @@
 mod call;
 mod check;
 mod clear;
+mod doctor;
 mod output;
 mod run;
 mod show;
@@ -49,6 +50,15 @@ enum Command {
     },
     /// Checks a configuration and prints all of it that is in force, secrets hidden.
     Check,
+    /// Checks this machine: kernel, driver, queues, cores, offloads, sizes; says what to change.
+    ///
+    /// Each check ends with ok, note, warn or fail; the command fails where one does. Nothing is
+    /// changed. As root it sees most, and most while xlns runs.
+    Doctor {
+        /// Only this interface, without a configuration unless --config names one; may be repeated.
+        #[arg(long, value_name = "NAME")]
+        interface: Vec<String>,
+    },
     /// Shows what is up and what it does.
     #[command(subcommand)]
     Show(Show),
@@ -168,6 +178,9 @@ fn carry_out(line: &CommandLine) -> Result<(), Failure> {
     match &line.command {
         Command::Run { log } => run::run(config, log.as_deref()),
         Command::Check => check::check(config, line.json),
+        Command::Doctor { interface } => {
+            doctor::doctor(interface, line.config.as_deref(), line.socket.as_deref(), line.json)
+        }
         Command::Show(topic) => show::show(topic, &socket(line)?, line.json),
         Command::Call { tunnel, peer, called, user } => {
             let (called_number, user) = (called.clone(), user.clone());
