@@ -24,6 +24,8 @@ enum What {
     Calls(calls::Arguments),
     /// Instructions and simulated cache misses a packet of the batch function (needs valgrind).
     Instructions(pipeline::instructions::Arguments),
+    /// One tunnel on two workers in memory: what handing its frames over costs either of them.
+    Handoff(pipeline::handoff::Arguments),
     /// Routes of subscribers and the internet: look-ups, changes beside a worker that reads.
     Tables(pipeline::tables::Arguments),
     /// Small packets across the data plane on veth: rate, loss, CPU time (root).
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         What::Pipeline(arguments) => pipeline::run(arguments),
         What::Calls(arguments) => calls::run(arguments),
         What::Instructions(arguments) => pipeline::instructions::run(arguments),
+        What::Handoff(arguments) => pipeline::handoff::run(arguments),
         What::Tables(arguments) => pipeline::tables::run(arguments),
         What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
     };

@@ -231,6 +231,8 @@ pub struct Configuration {
     pub tun_mtu: u16,
     /// Whether workers poll busily instead of sleeping when idle.
     pub busy_poll: bool,
+    /// Whether workers hand sessions of their queues to one another.
+    pub handoff: Handoff,
     /// UDP port of L2TP (1701).
     pub l2tp_port: u16,
     /// UDP ports that tunnels end at, from `l2tp_port` on; at least one.
@@ -271,6 +273,18 @@ pub struct PortConfiguration {
     pub mode: AttachMode,
     /// The VLAN that frames are sent in, 1 to 4094; `None`: untagged. Tags that come are stepped over.
     pub vlan: Option<u16>,
+}
+
+/// When a worker hands sessions of a tunnel on its queue to other workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handoff {
+    /// Once it has no time left and another one has.
+    Auto,
+    /// Never: a tunnel has one worker.
+    Off,
+    /// From the first packet on, to all of them alike.
+    Always,
 }
 
 /// How the XDP program is attached and the sockets are bound, best first.

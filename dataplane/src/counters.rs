@@ -38,11 +38,18 @@ pub struct WorkerCounters {
     pub joined: u64,
     /// Echo-Replies that were waited for, and measured.
     pub measured: u64,
-    /// Fragments that wait for others at this moment. Received and originated frames are the sum of
-    /// those sent, dropped, joined, measured and waiting.
+    /// Frames that wait at this moment: fragments for others of their datagram, others until their
+    /// share of the sessions has moved. Received, originated and handed in are together as many as
+    /// sent, dropped, joined, measured, handed out and waiting.
     pub waiting: u64,
+    /// Frames handed to other workers, which count what becomes of them.
+    pub handed_out: u64,
+    /// Frames that other workers handed here.
+    pub handed_in: u64,
     /// Batches with at least one frame.
     pub batches: u64,
+    /// Share of the time that it works, thousandths, lately.
+    pub load_permille: u16,
     /// Frames free in its pool.
     pub frames_free: u64,
 }
@@ -164,6 +171,9 @@ pub struct Shard {
     joined: Counter,
     measured: Counter,
     waiting: AtomicU64,
+    moving: AtomicU64,
+    handed_out: Counter,
+    handed_in: Counter,
     batches: Counter,
     drops: [Counter; DropReason::COUNT],
     ports: Box<[PortShard]>,
@@ -180,6 +190,9 @@ impl Shard {
             joined: Counter::default(),
             measured: Counter::default(),
             waiting: AtomicU64::new(0),
+            moving: AtomicU64::new(0),
+            handed_out: Counter::default(),
+            handed_in: Counter::default(),
             batches: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
             ports: (0..ports).map(|_| PortShard::default()).collect(),
@@ -233,6 +246,11 @@ impl Shard {
         self.waiting.store(fragments, Relaxed);
     }
 
+    /// Notes how many frames wait now until their share of the sessions has moved.
+    pub fn set_moving(&self, frames: u64) {
+        self.moving.store(frames, Relaxed);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
@@ -246,7 +264,19 @@ impl Shard {
         self.drops[reason as usize].add(frames);
     }
 
-    /// What the worker did; the caller fills in core and free frames.
+    /// Counts frames that were handed to other workers.
+    #[inline]
+    pub fn count_handed_out(&self, frames: u64) {
+        self.handed_out.add(frames);
+    }
+
+    /// Counts frames that another worker handed here.
+    #[inline]
+    pub fn count_handed_in(&self, frames: u64) {
+        self.handed_in.add(frames);
+    }
+
+    /// What the worker did; the caller fills in core, load and free frames.
     pub fn worker(&self) -> WorkerCounters {
         WorkerCounters {
             core: None,
@@ -256,8 +286,11 @@ impl Shard {
             dropped: self.dropped.value(),
             joined: self.joined.value(),
             measured: self.measured.value(),
-            waiting: self.waiting.load(Relaxed),
+            waiting: self.waiting.load(Relaxed) + self.moving.load(Relaxed),
+            handed_out: self.handed_out.value(),
+            handed_in: self.handed_in.value(),
             batches: self.batches.value(),
+            load_permille: 0,
             frames_free: 0,
         }
     }

@@ -5,6 +5,9 @@
 
 use crate::port::PortId;
 
+/// A share of the sessions, by their IDs: see [`crate::pipeline::spread`].
+pub type Share = u8;
+
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -12,6 +15,8 @@ pub enum Verdict {
     Transmit(PortId),
     /// Not sent: counted under its reason, the frame recycled.
     Drop(DropReason),
+    /// As it was received, for the worker that has this share of the sessions.
+    Handoff(Share),
     /// Its octets wait for the other fragments of a datagram: the frame is recycled. It will have been
     /// dropped, or become part of the datagram.
     Hold,
@@ -88,5 +93,6 @@ drop_reasons! {
     HostLoop, "host_loop", "The host sent it to a worker and the route leads back to the host.";
     NeighborUnknown, "neighbor_unknown", "The tunnel peer's link-layer address is not known yet.";
     TransmitFull, "transmit_full", "The transmit ring of the port was full.";
+    HandoffFull, "handoff_full", "The worker that has this share of the sessions is too far behind to take more.";
     HostFull, "host_full", "The queue of the TUN device towards the host was full.";
 }

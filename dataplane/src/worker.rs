@@ -5,24 +5,26 @@
 //! decide, put every frame where its verdict says; then show the transmit rings to the kernel.
 //! A worker that finds nothing for [`IDLE_TURNS`] turns sleeps in poll(2), unless it polls busily.
 //!
-//! Invariants: received = transmitted + dropped, after every turn; a frame is in the pool, on a ring
-//! or in the batch, never lost: every path through [`Io::settle`] ends in one of them. Nothing
-//! allocates, locks or logs per packet.
+//! Invariants: received and handed in = transmitted, dropped, handed out and waiting for their share to
+//! move, after every turn; a frame is in the pool, on a ring or in the batch, never lost: every path
+//! through [`Io::settle`] ends in one of them. Nothing allocates, locks or logs per packet.
+
+mod balance;
+mod bell;
+mod handle;
+pub mod handoff;
+mod meter;
 
 mod quality;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use crossbeam::queue::ArrayQueue;
-use nix::sys::eventfd::{EfdFlags, EventFd};
-
-use crate::api::{INJECT_BYTES_MAX, SessionKey};
-use crate::counters::{Shard, WorkerCounters};
+use crate::api::WORKERS_MAX;
+use crate::counters::Shard;
 use crate::cpu;
 use crate::frame::Frame;
 use crate::pipeline::{BATCH_MAX, Extra, Pipeline, RESERVE_FRAMES};
@@ -31,6 +33,10 @@ use crate::port::tun::TunQueue;
 use crate::port::xsk::{Pool, Queue, kernel};
 use crate::tables::{Guard, Reader, Tables};
 use crate::verdict::{DropReason, Verdict};
+use handle::Injected;
+pub use handle::{Handle, Status};
+use handoff::Handoff;
+use meter::Meter;
 
 /// Empty turns before a worker sleeps: some microseconds, in which a sender that keeps a steady
 /// pace is met awake.
@@ -66,6 +72,8 @@ pub struct WorkerParts {
     pub busy_poll: bool,
     /// From when on time counts: the same for all workers, as one sends what another one hears of.
     pub start: Instant,
+    /// Its links with other workers; `None` where it has none.
+    pub handoff: Option<Handoff>,
 }
 
 /// Whether a worker whose last `idle` turns were empty looks around in its turn number `turns`: now
@@ -77,37 +85,6 @@ fn looks_around(idle: u32, turns: u32) -> bool {
         1 => true,
         _ => idle.is_multiple_of(IDLE_TURNS - 1),
     }
-}
-
-/// What others may know of a running worker and tell it.
-#[derive(Debug)]
-pub struct Status {
-    stop: AtomicBool,
-    wake: EventFd,
-    frames_free: AtomicU64,
-    /// The core, plus one; 0 while not pinned.
-    core: AtomicU32,
-    /// Queues of each port that send nothing any more.
-    stalled: Box<[AtomicU32]>,
-    /// PPP frames of control's that wait to be sent.
-    inbox: ArrayQueue<Injected>,
-}
-
-/// How many frames of control's may wait; what is over that is lost, and PPP says it again.
-const INBOX_MAX: usize = 1024;
-
-/// A PPP frame that control sends in a session.
-#[derive(Debug)]
-struct Injected {
-    key: SessionKey,
-    frame: Box<[u8]>,
-}
-
-/// A running worker; stopped by [`Handle::stop`].
-#[derive(Debug)]
-pub struct Handle {
-    status: Arc<Status>,
-    thread: JoinHandle<()>,
 }
 
 /// From when on the time of workers counts: now.
@@ -125,15 +102,7 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
     for queue in parts.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
         queue.refill(&mut parts.pool, HOST_RESERVE_FRAMES);
     }
-    let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let status = Arc::new(Status {
-        stop: AtomicBool::new(false),
-        wake,
-        frames_free: AtomicU64::new(parts.pool.free() as u64),
-        core: AtomicU32::new(0),
-        stalled: parts.ports.iter().map(|_| AtomicU32::new(0)).collect(),
-        inbox: ArrayQueue::new(INBOX_MAX),
-    });
+    let status = Arc::new(Status::new(&parts)?);
     let name = match parts.core {
         Some(core) => format!("xlns-w{core}"),
         None => format!("xlns-w-{}", parts.index),
@@ -148,47 +117,6 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
         Worker::new(parts, &tables, shared).run();
     })?;
     Ok(Handle { status, thread })
-}
-
-impl Handle {
-    /// Tells the worker to stop after its turn.
-    pub fn request_stop(&self) {
-        self.status.stop.store(true, Ordering::Release);
-        // The counter of an eventfd that is not read is full after 2^64 stops.
-        let _ = self.status.wake.write(1);
-    }
-
-    /// Has the worker send a PPP frame in a session. `None` where it is too long, or too many wait.
-    pub fn inject(&self, key: SessionKey, frame: &[u8]) -> Option<()> {
-        if frame.len() > INJECT_BYTES_MAX {
-            return None;
-        }
-        self.status.inbox.push(Injected { key, frame: frame.into() }).ok()?;
-        let _ = self.status.wake.write(1);
-        Some(())
-    }
-
-    /// Stops the worker and waits for its end. Returns whether it ended as it should.
-    pub fn stop(self) -> bool {
-        self.request_stop();
-        self.thread.join().is_ok()
-    }
-
-    /// Queues of this port that send nothing any more.
-    pub fn stalled(&self, port: PortId) -> u32 {
-        let stalled = self.status.stalled.get(usize::from(port.0));
-        stalled.map_or(0, |stalled| stalled.load(Ordering::Relaxed))
-    }
-
-    /// What the worker did, from its counters in `shard`.
-    pub fn counters(&self, shard: &Shard) -> WorkerCounters {
-        let core = self.status.core.load(Ordering::Relaxed);
-        WorkerCounters {
-            core: core.checked_sub(1).and_then(|core| u16::try_from(core).ok()),
-            frames_free: self.status.frames_free.load(Ordering::Relaxed),
-            ..shard.worker()
-        }
-    }
 }
 
 /// A worker on its thread.
@@ -218,11 +146,13 @@ struct Io {
     index: usize,
     /// Time counts from here.
     start: Instant,
+    meter: Meter,
+    handoff: Option<Box<Handoff>>,
 }
 
 impl Worker {
     fn new(parts: WorkerParts, tables: &Arc<Tables>, status: Arc<Status>) -> Self {
-        let WorkerParts { index, ports, host, pool, busy_poll, start, .. } = parts;
+        let WorkerParts { index, ports, host, pool, busy_poll, start, handoff, .. } = parts;
         let wanted = |fd: Option<i32>| libc::pollfd {
             fd: fd.unwrap_or(-1),
             events: libc::POLLIN,
@@ -236,11 +166,27 @@ impl Worker {
             sleepers.push(wanted(queue.socket().map(|socket| socket.as_raw_fd())));
         }
         let host_port = PortId(ports.len() as u16);
+        let mut pipeline = Pipeline::new(Arc::clone(tables), index);
+        let mut handoff = handoff.map(Box::new);
+        if let Some(handoff) = &mut handoff {
+            handoff.begin(pool.capacity(), pipeline.shares());
+        }
+        let io = Io {
+            ports,
+            host,
+            host_port,
+            pool,
+            tables: Arc::clone(tables),
+            index,
+            start,
+            meter: Meter::default(),
+            handoff,
+        };
         Self {
             index,
             reader: tables.register(index),
-            pipeline: Pipeline::new(Arc::clone(tables), index),
-            io: Io { ports, host, host_port, pool, tables: Arc::clone(tables), index, start },
+            pipeline,
+            io,
             batch: Vec::with_capacity(BATCH_MAX),
             verdicts: Vec::with_capacity(BATCH_MAX),
             sleepers,
@@ -286,10 +232,12 @@ impl Worker {
                     continue;
                 }
                 received += batch.len();
+                io.divide(pipeline, lane, batch);
                 io.process(pipeline, &guard, batch, verdicts);
                 io.settle(lane, batch, verdicts, pipeline.extras());
             }
         }
+        received += io.take_in(pipeline, &guard, batch, verdicts);
         self.turns = self.turns.wrapping_add(1);
         if around && io.receive_from_host(batch) > 0 {
             received += batch.len();
@@ -309,6 +257,11 @@ impl Worker {
         if around {
             io.watch(&self.status.stalled);
         }
+        let window = io.measure(received, around);
+        io.tend(pipeline, &guard, batch, verdicts, window);
+        if window.is_some() {
+            self.status.load.set(io.meter.load());
+        }
         if received > 0 {
             let free = io.pool.free() as u64;
             self.status.frames_free.store(free, Ordering::Relaxed);
@@ -324,7 +277,14 @@ impl Worker {
             true => PARK_BUSY_MILLISECONDS,
             false => quality::park_milliseconds(&self.pipeline),
         };
+        if self.io.handoff.as_mut().is_some_and(|handoff| !handoff.lie_down()) {
+            return true;
+        }
+        self.io.meter.on_sleep();
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
+        if let Some(handoff) = &self.io.handoff {
+            handoff.get_up();
+        }
         if awake {
             self.look_for_gone();
             // Heard; nobody may have written, which is no error.
@@ -372,7 +332,25 @@ impl Io {
         queue.complete(&mut self.pool);
         queue.receive(&mut self.pool, BATCH_MAX, batch);
         queue.refill(&mut self.pool, HOST_RESERVE_FRAMES);
+        self.meter.on_batch(batch.len());
         self.count_batch(PortId(port as u16), batch)
+    }
+
+    /// Measures a turn that has `received` this many frames. Returns whether frames waited in the window
+    /// of time that ends with it, if one does. Idle turns look at the clock only where they look `around`.
+    #[inline]
+    fn measure(&mut self, received: usize, around: bool) -> Option<bool> {
+        if received == 0 {
+            let has_slept = self.meter.on_idle();
+            if !(around || has_slept) {
+                return None;
+            }
+        }
+        let now = self.now();
+        if received > 0 {
+            self.meter.on_turn(now);
+        }
+        self.meter.close(now)
     }
 
     /// Reads a batch of the host's packets.
@@ -425,7 +403,9 @@ impl Io {
             let Some(frame) = self.pool.take(self.host_port) else { break };
             reserve.push(frame);
         }
-        pipeline.set_time(self.now());
+        let now = self.now();
+        self.meter.on_work(now);
+        pipeline.set_time(now);
         pipeline.process(guard, batch, verdicts);
     }
 
@@ -466,6 +446,7 @@ impl Io {
         match verdict {
             Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
             Verdict::Transmit(port) => self.transmit(port, lane, frame),
+            Verdict::Handoff(share) => self.hand_off(lane, share, frame),
             // The pipeline has counted it, or kept its octets.
             Verdict::Drop(_) | Verdict::Hold | Verdict::Measured => self.pool.give(frame),
         }
@@ -523,14 +504,16 @@ impl Io {
         let mut queues = self.ports.iter().flat_map(|queues| queues.iter());
         let empty = self.pool.free() <= HOST_RESERVE_FRAMES;
         queues.any(|queue| queue.is_retrying() || (empty && queue.outstanding() > 0))
+            || self.handoff.as_ref().is_some_and(|handoff| handoff.is_restless())
     }
 
-    /// Frames that are neither in the pool, nor set aside, nor on a ring as far as this side can tell; a driver may
-    /// hold some. After a turn, 0 without a kernel.
+    /// Frames that are neither in the pool, nor set aside, nor with another worker, nor on a ring as far
+    /// as this side can tell; a driver may hold some. After a turn, 0 without a kernel.
     fn missing(&mut self, reserved: usize) -> i64 {
         let queues = self.ports.iter_mut().flat_map(|queues| queues.iter_mut());
         let held: i64 = queues.map(|queue| i64::from(queue.held())).sum();
-        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held - reserved as i64
+        let lent = self.handoff.as_ref().map_or(0, |handoff| i64::from(handoff.missing()));
+        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held - reserved as i64 - lent
     }
 }
 
@@ -538,8 +521,9 @@ impl Io {
 mod tests {
     use std::net::SocketAddr;
 
+    use super::handle::INBOX_MAX;
     use super::*;
-    use crate::api::{Command, RouteTarget, Session, SessionOptions};
+    use crate::api::{Command, INJECT_BYTES_MAX, RouteTarget, Session, SessionKey, SessionOptions};
     use crate::port::xsk::queue::Wire;
     use crate::port::xsk::{Memory, umem};
     use crate::quality::Settings;
@@ -618,15 +602,9 @@ mod tests {
                 pool: pools.remove(0),
                 busy_poll: false,
                 start: start_of_time(),
+                handoff: None,
             };
-            let status = Arc::new(Status {
-                stop: AtomicBool::new(false),
-                wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
-                frames_free: AtomicU64::new(0),
-                core: AtomicU32::new(0),
-                stalled: [const { AtomicU32::new(0) }; 2].into(),
-                inbox: ArrayQueue::new(INBOX_MAX),
-            });
+            let status = Arc::new(Status::new(&parts).unwrap());
             let worker = Worker::new(parts, &tables, status);
             let mut bench = Self { worker, memory, wires, _writer: writer };
             bench.worker.turn(false);

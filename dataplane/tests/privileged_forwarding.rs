@@ -1,6 +1,7 @@
 //! The data plane as a process, between two cables: configured by its api, forwarding real frames.
 //! Needs root; without it the tests say so and pass.
 
+mod handoff;
 mod lab;
 
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};

@@ -344,6 +344,8 @@ impl<'a> Xlns<'a> {
             joined: sum("joined"),
             measured: sum("measured"),
             waiting: sum("waiting"),
+            handed_out: sum("handed_out"),
+            handed_in: sum("handed_in"),
         })
     }
 }
@@ -365,14 +367,18 @@ pub struct Totals {
     pub measured: u64,
     /// Fragments that wait for others.
     pub waiting: u64,
+    /// Frames that workers handed to others.
+    pub handed_out: u64,
+    /// Frames that workers took from others.
+    pub handed_in: u64,
 }
 
 impl Totals {
     /// Whether every frame came to one end.
     pub fn is_sum(&self) -> bool {
-        let consumed = self.joined + self.measured + self.waiting;
+        let consumed = self.joined + self.measured + self.waiting + self.handed_out;
         let ends = self.transmitted + self.dropped + consumed;
-        self.received + self.originated == ends
+        self.received + self.originated + self.handed_in == ends
     }
 }
 

@@ -44,8 +44,8 @@ pub struct Arguments {
 
 /// Counts of one run, or of one packet.
 #[derive(Debug, Clone, Copy, Serialize)]
-struct Counts {
-    instructions: f64,
+pub(super) struct Counts {
+    pub(super) instructions: f64,
     /// Data reads and writes that missed the first-level cache.
     first_level_misses: f64,
     /// Data reads and writes that missed the last-level cache.
@@ -130,7 +130,7 @@ fn process(arguments: &Arguments, direction: Direction) -> Result<(), Box<dyn Er
     Ok(())
 }
 
-/// Runs this program under cachegrind and reads its summary.
+/// Counts a run in one direction.
 fn count(
     arguments: &Arguments,
     direction: Direction,
@@ -140,18 +140,19 @@ fn count(
         Direction::Decapsulation => "decapsulation",
         Direction::Encapsulation => "encapsulation",
     };
-    let mut command = Command::new("valgrind");
-    command
+    let (sessions, size) = (arguments.sessions.to_string(), arguments.size.to_string());
+    let run = ["instructions", "--run", name, "--sessions", &sessions, "--size", &size];
+    let fill_only = if fill_only { &["--fill-only"][..] } else { &[] };
+    counted(&[&run, fill_only].concat())
+}
+
+/// Runs this program with these arguments under cachegrind and reads its summary.
+pub(super) fn counted(arguments: &[&str]) -> Result<Counts, Box<dyn Error>> {
+    let output = Command::new("valgrind")
         .args(["--tool=cachegrind", "--cache-sim=yes", "--cachegrind-out-file=/dev/null"])
         .args(SIMULATED_CACHE)
         .arg(std::env::current_exe()?)
-        .args(["instructions", "--run", name])
-        .args(["--sessions", &arguments.sessions.to_string()])
-        .args(["--size", &arguments.size.to_string()]);
-    if fill_only {
-        command.arg("--fill-only");
-    }
-    let output = command
+        .args(arguments)
         .output()
         .map_err(|error| format!("valgrind: {error}; `apt-get install valgrind` brings it"))?;
     let said = String::from_utf8_lossy(&output.stderr);

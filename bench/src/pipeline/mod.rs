@@ -5,6 +5,7 @@
 //! best of several windows: noise only ever adds. Tables are as cold as their size makes them. Rows
 //! beside the main one: bursts of 256, cold headers, larger inner packets.
 
+pub mod handoff;
 pub mod instructions;
 mod load;
 mod measure;

@@ -16,7 +16,9 @@ pub mod traffic;
 use std::time::Duration;
 
 use clap::Args;
-use xlns_dataplane::api::{AttachMode, Configuration, ControlRates, PortConfiguration, PortStatus};
+use xlns_dataplane::api::{
+    AttachMode, Configuration, ControlRates, Handoff, PortConfiguration, PortStatus,
+};
 use xlns_dataplane::wire::l2tp;
 use xlns_tests::topology::{ACCESS_PORT, CORE_PORT, QUEUES, Topology};
 use xlns_tests::{Lab, LabError, Result};
@@ -194,6 +196,7 @@ fn configuration(arguments: &Arguments) -> Configuration {
         tun_name: "xlns0".to_owned(),
         tun_mtu: 1500,
         busy_poll: arguments.busy_poll,
+        handoff: Handoff::Off,
         l2tp_port: l2tp::PORT,
         l2tp_port_count: 1,
         gateway: None,

@@ -444,10 +444,16 @@ pub struct WorkerRow {
     pub joined: u64,
     /// Echo-Replies to its own requests.
     pub measured: u64,
-    /// Fragments that wait for others now.
+    /// Frames that wait now: fragments for others, or until their share of the sessions has moved.
     pub waiting: u64,
+    /// Frames handed to other workers.
+    pub handed_out: u64,
+    /// Frames that other workers handed here.
+    pub handed_in: u64,
     /// Batches with at least one frame.
     pub batches: u64,
+    /// Share of the time that it works, thousandths, lately.
+    pub load_permille: u16,
     /// Frames free in its pool.
     pub frames_free: u64,
 }

@@ -62,7 +62,10 @@ impl WorkerRow {
             joined: counters.joined,
             measured: counters.measured,
             waiting: counters.waiting,
+            handed_out: counters.handed_out,
+            handed_in: counters.handed_in,
             batches: counters.batches,
+            load_permille: counters.load_permille,
             frames_free: counters.frames_free,
         }
     }

@@ -81,6 +81,7 @@ impl Config {
             tun_name: dataplane.tun_name.clone(),
             tun_mtu: dataplane.tun_mtu,
             busy_poll: dataplane.busy_poll,
+            handoff: dataplane.handoff,
             l2tp_port: self.lns.port,
             l2tp_port_count: self.l2tp_port_count(),
             control_rates: ControlRates {

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
-use xlns_dataplane::api::AttachMode;
+use xlns_dataplane::api::{AttachMode, Handoff};
 
 pub use check::GatewayConflict;
 pub use client::{CLIENTS_MAX, ClientConfig, DialConfig, RouteConfig, ServerConfig};
@@ -267,6 +267,8 @@ pub struct DataplaneConfig {
     pub away_seconds_max: u64,
     /// Whether workers poll busily instead of sleeping when idle.
     pub busy_poll: bool,
+    /// When workers hand sessions of a tunnel to one another.
+    pub handoff: Handoff,
     /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
     pub setup_packets_per_second: u32,
     /// L2TP control of existing tunnels let through, packets a second and port.
@@ -393,6 +395,7 @@ impl Default for DataplaneConfig {
             tun_mtu: 1460,
             away_seconds_max: 5,
             busy_poll: false,
+            handoff: Handoff::Auto,
             setup_packets_per_second: 5_000,
             tunnel_packets_per_second: 100_000,
             ppp_packets_per_second: 200_000,

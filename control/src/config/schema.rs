@@ -122,6 +122,7 @@ pub const KEYS: &[Key] = &[
     number("dataplane", "tun_mtu", TUN_MTU_MIN..=TUN_MTU_MAX, "octets"),
     number("dataplane", "away_seconds_max", 0..=86_400, "seconds"),
     key("dataplane", "busy_poll"),
+    key("dataplane", "handoff"),
     number("dataplane", "setup_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "tunnel_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "ppp_packets_per_second", 1..=10_000_000, "packets a second"),

@@ -24,6 +24,7 @@ fn configuration() -> Configuration {
         tun_name: "xlns0".into(),
         tun_mtu: 1500,
         busy_poll: false,
+        handoff: xlns_dataplane::api::Handoff::Auto,
         l2tp_port: 1701,
         l2tp_port_count: 1,
         gateway: None,

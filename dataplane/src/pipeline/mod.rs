@@ -21,6 +21,7 @@ mod reassembly;
 mod rewrite;
 mod source_check;
 mod special;
+pub mod spread;
 mod stray;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -378,6 +379,12 @@ impl Context<'_> {
             return Err(DropReason::UdpChecksum);
         }
         frame.reset(frame.port(), datagram.frame);
+        if self.special.shares.is_active()
+            && let Some(share) = spread::share_of(self.guard.tables().limits(), frame)
+            && self.special.shares.is_elsewhere(share)
+        {
+            return Ok(Verdict::Handoff(share));
+        }
         let mut work = Work::Drop(NO_ROOM);
         look_closer(self.guard, frame, &mut work);
         resolve_generally(self.guard, frame, &mut work);

@@ -3,6 +3,7 @@
 
 use super::icmp::{self, Complaint};
 use super::reassembly::Reassembly;
+use super::spread::Shares;
 use super::{Context, stray};
 use crate::frame::Frame;
 use crate::port::PortId;
@@ -66,6 +67,8 @@ pub(super) struct Special {
     pub(super) fragment_id: u32,
     /// Tunnel packets that come in fragments.
     pub(super) reassembly: Reassembly,
+    /// What other workers have of the sessions.
+    pub(super) shares: Shares,
     /// What is to be said about the packet that has just been refused.
     pub(super) complaint: Option<Complaint>,
     /// ICMP errors.
@@ -85,6 +88,7 @@ impl Special {
             // Far from the other workers'.
             fragment_id: (worker as u32).wrapping_mul(0x9e37_79b9),
             reassembly: Reassembly::new(),
+            shares: Shares::new(),
             complaint: None,
             errors: icmp::ERRORS,
             strays: stray::STRAYS,

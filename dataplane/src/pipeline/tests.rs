@@ -238,7 +238,7 @@ fn outcome(
     assert_eq!(verdicts.len(), frames.len());
     let octets = |verdict: &Verdict, frame: &Frame| match verdict {
         Verdict::Transmit(_) => frame.octets().to_vec(),
-        Verdict::Drop(_) | Verdict::Hold | Verdict::Measured => Vec::new(),
+        Verdict::Drop(_) | Verdict::Hold | Verdict::Measured | Verdict::Handoff(_) => Vec::new(),
     };
     verdicts.iter().zip(&frames).map(|(v, f)| (*v, octets(v, f))).collect()
 }

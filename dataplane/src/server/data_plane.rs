@@ -300,7 +300,10 @@ mod tests {
             joined: u64::MAX,
             measured: u64::MAX,
             waiting: u64::MAX,
+            handed_out: u64::MAX,
+            handed_in: u64::MAX,
             batches: u64::MAX,
+            load_permille: u16::MAX,
             frames_free: u64::MAX,
         };
         let port = PortCounters {

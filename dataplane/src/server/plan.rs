@@ -151,6 +151,7 @@ mod tests {
             tun_name: "xlns0".into(),
             tun_mtu: 1500,
             busy_poll: false,
+            handoff: crate::api::Handoff::Auto,
             l2tp_port: 1701,
             l2tp_port_count: 1,
             gateway: None,

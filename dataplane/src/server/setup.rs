@@ -21,7 +21,7 @@ use crate::port::tun::{self, TunQueue};
 use crate::port::xsk::queue::Rings;
 use crate::port::xsk::{Memory, Queue, Socket, umem};
 use crate::tables::{self, Gateways, Limits, PortInfo, PortKind, Tables, Writer};
-use crate::worker::{self, Handle, WorkerParts};
+use crate::worker::{self, Handle, WorkerParts, handoff};
 
 /// What was set up.
 pub struct SetUp {
@@ -291,11 +291,13 @@ fn start_workers(
     let (memory, pools) = umem::pools(memory, &shares);
     let start = worker::start_of_time();
     let mut running = Running(Vec::with_capacity(workers));
-    let parts = owned.into_iter().zip(pools).zip(host).zip(cores).enumerate();
-    for (index, (((ports, pool), host), core)) in parts {
+    let handoff = handoff::mesh(workers, configuration.handoff)
+        .map_err(|error| format!("links between workers: {error}"))?;
+    let parts = owned.into_iter().zip(pools).zip(host).zip(cores).zip(handoff).enumerate();
+    for (index, ((((ports, pool), host), core), handoff)) in parts {
         let ports = ports.into_iter().map(Vec::into_boxed_slice).collect();
-        let (core, busy_poll) = (*core, configuration.busy_poll);
-        let parts = WorkerParts { index, core, ports, host: Some(host), pool, busy_poll, start };
+        let (core, host, busy_poll) = (*core, Some(host), configuration.busy_poll);
+        let parts = WorkerParts { index, core, ports, host, pool, busy_poll, start, handoff };
         let handle = worker::spawn(parts, tables).map_err(|error| format!("worker: {error}"))?;
         running.0.push(handle);
     }

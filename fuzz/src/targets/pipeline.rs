@@ -121,7 +121,9 @@ impl World {
             for (verdict, frame) in verdicts.iter().zip(frames) {
                 let octets = match verdict {
                     Verdict::Transmit(_) => frame.octets().to_vec(),
-                    Verdict::Drop(_) | Verdict::Hold | Verdict::Measured => Vec::new(),
+                    Verdict::Drop(_) | Verdict::Hold | Verdict::Measured | Verdict::Handoff(_) => {
+                        Vec::new()
+                    }
                 };
                 outcome.push((*verdict, octets));
                 self.pool.recycle(frame);

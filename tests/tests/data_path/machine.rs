@@ -13,7 +13,7 @@ use xlns_dataplane::port::PortId;
 use xlns_dataplane::port::memory::MemoryPool;
 use xlns_dataplane::quality::Settings;
 use xlns_dataplane::tables::{self, Gateways, Limits, PortInfo, PortKind, Reader, Tables, Writer};
-use xlns_dataplane::verdict::{DropReason, Verdict};
+use xlns_dataplane::verdict::{DropReason, Share, Verdict};
 
 /// The port towards the LACs.
 pub const ACCESS: u16 = 0;
@@ -313,6 +313,25 @@ impl Machine {
         }
     }
 
+    /// Gives every share of the sessions to another worker.
+    pub fn give_everything_away(&mut self) {
+        let shares = self.pipeline.shares();
+        (0..=Share::MAX).for_each(|share| shares.set_elsewhere(share, true));
+        shares.set_active(true);
+    }
+
+    /// The share of each frame, if that is elsewhere.
+    pub fn divide(&mut self, frames: &[(u16, Vec<u8>)]) -> Vec<Option<Share>> {
+        let mut shares = Vec::new();
+        let one = |(port, octets): &(u16, Vec<u8>)| {
+            let frame = self.pool.receive(PortId(*port), octets).expect("a free frame");
+            self.pipeline.divide(std::slice::from_ref(&frame), &mut shares);
+            self.pool.recycle(frame);
+            shares[0]
+        };
+        frames.iter().map(one).collect()
+    }
+
     /// Processes frames in batches of at most `batch`, and counts as a worker does.
     pub fn run(&mut self, frames: &[(u16, Vec<u8>)], batch: usize) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
@@ -334,6 +353,9 @@ impl Machine {
             let mut made = self.pipeline.extras().drain(..).peekable();
             for (frame, &verdict) in received.into_iter().zip(&verdicts) {
                 let mut octets = Vec::new();
+                if let Verdict::Handoff(_) = verdict {
+                    shard.count_handed_out(1);
+                }
                 if let Verdict::Transmit(port) = verdict {
                     shard.count_transmitted(port, 1, frame.len() as u64);
                     octets.extend_from_slice(frame.octets());
@@ -355,7 +377,11 @@ impl Machine {
     /// Received is the sum of verdicts, and each drop has its reason.
     pub fn check_sums(&self) {
         let worker = self.tables.shard(0).worker();
-        let settled = worker.transmitted + worker.dropped + worker.joined + worker.measured;
+        let settled = worker.transmitted
+            + worker.dropped
+            + worker.joined
+            + worker.measured
+            + worker.handed_out;
         assert_eq!(worker.waiting, self.pipeline.held());
         assert_eq!(worker.received + worker.originated, settled + worker.waiting);
         assert_eq!(self.drops().iter().map(|(_, count)| count).sum::<u64>(), worker.dropped);

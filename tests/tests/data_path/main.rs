@@ -9,6 +9,7 @@ mod build;
 mod cases;
 mod fixture;
 mod fragments;
+mod handoff;
 mod machine;
 mod options;
 mod random;
@@ -27,8 +28,12 @@ use machine::{Machine, Outcome};
 
 /// Reasons that workers count, not the pipeline, as a ring or a queue was full; and the one that takes
 /// time, see [`fragments_that_wait_too_long_are_dropped`].
-const COUNTED_ELSEWHERE: [DropReason; 3] =
-    [DropReason::TransmitFull, DropReason::HostFull, DropReason::FragmentTimeout];
+const COUNTED_ELSEWHERE: [DropReason; 4] = [
+    DropReason::TransmitFull,
+    DropReason::HandoffFull,
+    DropReason::HostFull,
+    DropReason::FragmentTimeout,
+];
 
 fn frames(case: &Case) -> Vec<(u16, Vec<u8>)> {
     case.frames.iter().map(|(port, octets, _)| (*port, octets.clone())).collect()
@@ -38,7 +43,7 @@ fn sent(outcomes: &[Outcome]) -> Vec<(u16, Vec<u8>)> {
     let sent = |outcome: &Outcome| {
         let first = match outcome.verdict {
             Verdict::Transmit(PortId(port)) => Some((port, outcome.octets.clone())),
-            Verdict::Drop(_) | Verdict::Hold | Verdict::Measured => None,
+            Verdict::Drop(_) | Verdict::Hold | Verdict::Measured | Verdict::Handoff(_) => None,
         };
         first.into_iter().chain(outcome.extras.clone()).collect::<Vec<_>>()
     };

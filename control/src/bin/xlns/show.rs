@@ -137,6 +137,9 @@ const WORKERS: Layout = Layout {
         number("DROPPED"),
         number("JOINED"),
         number("WAITING"),
+        number("HANDED-OUT"),
+        number("HANDED-IN"),
+        number("LOAD"),
         number("BATCHES"),
         number("PER-BATCH"),
         number("FREE-FRAMES"),
@@ -388,7 +391,8 @@ fn port_cells(row: &PortRow) -> Vec<String> {
 
 fn worker_cells(row: &WorkerRow) -> Vec<String> {
     // Tenths, so that a value between 1 and 64 says something.
-    let tenths = row.received.saturating_mul(10).checked_div(row.batches).unwrap_or(0);
+    let frames = row.received.saturating_add(row.handed_in);
+    let tenths = frames.saturating_mul(10).checked_div(row.batches).unwrap_or(0);
     vec![
         row.worker.to_string(),
         row.core.map(|core| core.to_string()).unwrap_or_default(),
@@ -398,6 +402,9 @@ fn worker_cells(row: &WorkerRow) -> Vec<String> {
         table::count(row.dropped),
         table::count(row.joined),
         table::count(row.waiting),
+        table::count(row.handed_out),
+        table::count(row.handed_in),
+        format!("{}.{} %", row.load_permille / 10, row.load_permille % 10),
         table::count(row.batches),
         format!("{}.{}", tenths / 10, tenths % 10),
         table::count(row.frames_free),

@@ -22,6 +22,8 @@ pub struct Queue {
     socket: Option<OwnedFd>,
     /// Frames submitted for transmission that have not come back.
     outstanding: u32,
+    /// Frames submitted for transmission, ever.
+    submitted: u64,
     /// The kernel did not take all frames at the last wake-up.
     retry: bool,
     /// The interface is gone: nothing is received from it or sent to it any more.
@@ -55,6 +57,7 @@ impl Queue {
             rings,
             socket,
             outstanding: 0,
+            submitted: 0,
             retry: false,
             gone: false,
             waits_since: None,
@@ -77,6 +80,16 @@ impl Queue {
     /// Frames that were submitted and have not come back.
     pub fn outstanding(&self) -> u32 {
         self.outstanding
+    }
+
+    /// Frames submitted for transmission so far.
+    pub fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    /// Whether as many frames as were `submitted` have left, in the order of the ring, or never will.
+    pub fn has_sent(&self, submitted: u64) -> bool {
+        self.gone || self.submitted - u64::from(self.outstanding) >= submitted
     }
 
     /// Whether the kernel has to be asked again to take what is on the transmit ring.
@@ -194,6 +207,7 @@ impl Queue {
     pub fn flush(&mut self, again: bool) {
         let count = self.rings.transmit.submit();
         self.outstanding += count;
+        self.submitted += u64::from(count);
         if self.wants_wakeup(count, again) && self.rings.transmit.needs_wakeup() {
             self.wake();
         }
@@ -247,6 +261,9 @@ impl Wire {
     /// A frame arrives: it is put into the next chunk of the fill ring. Returns whether there was
     /// one, and room in the receive ring.
     pub fn deliver(&mut self, memory: &Memory, octets: &[u8]) -> bool {
+        if self.receive.free(1) == 0 {
+            return false;
+        }
         let Some(chunk) = self.fill.pop() else { return false };
         self.fill.release();
         let address = chunk + HEADROOM_BYTES as u64;
