@@ -1,10 +1,10 @@
 //! The generator and the sink: frames made inside the kernel, counted and dropped at the far end.
 //!
 //! Frames enter the veth by BPF_PROG_TEST_RUN with live frames, several times as fast as a packet
-//! socket sends; the receiving end must have XDP in the driver, or GRO.
+//! socket sends; the receiving end must have XDP in the driver, or GRO. Their last octets are
+//! [`TRAILER`], by which the sink knows them in whatever headers they arrive.
 
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -19,8 +19,14 @@ mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/traffic.skel.rs"));
 }
 
-/// Octets of a frame at most, as in `traffic.bpf.c`.
-pub const FRAME_BYTES_MAX: usize = 128;
+/// What frames to be counted end with.
+pub const TRAILER: [u8; 4] = *b"xlns";
+
+/// Octets of a frame at most: a page less what the kernel keeps before and behind.
+pub const FRAME_BYTES_MAX: usize = 3072;
+
+/// Octets in which frames may differ, from the first one on, as in `traffic.bpf.c`.
+pub const HEAD_BYTES_MAX: usize = 128;
 
 /// BPF_F_TEST_XDP_LIVE_FRAMES of the kernel's interface: frames are sent, not only looked at.
 const LIVE_FRAMES: u32 = 1 << 1;
@@ -46,54 +52,56 @@ pub struct Sent {
 /// What arrived.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Delivered {
-    /// IPv4 packets to the expected destination.
+    /// Packets of a generator.
     pub packets: u64,
     /// Their octets, with the Ethernet header.
     pub octets: u64,
-    /// Frames that are nothing of ours.
+    /// Frames that are nothing of ours, which went on.
     pub others: u64,
 }
 
 /// Sends the same frames in turn, and counts what arrives elsewhere.
 pub struct Traffic {
     skeleton: skeleton::TrafficSkel<'static>,
-    attached: Option<Link>,
+    generator: Option<Link>,
+    /// A frame, of which the head is written anew each time.
+    frame: Vec<u8>,
 }
 
 impl Traffic {
-    /// Loads both programs: `frames` (all of one length) leave by `interface_index`; packets to
-    /// `destination` are counted.
+    /// Loads the programs: `frames`, all of one length and alike from [`HEAD_BYTES_MAX`] on, leave by
+    /// `interface_index`.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn load(
         frames: impl ExactSizeIterator<Item = Vec<u8>>,
         interface_index: u32,
-        destination: Ipv4Addr,
     ) -> Result<Self> {
         let mut frames = frames.peekable();
         let count = frames.len() as u32;
-        let length = frames.peek().map_or(0, Vec::len);
-        debug_assert!(length <= FRAME_BYTES_MAX);
+        let frame = frames.peek().cloned().unwrap_or_default();
+        debug_assert!(frame.len() <= FRAME_BYTES_MAX);
         // The skeleton borrows the place where its object lies: a pointer's worth a direction, left
         // behind once in a process's life.
         let place = Box::leak(Box::new(MaybeUninit::uninit()));
         let error = |error| failed("load the generator", &error);
         let mut open = skeleton::TrafficSkelBuilder::default().open(place).map_err(error)?;
-        open.maps.frames.set_max_entries(count).map_err(error)?;
+        open.maps.heads.set_max_entries(count).map_err(error)?;
         if let Some(constants) = &mut open.maps.rodata_data {
-            constants.frame_bytes = length as u32;
+            constants.head_bytes = frame.len().min(HEAD_BYTES_MAX) as u32;
             constants.frame_count = count;
             constants.out_ifindex = interface_index;
-            constants.destination = u32::from_ne_bytes(destination.octets());
+            constants.trailer = u32::from_ne_bytes(TRAILER);
         }
         let skeleton = open.load().map_err(error)?;
-        for (index, mut frame) in frames.enumerate() {
-            frame.resize(FRAME_BYTES_MAX, 0);
+        for (index, mut head) in frames.enumerate() {
+            debug_assert_eq!(head.get(HEAD_BYTES_MAX..), frame.get(HEAD_BYTES_MAX..));
+            head.resize(HEAD_BYTES_MAX, 0);
             let key = (index as u32).to_ne_bytes();
-            skeleton.maps.frames.update(&key, &frame, MapFlags::ANY).map_err(error)?;
+            skeleton.maps.heads.update(&key, &head, MapFlags::ANY).map_err(error)?;
         }
-        Ok(Self { skeleton, attached: None })
+        Ok(Self { skeleton, generator: None, frame })
     }
 
     /// Attaches the generator to the loopback of this thread's namespace, where nothing is sent.
@@ -104,8 +112,33 @@ impl Traffic {
     /// What the kernel says.
     pub fn attach_generator(&mut self) -> Result<()> {
         let link = self.skeleton.progs.generate.attach_xdp(LOOPBACK_INDEX);
-        self.attached = Some(link.map_err(|error| failed("attach the generator", &error))?);
+        self.generator = Some(link.map_err(|error| failed("attach the generator", &error))?);
         Ok(())
+    }
+
+    /// Detaches the generator, to make room for another one.
+    pub fn detach_generator(&mut self) {
+        self.generator = None;
+    }
+
+    /// Counts and drops what arrives on an interface of this thread's namespace, in the driver, until
+    /// the link is dropped.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach_drop(&self, interface_index: u32) -> Result<Link> {
+        let link = self.skeleton.progs.drop.attach_xdp(index(interface_index)?);
+        link.map_err(|error| failed("attach the counter of frames", &error))
+    }
+
+    /// Has an interface of this thread's namespace take live frames, as an XDP program that forwards
+    /// would, until the link is dropped.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach_pass(&self, interface_index: u32) -> Result<Link> {
+        let link = self.skeleton.progs.pass.attach_xdp(index(interface_index)?);
+        link.map_err(|error| failed("attach an XDP program", &error))
     }
 
     /// Counts and drops what arrives on an interface of this thread's namespace.
@@ -114,9 +147,8 @@ impl Traffic {
     /// What the kernel says.
     pub fn attach_sink(&self, interface_index: u32) -> Result<()> {
         let error = |error| failed("attach the sink", &error);
-        let index = i32::try_from(interface_index).map_err(|_| LabError::new("no interface"))?;
         let mut hook = TcHookBuilder::new(self.skeleton.progs.sink.as_fd())
-            .ifindex(index)
+            .ifindex(index(interface_index)?)
             .replace(true)
             .handle(1)
             .priority(1)
@@ -151,10 +183,8 @@ impl Traffic {
     /// # Errors
     /// What the kernel says.
     pub fn send_frames(&mut self, count: u32) -> Result<()> {
-        let frame = [0; FRAME_BYTES_MAX];
-        let length = self.skeleton.maps.rodata_data.as_ref().map_or(0, |data| data.frame_bytes);
         let input = ProgramInput {
-            data_in: frame.get(..length as usize),
+            data_in: Some(&self.frame),
             flags: LIVE_FRAMES,
             repeat: count,
             ..ProgramInput::default()
@@ -196,6 +226,10 @@ fn burst(rate: Option<u32>, passed: u64, elapsed: Duration) -> Option<(u32, u64)
     let due = (elapsed.as_secs_f64() * f64::from(rate)) as u64;
     let due = due.saturating_sub(passed);
     (due >= least).then(|| (due.min(most) as u32, due.saturating_sub(most)))
+}
+
+fn index(interface_index: u32) -> Result<i32> {
+    i32::try_from(interface_index).map_err(|_| LabError::new("no interface has such an index"))
 }
 
 fn failed(attempt: &str, error: &libbpf_rs::Error) -> LabError {
