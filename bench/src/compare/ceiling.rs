@@ -22,22 +22,22 @@ pub fn build(topology: &Topology) -> Result<()> {
     xlns_tests::topology::link(lac, ENDS[0], core, ENDS[1])
 }
 
-/// Packets a second that arrive, of several runs, and frames that a run lost where it was worst.
+/// Packets a second that arrive, of several runs.
 ///
 /// # Errors
 /// What the kernel says, or that nothing arrives.
 pub fn measure(
     topology: &Topology,
     inner_bytes: usize,
-    flow: &Flow,
+    flows: &[Flow],
     load: Load,
     runs: u32,
 ) -> Result<Spread> {
     let Topology { lac, core, .. } = topology;
     let [near, far] = [interface(lac, ENDS[0])?, interface(core, ENDS[1])?];
     let link = Link { source: near.mac, destination: far.mac };
-    let frames = [flow.upstream(inner_bytes, link)];
-    let mut traffic = Traffic::load(frames.into_iter(), near.index)?;
+    let frames = flows.iter().map(|flow| flow.upstream(inner_bytes, link));
+    let mut traffic = Traffic::load(frames, near.index)?;
     let _drop = core.inside(|| traffic.attach_drop(far.index))?;
     lac.inside(|| traffic.attach_generator())?;
     let mut rates = Vec::new();

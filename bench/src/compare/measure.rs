@@ -114,13 +114,16 @@ impl Comparison<'_> {
     /// The generator's, by size.
     fn ceilings(&mut self, site: &Site) -> Result<Vec<Ceiling>> {
         let mut ceilings = Vec::new();
-        let Some(flow) = self.stands.first().and_then(|stand| stand.flow) else {
-            return Ok(ceilings);
-        };
+        let [xlns, _] = &self.stands;
         for size in self.arguments.sizes() {
             let load = self.load(None);
-            let pps =
-                ceiling::measure(&site.topology, inner_bytes(size), &flow, load, self.extent.runs)?;
+            let pps = ceiling::measure(
+                &site.topology,
+                inner_bytes(size),
+                &xlns.flows,
+                load,
+                self.extent.runs,
+            )?;
             let mpps = pps.median / 1e6;
             self.progress.tell(&format!("generator alone, {size} octets: {mpps:.2} Mpps"));
             ceilings.push(Ceiling { size, pps });

@@ -22,6 +22,9 @@ const PASSWORD: &str = "common-password";
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 64, 255, 1);
 const SUBSCRIBERS: &str = "10.64.0.0/16";
 
+/// What l2tpns is told beyond what it needs: not to write a line for every ten packets.
+const AT_ITS_BEST: &str = "set debug 0\n";
+
 /// Whose account all calls use.
 pub fn account() -> Account {
     Account {
@@ -84,6 +87,7 @@ impl<'a> Server<'a> {
                     password: PASSWORD.to_owned(),
                     gateway: GATEWAY,
                     pool: SUBSCRIBERS.to_owned(),
+                    lines: AT_ITS_BEST.to_owned(),
                     receive_buffer: (arguments.receive_buffer > 0)
                         .then_some(arguments.receive_buffer),
                     ..l2tpns::Settings::new(LNS_ADDRESS)

@@ -122,8 +122,8 @@ pub struct Stand<'a> {
     pub lanes: Vec<Lane<'a>>,
     /// The server's CPU time.
     pub meter: Meter,
-    /// The first session.
-    pub flow: Option<Flow>,
+    /// The sessions.
+    pub flows: Vec<Flow>,
     server: Server<'a>,
     /// Tells the LACs to end.
     stop: Stop,
@@ -174,8 +174,7 @@ impl<'a> Stand<'a> {
                 put_first(thread)?;
             }
         }
-        let flow = flows.first().copied();
-        let mut stand = Self { kind, lanes, meter, flow, server, stop, _links: links };
+        let mut stand = Self { kind, lanes, meter, flows, server, stop, _links: links };
         stand.trial(arguments)?;
         Ok(stand)
     }

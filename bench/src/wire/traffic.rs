@@ -141,7 +141,8 @@ impl Traffic {
         link.map_err(|error| failed("attach an XDP program", &error))
     }
 
-    /// Counts and drops what arrives on an interface of this thread's namespace.
+    /// Counts and drops what arrives on an interface of this thread's namespace. Another sink there
+    /// is replaced.
     ///
     /// # Errors
     /// What the kernel says.
@@ -153,8 +154,10 @@ impl Traffic {
             .handle(1)
             .priority(1)
             .hook(TC_INGRESS);
-        hook.create().map_err(error)?;
-        hook.attach().map_err(error)?;
+        // Made a second time, libbpf would say on the error output that it is there.
+        if hook.attach().is_err() {
+            hook.create().and_then(|mut hook| hook.attach()).map_err(error)?;
+        }
         Ok(())
     }
 
