@@ -28,7 +28,8 @@ struct Extent {
 /// Where a search begins: this times the rate at saturation is surely too much.
 const SEARCH_FROM: f64 = 1.25;
 
-/// CPU time is compared at this share of the lower no-drop rate.
+/// Both servers are given this share of the lower no-drop rate, to see what they take where they have
+/// time to sleep.
 pub const COMMON_LOAD: f64 = 0.8;
 
 impl Extent {
@@ -210,7 +211,7 @@ impl Comparison<'_> {
         Ok([Figures::of_search(&first, first_trials), Figures::of_search(&second, second_trials)])
     }
 
-    /// Adds the CPU time at a rate that neither loses anything at.
+    /// Adds runs at a rate that neither loses anything at.
     fn at_common_load(
         &mut self,
         index: usize,
@@ -222,6 +223,6 @@ impl Comparison<'_> {
         }
         let [first, second] = self.alternate(index, Some(rate))?;
         let [xlns, peer] = figures;
-        Ok([xlns.with_cpu_of(first), peer.with_cpu_of(second)])
+        Ok([xlns.with_same_load(first), peer.with_same_load(second)])
     }
 }

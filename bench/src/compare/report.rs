@@ -44,19 +44,31 @@ pub struct Figures {
     pub pps: Spread,
     /// Packets a second that were offered meanwhile.
     pub offered_pps: Spread,
-    /// CPU time of a packet, nanoseconds: at saturation in those runs, else at a rate that is the
-    /// same for both servers and below what either loses anything at.
+    /// CPU time of a packet meanwhile, nanoseconds.
     pub cpu_ns_per_packet: Spread,
-    /// Share of the time that the server ran at that load.
+    /// Share of the time that the server ran.
     pub server_load: Spread,
-    /// That rate, packets a second; `null` at saturation.
-    pub cpu_measured_at_pps: Option<f64>,
     /// Whether the generator was at its own limit.
     pub generator_bound: bool,
     /// Every run, or every trial of the searches.
     pub samples: Vec<Run>,
-    /// Every run in which CPU time was measured, where those are others.
-    pub cpu_samples: Vec<Run>,
+    /// Not at saturation: the same number of packets for both servers, with pauses for either.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_load: Option<SameLoad>,
+}
+
+/// What a server takes where it has time to sleep, at a rate that is the same for both and below what
+/// either loses anything at.
+#[derive(Debug, Clone, Serialize)]
+pub struct SameLoad {
+    /// Packets offered a second.
+    pub offered_pps: f64,
+    /// CPU time of a packet, nanoseconds.
+    pub cpu_ns_per_packet: Spread,
+    /// Share of the time that the server ran.
+    pub server_load: Spread,
+    /// Every run.
+    pub samples: Vec<Run>,
 }
 
 fn spread(runs: &[Run], value: fn(&Run) -> f64) -> Spread {
@@ -71,10 +83,9 @@ impl Figures {
             offered_pps: spread(runs, |run| run.offered_pps),
             cpu_ns_per_packet: spread(runs, |run| run.cpu_ns_per_packet),
             server_load: spread(runs, |run| run.server_load),
-            cpu_measured_at_pps: None,
             generator_bound: false,
             samples: runs.to_vec(),
-            cpu_samples: Vec::new(),
+            same_load: None,
         }
     }
 
@@ -87,15 +98,15 @@ impl Figures {
         }
     }
 
-    /// With CPU time from runs at another load.
-    pub fn with_cpu_of(self, runs: Vec<Run>) -> Self {
-        Self {
-            cpu_ns_per_packet: spread(&runs, |run| run.cpu_ns_per_packet),
-            server_load: spread(&runs, |run| run.server_load),
-            cpu_measured_at_pps: Some(spread(&runs, |run| run.offered_pps).median),
-            cpu_samples: runs,
-            ..self
-        }
+    /// With runs at the load that both servers have.
+    pub fn with_same_load(self, samples: Vec<Run>) -> Self {
+        let same_load = SameLoad {
+            offered_pps: spread(&samples, |run| run.offered_pps).median,
+            cpu_ns_per_packet: spread(&samples, |run| run.cpu_ns_per_packet),
+            server_load: spread(&samples, |run| run.server_load),
+            samples,
+        };
+        Self { same_load: Some(same_load), ..self }
     }
 }
 
@@ -114,8 +125,10 @@ pub struct Cell {
     pub peer_pps: f64,
     /// xlns to l2tpns; more is better.
     pub ratio: f64,
-    /// CPU time of a packet, xlns to l2tpns; less is better.
+    /// CPU time of a packet, xlns to l2tpns, each at its own rate; less is better.
     pub cpu_ratio: f64,
+    /// The same at one rate for both, with pauses; `null` at saturation.
+    pub cpu_ratio_same_load: Option<f64>,
     /// All of xlns.
     pub xlns: Figures,
     /// All of l2tpns.
@@ -133,18 +146,20 @@ impl Cell {
     ) -> Self {
         let bound = |figures: &Figures| figures.pps.median >= CEILING_NEAR * ceiling_pps;
         (xlns.generator_bound, peer.generator_bound) = (bound(&xlns), bound(&peer));
-        let ratio = |value: fn(&Figures) -> Spread| {
-            let [xlns, peer] = [value(&xlns).median, value(&peer).median];
-            if peer > 0.0 { xlns / peer } else { 0.0 }
+        let quotient = |xlns: Spread, peer: Spread| {
+            if peer.median > 0.0 { xlns.median / peer.median } else { 0.0 }
         };
+        let same_load = xlns.same_load.as_ref().zip(peer.same_load.as_ref());
         Self {
             direction,
             size,
             mode,
             xlns_pps: xlns.pps.median,
             peer_pps: peer.pps.median,
-            ratio: ratio(|figures| figures.pps),
-            cpu_ratio: ratio(|figures| figures.cpu_ns_per_packet),
+            ratio: quotient(xlns.pps, peer.pps),
+            cpu_ratio: quotient(xlns.cpu_ns_per_packet, peer.cpu_ns_per_packet),
+            cpu_ratio_same_load: same_load
+                .map(|(xlns, peer)| quotient(xlns.cpu_ns_per_packet, peer.cpu_ns_per_packet)),
             xlns,
             peer,
         }
@@ -293,28 +308,37 @@ impl Report {
     fn write_table(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<10}{:>7}  {:<20}{:>11}{:>13}{:>8}{:>11}",
-            "direction", "octets", "", "xlns Mpps", "l2tpns Mpps", "ratio", "CPU ratio"
+            "{:<10}{:>7}  {:<20}{:>11}{:>13}{:>8}{:>11}{:>12}",
+            "direction",
+            "octets",
+            "",
+            "xlns Mpps",
+            "l2tpns Mpps",
+            "ratio",
+            "CPU ratio",
+            "same load"
         )?;
         for cell in &self.cells {
             writeln!(
                 f,
-                "{:<10}{:>7}  {:<20}{:>11.3}{:>13.3}{:>8.1}{:>11.2}",
+                "{:<10}{:>7}  {:<20}{:>11.3}{:>13.3}{:>8.1}{:>11.2}{:>12}",
                 cell.direction,
                 cell.size,
                 cell.mode.sentence(),
                 cell.xlns_pps / 1e6,
                 cell.peer_pps / 1e6,
                 cell.ratio,
-                cell.cpu_ratio
+                cell.cpu_ratio,
+                cell.cpu_ratio_same_load.map(|ratio| format!("{ratio:.2}")).unwrap_or_default(),
             )?;
         }
         writeln!(
             f,
             "\nCPU a packet is the server's processes, system calls and soft interrupts in them \
-             included:\nat saturation in those runs; at a loss of 0.1 % at one rate for both, \
-             {:.0} % of the lower\nof the two. What the kernel does before a server's socket or \
-             ring runs on the generator's\ncore for both and is not in it.",
+             included,\nat the rate of the line; under \"same load\", both at {:.0} % of the lower \
+             of the two rates, where\neither sleeps between bursts, and waking up is a part of it. \
+             What the kernel does before a\nserver's socket or ring runs on the generator's core \
+             for both and is not in it.",
             100.0 * super::measure::COMMON_LOAD
         )
     }
@@ -354,14 +378,17 @@ mod tests {
     }
 
     #[test]
-    fn the_no_drop_rate_is_what_arrived_and_cpu_time_comes_from_other_runs() {
+    fn the_no_drop_rate_is_what_arrived_and_the_same_load_stands_beside_it() {
         let trials = vec![run(2e6, 1e6, 1.0), run(1e6, 999_500.0, 1.0)];
         let best = trials[1..].to_vec();
-        let figures = Figures::of_search(&best, trials).with_cpu_of(vec![run(8e5, 8e5, 500.0)]);
+        let at_same_load = |cpu| {
+            Figures::of_search(&best, trials.clone()).with_same_load(vec![run(8e5, 8e5, cpu)])
+        };
+        let figures = at_same_load(500.0);
         assert_eq!(figures.pps.median, 999_500.0);
-        assert_eq!(figures.cpu_ns_per_packet.median, 500.0);
-        assert_eq!(figures.cpu_measured_at_pps, Some(8e5));
-        assert_eq!((figures.samples.len(), figures.cpu_samples.len()), (2, 1));
+        assert_eq!((figures.cpu_ns_per_packet.median, figures.samples.len()), (1.0, 2));
+        let cell = Cell::new("in", 64, Mode::Loss01Percent, [figures, at_same_load(1000.0)], 2e6);
+        assert_eq!((cell.cpu_ratio, cell.cpu_ratio_same_load), (1.0, Some(0.5)));
         let none = [Figures::of_search(&[], Vec::new()), Figures::of_search(&[], Vec::new())];
         let cell = Cell::new("out", 1400, Mode::Loss01Percent, none, 1e6);
         assert_eq!((cell.ratio, cell.cpu_ratio), (0.0, 0.0));

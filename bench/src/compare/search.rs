@@ -8,7 +8,7 @@ pub const LOSS_MAX: f64 = 0.001;
 
 /// A trial that fails by no more than this is repeated once: one moment in which the machine did
 /// something else loses that much.
-const LOSS_DOUBTFUL: f64 = 0.02;
+const LOSS_DOUBTFUL: f64 = 0.05;
 
 /// Where this share of a rate was not offered, the generator is at its end, and so is the search.
 const OFFERED_MIN: f64 = 0.97;

@@ -47,8 +47,9 @@ const volatile __u32 out_ifindex = 0;
 /* What arrives is counted where it ends with these octets, in their order. */
 const volatile __u32 trailer = 0;
 
-/* The frame whose turn it is. One generator at a time. */
+/* The frame whose turn it is, and frames made so far. One generator at a time. */
 __u32 next = 0;
+__u64 made = 0;
 
 SEC("xdp")
 int generate(struct xdp_md *context)
@@ -61,6 +62,7 @@ int generate(struct xdp_md *context)
 		return XDP_ABORTED;
 	if (bpf_xdp_store_bytes(context, 0, head->octets, head_bytes))
 		return XDP_ABORTED;
+	made++;
 	return bpf_redirect(out_ifindex, 0);
 }
 

@@ -40,6 +40,9 @@ const FLOOD_FRAMES: u32 = 8192;
 /// Frames a system call at a given rate, at least and at most: few enough for a receive ring.
 const PACED_FRAMES: [u32; 2] = [64, 1024];
 
+/// How often in a row the kernel may refuse to send for want of memory.
+const REFUSED_MAX: u32 = 100;
+
 /// What left.
 #[derive(Debug, Clone, Copy)]
 pub struct Sent {
@@ -154,10 +157,11 @@ impl Traffic {
             .handle(1)
             .priority(1)
             .hook(TC_INGRESS);
-        // Made a second time, libbpf would say on the error output that it is there.
-        if hook.attach().is_err() {
-            hook.create().and_then(|mut hook| hook.attach()).map_err(error)?;
-        }
+        // Where it is there already, libbpf would say so on the error output.
+        let printer = libbpf_rs::set_print(None);
+        let created = hook.create();
+        libbpf_rs::set_print(printer);
+        created.and_then(|mut hook| hook.attach()).map_err(error)?;
         Ok(())
     }
 
@@ -168,17 +172,27 @@ impl Traffic {
     /// What the kernel says.
     pub fn send(&mut self, span: Duration, rate: Option<u32>) -> Result<Sent> {
         let deadline = Deadline::after(span);
-        let (mut frames, mut let_go) = (0, 0);
+        let before = self.made();
+        let (mut passed, mut refused) = (0, 0);
         while !deadline.passed() {
-            let Some((burst, late)) = burst(rate, frames + let_go, deadline.elapsed()) else {
+            let Some((burst, late)) = burst(rate, passed, deadline.elapsed()) else {
                 std::hint::spin_loop();
                 continue;
             };
-            self.send_frames(burst)?;
-            frames += u64::from(burst);
-            let_go += late;
+            match self.send_frames(burst) {
+                Ok(()) => refused = 0,
+                // Pages are asked for without waiting; a moment later there are some again.
+                Err(error) if refused >= REFUSED_MAX => return Err(error),
+                Err(_) => refused += 1,
+            }
+            passed += u64::from(burst) + late;
         }
-        Ok(Sent { frames, elapsed: deadline.elapsed() })
+        Ok(Sent { frames: self.made() - before, elapsed: deadline.elapsed() })
+    }
+
+    /// Frames that were made so far.
+    fn made(&self) -> u64 {
+        self.skeleton.maps.bss_data.as_ref().map_or(0, |variables| variables.made)
     }
 
     /// Sends so many frames at once.
