@@ -35,7 +35,7 @@ pub const COMMON_LOAD: f64 = 0.8;
 impl Extent {
     fn of(arguments: &Arguments) -> Self {
         let usual = if arguments.quick {
-            Self { window: Duration::from_millis(800), runs: 3, searches: 1, steps: 6 }
+            Self { window: Duration::from_millis(700), runs: 3, searches: 1, steps: 6 }
         } else {
             Self { window: Duration::from_secs(2), runs: 7, searches: 3, steps: 8 }
         };

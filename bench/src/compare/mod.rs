@@ -61,7 +61,7 @@ pub struct Arguments {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub runs: Option<u32>,
 
-    /// Length of a run, milliseconds [default: 2000, with --quick 800].
+    /// Length of a run, milliseconds [default: 2000, with --quick 700].
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=600_000))]
     pub window: Option<u64>,
 

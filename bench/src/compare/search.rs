@@ -6,12 +6,10 @@ use super::lane::Run;
 /// Frames that may be lost, of all offered.
 pub const LOSS_MAX: f64 = 0.001;
 
-/// A trial that fails by no more than this is repeated once: one moment in which the machine did
-/// something else loses that much.
+/// A trial that fails by no more than this is repeated, so often at most: one moment in which the
+/// machine does something else loses that much.
 const LOSS_DOUBTFUL: f64 = 0.05;
-
-/// Where this share of a rate was not offered, the generator is at its end, and so is the search.
-const OFFERED_MIN: f64 = 0.97;
+const REPEATS_MAX: u32 = 2;
 
 /// A search.
 #[derive(Debug)]
@@ -19,7 +17,7 @@ pub struct Search {
     low: f64,
     high: f64,
     steps_left: u32,
-    doubted: bool,
+    repeats: u32,
     trials: Vec<Run>,
     best: Option<Run>,
 }
@@ -31,7 +29,7 @@ impl Search {
             low: 0.0,
             high: rate_max,
             steps_left: steps,
-            doubted: false,
+            repeats: 0,
             trials: Vec::new(),
             best: None,
         }
@@ -47,20 +45,18 @@ impl Search {
         let Some(rate) = self.rate() else { return };
         let loss = run.loss();
         self.trials.push(run.clone());
-        if loss > LOSS_MAX && loss <= LOSS_DOUBTFUL && !self.doubted {
-            self.doubted = true;
+        if loss > LOSS_MAX && loss <= LOSS_DOUBTFUL && self.repeats < REPEATS_MAX {
+            self.repeats += 1;
             return;
         }
-        self.doubted = false;
+        self.repeats = 0;
         self.steps_left -= 1;
         if loss > LOSS_MAX {
             self.high = f64::from(rate);
             return;
         }
-        self.low = f64::from(rate);
-        if run.offered_pps < OFFERED_MIN * f64::from(rate) {
-            self.steps_left = 0;
-        }
+        // What was offered may be less: the generator at its end, or kept from its core.
+        self.low = self.low.max(run.offered_pps.min(rate.into()));
         if self.best.as_ref().is_none_or(|best| run.offered_pps > best.offered_pps) {
             self.best = Some(run);
         }
@@ -105,7 +101,7 @@ mod tests {
         for limit in [3_000.0, 270_000.0, 500_000.0, 999_000.0] {
             let (found, trials) = search(limit, 10);
             assert!(found <= limit * 1.0011 && found > limit - 1_100.0, "{limit}: {found}");
-            assert!((10..=20).contains(&trials), "{trials}");
+            assert!((10..=30).contains(&trials), "{trials}");
         }
         assert_eq!(search(0.5, 10).0, 0.0, "nothing passes");
     }
@@ -120,18 +116,23 @@ mod tests {
         let (best, trials) = search.finish();
         assert_eq!((best.map(|best| best.offered_pps), trials.len()), (Some(500_000.0), 2));
         let mut search = Search::new(1_000_000.0, 2);
-        search.record(trial(500_000.0, 0.01));
-        search.record(trial(500_000.0, 0.01));
-        assert_eq!(search.rate(), Some(250_000), "twice is no accident");
+        for _ in 0..=REPEATS_MAX {
+            assert_eq!(search.rate(), Some(500_000));
+            search.record(trial(500_000.0, 0.01));
+        }
+        assert_eq!(search.rate(), Some(250_000), "so often is no accident");
         search.record(trial(250_000.0, 0.5));
         assert_eq!(search.rate(), None, "and a half lost is none either");
     }
 
     #[test]
-    fn the_generator_s_end_ends_it() {
+    fn a_generator_at_its_end_or_kept_from_its_core_is_not_taken_for_the_server() {
         let mut search = Search::new(4_000_000.0, 8);
-        search.record(trial(1_500_000.0, 0.0));
-        assert_eq!(search.rate(), None);
+        search.record(trial(1_000_000.0, 0.0));
+        assert_eq!(search.rate(), Some(2_500_000), "half of what is left above what was offered");
+        while search.rate().is_some() {
+            search.record(trial(1_500_000.0, 0.0));
+        }
         assert_eq!(search.finish().0.map(|best| best.offered_pps), Some(1_500_000.0));
     }
 }

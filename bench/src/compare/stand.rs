@@ -41,7 +41,7 @@ const HELD: Duration = Duration::from_secs(24 * 3600);
 
 /// The packets of the trial that shows that all is well, a second, and for how long.
 const TRIAL_PPS: u32 = 20_000;
-const TRIAL: Duration = Duration::from_millis(300);
+const TRIAL: Duration = Duration::from_millis(200);
 
 /// What may be lost of them: the machine does other things as well.
 const TRIAL_LOSS_MAX: f64 = 0.01;

@@ -37,8 +37,12 @@ const LOOPBACK_INDEX: i32 = 1;
 /// Frames a system call while flooding: setting a test run up costs as much as some frames.
 const FLOOD_FRAMES: u32 = 8192;
 
-/// Frames a system call at a given rate, at least and at most: few enough for a receive ring.
-const PACED_FRAMES: [u32; 2] = [64, 1024];
+/// Frames that leave at once where a rate is given, as in `traffic.bpf.c`, which keeps the pace: a
+/// system call for each burst would leave behind more pools of pages than the kernel has numbers for.
+const BURST_FRAMES: u32 = 64;
+
+/// System calls a second then.
+const CALLS_PER_SECOND: u32 = 50;
 
 /// How often in a row the kernel may refuse to send for want of memory.
 const REFUSED_MAX: u32 = 100;
@@ -173,19 +177,17 @@ impl Traffic {
     pub fn send(&mut self, span: Duration, rate: Option<u32>) -> Result<Sent> {
         let deadline = Deadline::after(span);
         let before = self.made();
-        let (mut passed, mut refused) = (0, 0);
+        if let Some(variables) = &mut self.skeleton.maps.bss_data {
+            variables.gap = gap(rate);
+        }
+        let mut refused = 0;
         while !deadline.passed() {
-            let Some((burst, late)) = burst(rate, passed, deadline.elapsed()) else {
-                std::hint::spin_loop();
-                continue;
-            };
-            match self.send_frames(burst) {
+            match self.send_frames(frames_per_call(rate)) {
                 Ok(()) => refused = 0,
                 // Pages are asked for without waiting; a moment later there are some again.
                 Err(error) if refused >= REFUSED_MAX => return Err(error),
                 Err(_) => refused += 1,
             }
-            passed += u64::from(burst) + late;
         }
         Ok(Sent { frames: self.made() - before, elapsed: deadline.elapsed() })
     }
@@ -235,14 +237,15 @@ impl Traffic {
     }
 }
 
-/// How many frames are due, and how many more are let go: a generator that was kept from its core
-/// must not make up for it in one flood. `None`: too few to send now. `passed` were sent or let go.
-fn burst(rate: Option<u32>, passed: u64, elapsed: Duration) -> Option<(u32, u64)> {
-    let Some(rate) = rate else { return Some((FLOOD_FRAMES, 0)) };
-    let [least, most] = PACED_FRAMES.map(u64::from);
-    let due = (elapsed.as_secs_f64() * f64::from(rate)) as u64;
-    let due = due.saturating_sub(passed);
-    (due >= least).then(|| (due.min(most) as u32, due.saturating_sub(most)))
+/// Frames of a system call: whole bursts.
+fn frames_per_call(rate: Option<u32>) -> u32 {
+    let Some(rate) = rate else { return FLOOD_FRAMES };
+    (rate / CALLS_PER_SECOND).next_multiple_of(BURST_FRAMES).max(BURST_FRAMES)
+}
+
+/// Nanoseconds from one burst to the next; 0 where there is no rate.
+fn gap(rate: Option<u32>) -> u64 {
+    rate.map_or(0, |rate| u64::from(BURST_FRAMES) * 1_000_000_000 / u64::from(rate.max(1)))
 }
 
 fn index(interface_index: u32) -> Result<i32> {
@@ -258,19 +261,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_is_not_paced() {
-        assert_eq!(burst(None, 1 << 40, Duration::ZERO), Some((FLOOD_FRAMES, 0)));
-    }
-
-    #[test]
-    fn a_rate_is_kept_in_bursts_that_a_ring_holds() {
-        let second = Duration::from_secs(1);
-        assert_eq!(burst(Some(1000), 0, Duration::from_millis(63)), None);
-        assert_eq!(burst(Some(1000), 0, Duration::from_millis(64)), Some((64, 0)));
-        assert_eq!(burst(Some(1_000_000), 999_000, second), Some((1000, 0)));
-        assert_eq!(burst(Some(1_000_000), 998_975, second), Some((1024, 1)), "behind");
-        assert_eq!(burst(Some(1_000_000), 1_000_100, second), None, "ahead");
-        let (frames, late) = burst(Some(u32::MAX), 0, 10_000 * second).unwrap();
-        assert_eq!(u64::from(frames) + late, 10_000 * u64::from(u32::MAX));
+    fn a_flood_is_not_paced_and_a_rate_is_in_bursts() {
+        assert_eq!((gap(None), frames_per_call(None)), (0, FLOOD_FRAMES));
+        assert_eq!((gap(Some(1_000_000)), frames_per_call(Some(1_000_000))), (64_000, 20_032));
+        assert_eq!((gap(Some(1000)), frames_per_call(Some(1000))), (64_000_000, 64));
+        assert_eq!(gap(Some(0)), gap(Some(1)));
+        assert_eq!(frames_per_call(Some(u32::MAX)) % BURST_FRAMES, 0);
+        assert_eq!(FLOOD_FRAMES % BURST_FRAMES, 0);
     }
 }
