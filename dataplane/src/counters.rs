@@ -36,6 +36,9 @@ pub struct WorkerCounters {
     pub dropped: u64,
     /// Fragments that became part of a datagram, beside the one whose frame it took.
     pub joined: u64,
+    /// Fragments that wait for others at this moment. Received and originated frames are the sum of
+    /// those sent, dropped, joined and waiting.
+    pub waiting: u64,
     /// Batches with at least one frame.
     pub batches: u64,
     /// Frames free in its pool.
@@ -155,6 +158,7 @@ pub struct Shard {
     transmitted: Counter,
     dropped: Counter,
     joined: Counter,
+    waiting: AtomicU64,
     batches: Counter,
     drops: [Counter; DropReason::COUNT],
     ports: Box<[PortShard]>,
@@ -169,6 +173,7 @@ impl Shard {
             transmitted: Counter::default(),
             dropped: Counter::default(),
             joined: Counter::default(),
+            waiting: AtomicU64::new(0),
             batches: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
             ports: (0..ports).map(|_| PortShard::default()).collect(),
@@ -212,6 +217,11 @@ impl Shard {
         self.joined.add(fragments);
     }
 
+    /// Notes how many fragments wait now.
+    pub fn set_waiting(&self, fragments: u64) {
+        self.waiting.store(fragments, Relaxed);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
@@ -234,6 +244,7 @@ impl Shard {
             transmitted: self.transmitted.value(),
             dropped: self.dropped.value(),
             joined: self.joined.value(),
+            waiting: self.waiting.load(Relaxed),
             batches: self.batches.value(),
             frames_free: 0,
         }

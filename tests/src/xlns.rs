@@ -335,8 +335,11 @@ impl<'a> Xlns<'a> {
         let sum = |name: &str| rows.iter().filter_map(|row| row[name].as_u64()).sum();
         Ok(Totals {
             received: sum("received"),
+            originated: sum("originated"),
             transmitted: sum("transmitted"),
             dropped: sum("dropped"),
+            joined: sum("joined"),
+            waiting: sum("waiting"),
         })
     }
 }
@@ -346,10 +349,24 @@ impl<'a> Xlns<'a> {
 pub struct Totals {
     /// Frames received.
     pub received: u64,
+    /// Frames made by workers.
+    pub originated: u64,
     /// Frames sent.
     pub transmitted: u64,
     /// Frames dropped.
     pub dropped: u64,
+    /// Fragments that became part of others.
+    pub joined: u64,
+    /// Fragments that wait for others.
+    pub waiting: u64,
+}
+
+impl Totals {
+    /// Whether every frame came to one end.
+    pub fn is_sum(&self) -> bool {
+        let ends = self.transmitted + self.dropped + self.joined + self.waiting;
+        self.received + self.originated == ends
+    }
 }
 
 /// Rows of a JSON answer: lines, or one list.

@@ -418,10 +418,16 @@ pub struct WorkerRow {
     pub core: Option<u16>,
     /// Frames received.
     pub received: u64,
+    /// Frames made here: fragments beyond the first one, ICMP errors.
+    pub originated: u64,
     /// Frames sent.
     pub transmitted: u64,
     /// Frames dropped; `show counters` has the reasons.
     pub dropped: u64,
+    /// Fragments that became part of a datagram, beside the one whose frame it took.
+    pub joined: u64,
+    /// Fragments that wait for others now.
+    pub waiting: u64,
     /// Batches with at least one frame.
     pub batches: u64,
     /// Frames free in its pool.

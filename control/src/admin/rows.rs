@@ -55,8 +55,11 @@ impl WorkerRow {
             worker,
             core: counters.core,
             received: counters.received,
+            originated: counters.originated,
             transmitted: counters.transmitted,
             dropped: counters.dropped,
+            joined: counters.joined,
+            waiting: counters.waiting,
             batches: counters.batches,
             frames_free: counters.frames_free,
         }

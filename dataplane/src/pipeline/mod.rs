@@ -356,6 +356,7 @@ impl Context<'_> {
         let (now, shard) = (self.special.now, self.shard);
         let lost = |reason, count| shard.count_drops(reason, count);
         let outcome = self.special.reassembly.handle(octets, packet.is_ipv4(), now, lost);
+        shard.set_waiting(self.special.reassembly.held());
         let index = match outcome {
             reassembly::Outcome::Held => return Ok(Verdict::Hold),
             reassembly::Outcome::Refused(reason) => return Err(reason),
@@ -364,6 +365,7 @@ impl Context<'_> {
         let macs = frame.octets().first_chunk().copied().unwrap_or_default();
         let datagram = self.special.reassembly.take(index, macs).ok_or(NO_ROOM)?;
         shard.count_joined(datagram.waited);
+        shard.set_waiting(datagram.waiting);
         if !datagram.is_right {
             return Err(DropReason::UdpChecksum);
         }

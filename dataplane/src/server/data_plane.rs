@@ -281,6 +281,7 @@ mod tests {
             transmitted: u64::MAX,
             dropped: u64::MAX,
             joined: u64::MAX,
+            waiting: u64::MAX,
             batches: u64::MAX,
             frames_free: u64::MAX,
         };

@@ -353,7 +353,8 @@ impl Machine {
     pub fn check_sums(&self) {
         let worker = self.tables.shard(0).worker();
         let settled = worker.transmitted + worker.dropped + worker.joined;
-        assert_eq!(worker.received + worker.originated, settled + self.pipeline.held());
+        assert_eq!(worker.waiting, self.pipeline.held());
+        assert_eq!(worker.received + worker.originated, settled + worker.waiting);
         assert_eq!(self.drops().iter().map(|(_, count)| count).sum::<u64>(), worker.dropped);
     }
 
