@@ -22,8 +22,8 @@ use xlns_tests::topology::{ACCESS_PORT, CORE_PORT, QUEUES, Topology};
 use xlns_tests::{Lab, LabError, Result};
 
 use crate::host::Host;
-use data_plane::DataPlane;
 
+use data_plane::DataPlane;
 use direction::Load;
 use report::{Port, Report, Summary};
 
