@@ -15,7 +15,7 @@ COVERAGE := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,
 # Named, so that build scripts are not instrumented.
 MACHINE = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged zerocopy bench calls clean-lab
+.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged zerocopy bench calls compare clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,10 @@ calls: build ## calls a second over sockets, 100,000 held; set-up time; a flood 
 	$(ROOT) target/release/xlns-bench calls --lab --rate 5000
 	$(ROOT) target/release/xlns-bench calls --stall
 	$(ROOT) target/release/xlns-bench calls --flood
+
+compare: build ## xlns and l2tpns, the same packets: rate, no-drop rate, CPU; QUICK=1 (root)
+	@scripts/setup l2tpns freeradius
+	@$(ROOT) target/release/xlns-bench compare $(if $(QUICK),--quick)
 
 clean-lab: ## remove namespaces and folders that killed runs left
 	@$(ROOT) scripts/clean-lab

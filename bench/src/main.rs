@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xlns_bench::allocation::CountingAllocator;
-use xlns_bench::{calls, pipeline, wire};
+use xlns_bench::{calls, compare, pipeline, wire};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -30,6 +30,8 @@ enum What {
     Tables(pipeline::tables::Arguments),
     /// Small packets across the data plane on veth: rate, loss, CPU time (root).
     Wire(wire::Arguments),
+    /// xlns and l2tpns, the same packets, one after the other: rate, no-drop rate, CPU time (root).
+    Compare(compare::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         What::Handoff(arguments) => pipeline::handoff::run(arguments),
         What::Tables(arguments) => pipeline::tables::run(arguments),
         What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
+        What::Compare(arguments) => compare::run(arguments).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

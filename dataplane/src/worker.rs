@@ -20,7 +20,7 @@ mod quality;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::api::WORKERS_MAX;
@@ -197,7 +197,7 @@ impl Worker {
     }
 
     fn run(mut self) {
-        let mut idle = 0;
+        let mut idle: u32 = 0;
         while !self.status.stop.load(Ordering::Acquire) {
             if self.turn(looks_around(idle, self.turns)) > 0 {
                 idle = 0;
@@ -287,8 +287,10 @@ impl Worker {
         }
         if awake {
             self.look_for_gone();
-            // Heard; nobody may have written, which is no error.
-            let _ = self.status.wake.read();
+            if self.sleepers.first().is_some_and(|wake| wake.revents != 0) {
+                // Heard. Somebody else may have been before, which is no error.
+                let _ = self.status.wake.read();
+            }
         }
         awake
     }
@@ -334,23 +336,6 @@ impl Io {
         queue.refill(&mut self.pool, HOST_RESERVE_FRAMES);
         self.meter.on_batch(batch.len());
         self.count_batch(PortId(port as u16), batch)
-    }
-
-    /// Measures a turn that has `received` this many frames. Returns whether frames waited in the window
-    /// of time that ends with it, if one does. Idle turns look at the clock only where they look `around`.
-    #[inline]
-    fn measure(&mut self, received: usize, around: bool) -> Option<bool> {
-        if received == 0 {
-            let has_slept = self.meter.on_idle();
-            if !(around || has_slept) {
-                return None;
-            }
-        }
-        let now = self.now();
-        if received > 0 {
-            self.meter.on_turn(now);
-        }
-        self.meter.close(now)
     }
 
     /// Reads a batch of the host's packets.
@@ -487,15 +472,6 @@ impl Io {
     fn flush(&mut self, again: bool) {
         for queue in self.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
             queue.flush(again);
-        }
-    }
-
-    /// Notes how many queues of each port do not send what they were given.
-    fn watch(&mut self, stalled: &[AtomicU32]) {
-        let now = self.start.elapsed();
-        for (queues, stalled) in self.ports.iter_mut().zip(stalled) {
-            let count = queues.iter_mut().filter_map(|queue| queue.is_stalled(now).then_some(()));
-            stalled.store(count.count() as u32, Ordering::Relaxed);
         }
     }
 

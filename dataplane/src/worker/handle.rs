@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::WorkerParts;
 use super::meter::Load;
+use super::{Io, WorkerParts};
 use crate::api::{INJECT_BYTES_MAX, SessionKey};
 use crate::counters::{Shard, WorkerCounters};
 use crate::port::PortId;
@@ -103,6 +103,17 @@ impl Handle {
             frames_free: self.status.frames_free.load(Ordering::Relaxed),
             load_permille: self.status.load.permille(),
             ..shard.worker()
+        }
+    }
+}
+
+impl Io {
+    /// Notes how many queues of each port do not send what they were given.
+    pub(super) fn watch(&mut self, stalled: &[AtomicU32]) {
+        let now = self.start.elapsed();
+        for (queues, stalled) in self.ports.iter_mut().zip(stalled) {
+            let count = queues.iter_mut().filter_map(|queue| queue.is_stalled(now).then_some(()));
+            stalled.store(count.count() as u32, Ordering::Relaxed);
         }
     }
 }

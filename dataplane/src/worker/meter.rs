@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::Io;
 use crate::pipeline::BATCH_MAX;
 
 /// Loads are told of windows at least this long, nanoseconds: thousands of packets of a busy worker.
@@ -94,6 +95,25 @@ impl Meter {
     /// That of the last window, thousandths.
     pub(super) fn load(&self) -> u16 {
         self.load
+    }
+}
+
+impl Io {
+    /// Measures a turn that has `received` this many frames. Returns whether frames waited in the window
+    /// of time that ends with it, if one does. Idle turns look at the clock only where they look `around`.
+    #[inline]
+    pub(super) fn measure(&mut self, received: usize, around: bool) -> Option<bool> {
+        if received == 0 {
+            let has_slept = self.meter.on_idle();
+            if !(around || has_slept) {
+                return None;
+            }
+        }
+        let now = self.now();
+        if received > 0 {
+            self.meter.on_turn(now);
+        }
+        self.meter.close(now)
     }
 }
 
