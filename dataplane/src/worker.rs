@@ -283,7 +283,7 @@ impl Worker {
         self.io.meter.on_sleep();
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
         if let Some(handoff) = &self.io.handoff {
-            handoff.get_up();
+            handoff.rise();
         }
         if awake {
             self.look_for_gone();

@@ -28,7 +28,7 @@ impl Bell {
     }
 
     /// The sleeper: it is awake.
-    pub(super) fn get_up(&self) {
+    pub(super) fn rise(&self) {
         self.asleep.store(false, Ordering::Relaxed);
     }
 
@@ -53,7 +53,7 @@ mod tests {
         assert!(bell.is_needed());
         assert!(!bell.is_needed());
         bell.lie_down();
-        bell.get_up();
+        bell.rise();
         assert!(!bell.is_needed());
     }
 }

@@ -278,7 +278,7 @@ impl Handoff {
             let giver = inbound.trailing_zeros() as usize;
             inbound &= inbound - 1;
             if self.inlets[giver].as_mut().is_some_and(Inlet::is_waiting) {
-                self.get_up();
+                self.rise();
                 return false;
             }
         }
@@ -286,8 +286,8 @@ impl Handoff {
     }
 
     /// Is awake again.
-    pub(super) fn get_up(&self) {
-        self.board.posts[self.me].bell.get_up();
+    pub(super) fn rise(&self) {
+        self.board.posts[self.me].bell.rise();
     }
 
     /// Shows what was given, wakes who sleeps, takes chunks back. Returns how many frames were given.
