@@ -261,39 +261,47 @@ mod loom_tests {
     use super::*;
     use crate::port::xsk::umem::{Memory, pools};
 
+    const STACK_WORDS: usize = 0x8000;
+
     /// Every interleaving: a frame arrives once, whole; its chunk's substitute comes back once; and who
     /// sees that it has left sees all that was done to it.
     #[test]
     fn a_frame_crosses_once_and_what_has_left_is_seen() {
         loom::model(|| {
-            let (_, mut pools) = pools(Memory::heap(4), &[2, 2]);
-            let (mut there, mut here) = (pools.remove(1), pools.remove(0));
-            let (mut outlet, mut inlet) = pair(2);
-            let left = loom::sync::Arc::new(AtomicU32::new(0));
-            let seen = loom::sync::Arc::clone(&left);
-            let taker = loom::thread::spawn(move || {
-                let mut frames = Vec::new();
-                while inlet.take(&mut there, 2, &mut frames) == 0 {
-                    loom::thread::yield_now();
-                }
-                let frame = frames.pop().unwrap();
-                assert_eq!(frame.octets(), [9; 60]);
-                there.give(frame);
-                left.store(1, Ordering::Relaxed);
-                inlet.set_drained(inlet.taken());
-                there.free()
-            });
-            let mut frame = here.take(PortId(0)).unwrap();
-            assert!(frame.set_len(60));
-            frame.octets_mut().fill(9);
-            outlet.give(frame).unwrap();
-            outlet.submit();
-            while !outlet.has_drained(1) {
+            // Chunks are made on the stack, and that of loom's first thread is small.
+            let all = loom::thread::Builder::new().stack_size(STACK_WORDS).spawn(cross);
+            all.unwrap().join().unwrap();
+        });
+    }
+
+    fn cross() {
+        let (_, mut pools) = pools(Memory::heap(4), &[2, 2]);
+        let (mut there, mut here) = (pools.remove(1), pools.remove(0));
+        let (mut outlet, mut inlet) = pair(2);
+        let left = loom::sync::Arc::new(AtomicU32::new(0));
+        let seen = loom::sync::Arc::clone(&left);
+        let taker = loom::thread::spawn(move || {
+            let mut frames = Vec::new();
+            while inlet.take(&mut there, 2, &mut frames) == 0 {
                 loom::thread::yield_now();
             }
-            assert_eq!(seen.load(Ordering::Relaxed), 1);
-            assert_eq!(outlet.take_back(&mut here), 1);
-            assert_eq!((here.free(), taker.join().unwrap()), (2, 2));
+            let frame = frames.pop().unwrap();
+            assert_eq!(frame.octets(), [9; 60]);
+            there.give(frame);
+            left.store(1, Ordering::Relaxed);
+            inlet.set_drained(inlet.taken());
+            there.free()
         });
+        let mut frame = here.take(PortId(0)).unwrap();
+        assert!(frame.set_len(60));
+        frame.octets_mut().fill(9);
+        outlet.give(frame).unwrap();
+        outlet.submit();
+        while !outlet.has_drained(1) {
+            loom::thread::yield_now();
+        }
+        assert_eq!(seen.load(Ordering::Relaxed), 1);
+        assert_eq!(outlet.take_back(&mut here), 1);
+        assert_eq!((here.free(), taker.join().unwrap()), (2, 2));
     }
 }
