@@ -3,7 +3,9 @@
 CARGO ?= cargo
 # The lab makes network namespaces.
 ROOT := $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$(PATH)")
-PROGRAMS := -p xlns-control -p xlns-dataplane -p xlns-bench --bins
+PACKAGES := -p xlns-control -p xlns-dataplane -p xlns-bench -p xlns-tests
+PROGRAMS := $(PACKAGES) --bins
+PRIVILEGED := --test peers --test privileged --test dialler
 
 .DEFAULT_GOAL := help
 # What the compiler adds for libFuzzer, which has to be asked for in this way without a nightly one:
@@ -13,8 +15,8 @@ COVERAGE := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,
 # Named, so that build scripts are not instrumented.
 MACHINE = $(shell rustc -vV | sed -n 's/^host: //p')
 
-.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged bench bench-guard \
-	calls clean-lab
+.PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged zerocopy bench \
+	bench-guard calls compare clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +25,7 @@ setup: ## install what building and testing need (Debian packages)
 	@scripts/setup
 
 build: setup ## the programs, optimised, in target/release
-	$(CARGO) build --release $(PROGRAMS) -p xlns-tests --bin xlns-demo
+	$(CARGO) build --release $(PROGRAMS)
 
 demo: build ## a stock Linux client dials in; its traffic crosses the workers
 	@$(ROOT) target/release/xlns-demo
@@ -33,7 +35,7 @@ test: setup lint unit bpf loom privileged ## everything that .ci/run checks
 lint: ## format and clippy, no warning allowed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	$(CARGO) clippy -p xlns-tests --test privileged --test peers --test dialler --quiet -- -D warnings
+	$(CARGO) clippy -p xlns-tests $(PRIVILEGED) --quiet -- -D warnings
 
 unit: ## unit and property tests, data path, style (what needs root is left out without)
 	$(CARGO) test --workspace --exclude xlns-bpf
@@ -63,10 +65,15 @@ soak: ## workers that read for a minute while sessions and routes come and go: C
 	CHANGES=$(or $(CHANGES),10000000) $(CARGO) test --release -p xlns-dataplane --lib \
 		no_read_meets_half_an_entry
 
-privileged: build ## scripted and real peers in network namespaces (root)
+# Programs and tests in one go: what either needs of dependencies is compiled once.
+privileged: setup ## scripted and real peers in network namespaces (root)
 	@scripts/setup l2tpns freeradius wide-dhcpv6-client dhcpcd-base
-	$(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler --no-run
-	$(ROOT) $(CARGO) test --release -p xlns-tests --test peers --test privileged --test dialler
+	$(CARGO) build --release $(PROGRAMS) $(PRIVILEGED)
+	$(ROOT) $(CARGO) test --release $(PACKAGES) $(PRIVILEGED)
+
+zerocopy: build ## zero-copy for real: virtio_net in a guest (QEMU), beside kernel L2TP (root, 4 minutes)
+	@scripts/setup qemu-system-x86 busybox-static xz-utils zstd debian-archive-keyring
+	@$(ROOT) target/release/xlns-zerocopy --realtime
 
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind
@@ -90,6 +97,10 @@ calls: build ## calls a second over sockets, 100,000 held; set-up time; a flood 
 	$(ROOT) target/release/xlns-bench calls --lab --rate 5000
 	$(ROOT) target/release/xlns-bench calls --stall
 	$(ROOT) target/release/xlns-bench calls --flood
+
+compare: build ## xlns and l2tpns, the same packets: rate, no-drop rate, CPU; QUICK=1 (root)
+	@scripts/setup l2tpns freeradius
+	@$(ROOT) target/release/xlns-bench compare $(if $(QUICK),--quick)
 
 clean-lab: ## remove namespaces and folders that killed runs left
 	@$(ROOT) scripts/clean-lab

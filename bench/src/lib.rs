@@ -3,7 +3,10 @@
 pub mod allocation;
 pub mod calls;
 pub mod clock;
+pub mod compare;
+pub mod host;
 pub mod memory;
 pub mod pipeline;
+pub mod spread;
 pub mod steer;
 pub mod wire;

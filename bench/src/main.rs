@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xlns_bench::allocation::CountingAllocator;
-use xlns_bench::{calls, pipeline, steer, wire};
+use xlns_bench::{calls, compare, pipeline, steer, wire};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -24,12 +24,16 @@ enum What {
     Calls(calls::Arguments),
     /// Instructions and simulated cache misses a packet of the batch function (needs valgrind).
     Instructions(pipeline::instructions::Arguments),
+    /// One tunnel on two workers in memory: what handing its frames over costs either of them.
+    Handoff(pipeline::handoff::Arguments),
     /// Routes of subscribers and the internet: look-ups, changes beside a worker that reads.
     Tables(pipeline::tables::Arguments),
     /// The steering program over an empty one: ns a packet (root).
     Steer(steer::Arguments),
     /// Small packets across the data plane on veth: rate, loss, CPU time (root).
     Wire(wire::Arguments),
+    /// xlns and l2tpns, the same packets, one after the other: rate, no-drop rate, CPU time (root).
+    Compare(compare::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -38,9 +42,11 @@ fn main() -> ExitCode {
         What::Pipeline(arguments) => pipeline::run(arguments),
         What::Calls(arguments) => calls::run(arguments),
         What::Instructions(arguments) => pipeline::instructions::run(arguments),
+        What::Handoff(arguments) => pipeline::handoff::run(arguments),
         What::Tables(arguments) => pipeline::tables::run(arguments),
         What::Steer(arguments) => steer::run(arguments),
         What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
+        What::Compare(arguments) => compare::run(arguments).map_err(Into::into),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -95,6 +95,10 @@ struct extension {
 
 /* RFC 1661 section 5.8. */
 #define LCP_ECHO_REQUEST 9
+#define LCP_ECHO_REPLY 10
+
+/* Of an Echo-Request's identifier: set in those of workers, clear in those of control. */
+#define LCP_ECHO_WORKERS 0x80
 
 /*
  * Destinations that are not forwarded and concern this link or this host: 0/8, 127/8,

@@ -14,7 +14,8 @@
 	TO_WORKERS(XSK_L2TP_IPV4, "xsk_l2tp_ipv4", "L2TP data that carries IPv4.") \
 	TO_WORKERS(XSK_L2TP_IPV6, "xsk_l2tp_ipv6", \
 		"L2TP data that carries IPv6 to a routable destination.") \
-	TO_WORKERS(XSK_LCP_ECHO, "xsk_lcp_echo", "LCP Echo-Request of a session.") \
+	TO_WORKERS(XSK_LCP_ECHO, "xsk_lcp_echo", \
+		"LCP Echo-Request of a session, or the reply to one of the workers.") \
 	TO_WORKERS(XSK_FRAGMENT, "xsk_fragment", \
 		"Fragment of a UDP datagram of a peer to a tunnel endpoint.") \
 	TO_WORKERS(XSK_SUBSCRIBER, "xsk_subscriber", \

@@ -148,8 +148,11 @@ static __always_inline enum reason steer_ppp(struct cursor *cursor, const struct
 	}
 	if (protocol == PPP_LCP) {
 		packet = peek(cursor, 1);
-		/* Replies are control's, whose requests they answer. */
 		if (packet && packet[0] == LCP_ECHO_REQUEST)
+			return XSK_LCP_ECHO;
+		/* A reply goes to who has sent the request. */
+		packet = peek(cursor, 2);
+		if (packet && packet[0] == LCP_ECHO_REPLY && (packet[1] & LCP_ECHO_WORKERS))
 			return XSK_LCP_ECHO;
 	}
 	return limit(outer, BUCKET_PPP, PASS_PPP_CONTROL, DROP_RATE_PPP);

@@ -75,6 +75,13 @@ fn ppp_protocols() {
         let reason = if code == 9 { XskLcpEcho } else { PassPppControl };
         table.push(("an LCP code", lcp(code), reason));
     }
+    // Replies: to control's requests, and to the workers'.
+    for (identifier, reason) in
+        [(0, PassPppControl), (0x7f, PassPppControl), (0x80, XskLcpEcho), (0xff, XskLcpEcho)]
+    {
+        let reply = (0xc021, vec![10, identifier, 0, 8, 1, 2, 3, 4]);
+        table.push(("an Echo-Reply", reply, reason));
+    }
     for (what, (protocol, packet), reason) in table {
         for acfc in [false, true] {
             if acfc && packet.is_empty() {

@@ -251,7 +251,12 @@ impl Call {
             prefixes,
             source_check: true,
             gateway: Some(gateway),
-            options: self.options(options),
+            options: api::SessionOptions {
+                // RFC 1661 section 5.8: requests are sent while LCP is open. While a network protocol
+                // is up, it is.
+                quality: options.quality && self.forwarding == Forwarding::Packets,
+                ..self.options(options)
+            },
         })
     }
 }

@@ -23,6 +23,7 @@ use xlns_dataplane::api::{
     SessionKey,
 };
 use xlns_dataplane::counters::SessionCounters;
+use xlns_dataplane::quality::SessionQuality;
 
 use crate::time::Time;
 
@@ -76,6 +77,13 @@ pub enum Event {
     Counters(Box<Counters>),
     /// Answer to [`Client::request_session_counters`]; sessions that are not there are left out.
     SessionCounters(Vec<(SessionKey, SessionCounters)>),
+    /// Answer to [`Client::request_session_quality`].
+    SessionQuality {
+        /// Some of the sessions.
+        sessions: Vec<(SessionKey, SessionQuality)>,
+        /// Where to go on; `None`: there are no more.
+        next_cursor: Option<u32>,
+    },
     /// The connection ended, or could not be used; it is tried again.
     Disconnected {
         /// Why.
@@ -239,6 +247,12 @@ impl Client {
     /// was taken.
     pub fn request_session_counters(&mut self, keys: Vec<SessionKey>) -> bool {
         self.query(RequestBody::SessionCountersOf(keys))
+    }
+
+    /// Asks for the quality of at most `limit` monitored sessions from `cursor` on that leave
+    /// `unanswered_min` requests in a row unanswered. Returns whether the request was taken.
+    pub fn request_session_quality(&mut self, cursor: u32, limit: u16, unanswered_min: u8) -> bool {
+        self.query(RequestBody::SessionQuality { cursor, limit, unanswered_min })
     }
 
     /// Sends what is pending, as far as the socket takes it.
@@ -428,6 +442,10 @@ impl Client {
             Reply::SessionCounters { number, sessions, .. } => {
                 self.take_in_flight(number)?;
                 self.events.push_back(Event::SessionCounters(sessions));
+            }
+            Reply::SessionQuality { number, sessions, next_cursor } => {
+                self.take_in_flight(number)?;
+                self.events.push_back(Event::SessionQuality { sessions, next_cursor });
             }
             // Whatever it refers to: a refusal of the connection itself answers no request.
             Reply::Refused { error, .. } => return Err(error.to_string()),

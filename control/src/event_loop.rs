@@ -6,6 +6,7 @@
 
 mod dhcp;
 mod parent;
+mod quality;
 mod queries;
 mod shows;
 
@@ -290,6 +291,7 @@ impl EventLoop {
         }
         self.feed_dataplane(now);
         self.ask_for_life();
+        self.ask_for_silence(now);
         self.tell_outcomes();
         while let Some(transmit) = self.lns.poll_transmit() {
             self.sockets.queue(transmit);
@@ -378,6 +380,9 @@ impl EventLoop {
             }
             Event::Counters(counters) => self.answer_counters(&counters),
             Event::SessionCounters(sessions) => self.answer_sessions(now, &sessions),
+            Event::SessionQuality { sessions, next_cursor } => {
+                self.answer_quality(now, &sessions, next_cursor);
+            }
             Event::Disconnected { reason } => {
                 tracing::warn!(reason, "data plane away");
                 self.resync_cursor = None;
@@ -385,7 +390,7 @@ impl EventLoop {
                 self.ports.clear();
                 self.dhcp.close(self.poll.registry());
                 self.lns.handle_dataplane_away(now);
-                self.answer_without_dataplane();
+                self.answer_without_dataplane(now);
             }
         }
     }

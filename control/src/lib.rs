@@ -9,6 +9,7 @@ pub mod call;
 pub mod config;
 pub mod dataplane_client;
 pub mod dhcp;
+pub mod doctor;
 pub mod event_loop;
 pub mod hash;
 pub mod ipv6;

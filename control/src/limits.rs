@@ -19,9 +19,15 @@ pub struct Bucket {
 impl Bucket {
     /// Takes one token; `false` where none is left. Holds at most `per_second` tokens.
     pub fn take(&mut self, now: Time, per_second: u32) -> bool {
-        let Some(interval) = Duration::from_secs(1).checked_div(per_second) else { return false };
+        let interval = Duration::from_secs(1).checked_div(per_second);
+        interval.is_some_and(|interval| self.take_every(now, interval, per_second))
+    }
+
+    /// Takes one token of at most `burst`, one of which comes back each `interval`; `false` where none
+    /// is left.
+    pub fn take_every(&mut self, now: Time, interval: Duration, burst: u32) -> bool {
         let from = self.full_at.max(now);
-        if from.since(now) + interval > Duration::from_secs(1) {
+        if from.since(now) + interval > interval * burst {
             return false;
         }
         self.full_at = from + interval;

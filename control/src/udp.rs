@@ -28,7 +28,7 @@ const BATCH_MAX: usize = 64;
 const SEND_QUEUE_MAX: usize = 16_384;
 
 /// Asked of the kernel, so that a burst of calls is not lost while this process works.
-const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+pub(crate) const SOCKET_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
 /// A datagram to send.
 #[derive(Debug, Clone, PartialEq, Eq)]

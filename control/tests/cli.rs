@@ -19,9 +19,9 @@ use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
 use xlns_control::admin::{
-    ClientRow, CounterRow, Cursor, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow, Query,
-    Request, Response, RouteRow, Server, SessionFilter, SessionRow, SessionSelector, TunnelRow,
-    TunnelSelector,
+    ClassRow, ClientRow, CounterRow, Cursor, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow,
+    QualityFilter, QualityRow, QualityScope, QualitySummaryRow, Query, Request, Response, RouteRow,
+    Server, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
 };
 
 /// A program may not be started while a thread beside still has it open for writing, or has just
@@ -117,6 +117,43 @@ fn the_example_is_accepted() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../xlns.example.toml");
     let output = xlns(&["check", "--config", path]);
     assert!(output.status.success(), "{}", err(&output));
+}
+
+// ---- doctor ----------------------------------------------------------------------------------
+
+#[test]
+fn doctor_fails_for_what_can_be_no_port_and_says_the_rest() {
+    let words = ["doctor", "--interface", "lo", "--socket", "/nonexistent/admin.sock"];
+    let output = xlns(&[&words[..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(err(&output), "", "what is wrong is in the answer");
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let find = |check: &str| {
+        findings.as_array().unwrap().iter().find(|row| row["check"] == check).unwrap()
+    };
+    assert_eq!(
+        (&find("interface")["subject"], &find("interface")["level"]),
+        (&"lo".into(), &"fail".into())
+    );
+    assert_eq!(find("kernel")["subject"], "host");
+    let asked = find("data-plane")["finding"].as_str().unwrap();
+    assert!(asked.contains("/nonexistent/admin.sock"), "{asked}");
+
+    let output = xlns(&words);
+    assert_eq!(output.status.code(), Some(1));
+    let shown = out(&output);
+    assert!(shown.starts_with("host\n") && shown.contains("\nlo\n  fail  interface"), "{shown}");
+    assert!(shown.lines().last().unwrap().contains(" fail, "), "{shown}");
+}
+
+#[test]
+fn doctor_takes_the_ports_of_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("xlns.toml");
+    fs::write(&path, GOOD.replace("\"eth0\"", "\"xlns-none\"")).unwrap();
+    let output = xlns(&["doctor", "--config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out(&output).contains("\nxlns-none\n  fail  interface"), "{}", out(&output));
 }
 
 // ---- show and clear --------------------------------------------------------------------------
@@ -291,6 +328,90 @@ fn json_has_every_field_and_no_kind() {
     assert!(!out(&output).contains("kind"));
 }
 
+fn quality(session_id: u16, recent_lost: u32) -> QualityRow {
+    QualityRow {
+        tunnel_id: 1,
+        session_id,
+        user: format!("user{session_id}"),
+        address: "10.0.0.7".parse().ok(),
+        lac: "access".into(),
+        peer: "198.51.100.7:1701".parse().unwrap(),
+        sent: 1000,
+        lost: recent_lost,
+        recent: 200,
+        recent_lost,
+        recent_untimed: 0,
+        silent_ms: 0,
+        last_us: Some(12_000),
+        min_us: Some(9_000),
+        median_us: Some(12_345),
+        p99_us: Some(20_000),
+        max_us: Some(99_000),
+        jitter_us: Some(400),
+        latencies: vec![ClassRow { from_us: 8192, below_us: Some(12_288), count: 200 }],
+    }
+}
+
+#[test]
+fn quality_shows_the_worst_or_all_or_what_they_come_to() {
+    static ASKED: Mutex<Vec<Request>> = Mutex::new(Vec::new());
+    let fake = Fake::start(|query| {
+        let Request::ShowQuality { scope, .. } = &query.request else { panic!("{query:?}") };
+        ASKED.lock().unwrap().push(query.request.clone());
+        let mut rows = Vec::new();
+        if *scope != QualityScope::Worst(0) {
+            rows.extend(
+                [(1, 0), (2, 50)].map(|(id, lost)| Response::Quality(Box::new(quality(id, lost)))),
+            );
+        }
+        if *scope != QualityScope::All {
+            rows.push(Response::QualitySummary(QualitySummaryRow {
+                lac: None,
+                sessions: 2,
+                silent: 0,
+                lossy: 1,
+                recent: 400,
+                recent_lost: 50,
+                median_us: Some(12_345),
+                p90_us: Some(12_345),
+                p99_us: Some(12_345),
+                worst_us: Some(12_345),
+                medians: vec![ClassRow { from_us: 12_288, below_us: Some(16_384), count: 2 }],
+            }));
+        }
+        Ok((rows, None))
+    });
+    let text = |arguments: &[&str]| {
+        let output = fake.xlns(&[&["show", "quality"], arguments].concat());
+        assert!(output.status.success(), "{}", err(&output));
+        out(&output).to_owned()
+    };
+    let worst = text(&["--lac", "access"]);
+    assert!(
+        worst.contains("All 2 monitored sessions: 0 silent, 1 with loss, 12.50% of"),
+        "{worst}"
+    );
+    // Without an order of the server's own, the worst are first as well.
+    let all = text(&["--all"]);
+    let users: Vec<_> = all.lines().skip(1).map(|line| &line[..5]).collect();
+    assert_eq!(users, ["user2", "user1"], "{all}");
+    assert!(text(&["--summary"]).starts_with("LAC    SESSIONS"));
+    let rows: Vec<QualityRow> = serde_json::from_str(&text(&["--json"])).unwrap();
+    assert_eq!(rows, [quality(1, 0), quality(2, 50)]);
+    let rows: Vec<QualityRow> = serde_json::from_str(&text(&["--all", "--json"])).unwrap();
+    assert_eq!(rows.len(), 2);
+    let rows: Vec<QualitySummaryRow> =
+        serde_json::from_str(&text(&["--summary", "--json"])).unwrap();
+    assert_eq!((rows.len(), rows[0].sessions), (1, 2));
+    let asked = ASKED.lock().unwrap();
+    let lac = Some("access".to_owned());
+    let (filter, scope) = (QualityFilter { lac, ..Default::default() }, QualityScope::Worst(20));
+    assert_eq!(asked[0], Request::ShowQuality { filter, scope });
+    for refused in [["--worst", "0"], ["--worst", "257"], ["--all", "--summary"]] {
+        assert!(!fake.xlns(&[&["show", "quality"], &refused[..]].concat()).status.success());
+    }
+}
+
 #[test]
 fn nothing_is_said_to_be_nothing() {
     let fake = Fake::start(|_| Ok((Vec::new(), None)));
@@ -298,6 +419,7 @@ fn nothing_is_said_to_be_nothing() {
         ("tunnels", "no tunnels\n"),
         ("lacs", "no LAC profiles\n"),
         ("sessions", "no sessions\n"),
+        ("quality", "no session is monitored\n"),
         ("clients", "no clients: the configuration has no [[client]]\n"),
         ("ports", "no ports: the data plane is not up\n"),
         ("workers", "no workers: the data plane is not up\n"),

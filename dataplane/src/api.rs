@@ -20,9 +20,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::counters::{DropCounts, PortCounters, SessionCounters, WorkerCounters};
+use crate::quality::{SessionQuality, Settings};
 
 /// The version of this contract; both sides must speak the same.
-pub const API_VERSION: u32 = 3;
+pub const API_VERSION: u32 = 4;
 
 /// The largest encoded message, in octets; below the default socket buffer of Linux.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -92,6 +93,15 @@ pub enum RequestBody {
     },
     /// Counters of these sessions (at most [`BATCH_COMMANDS_MAX`]); unknown ones are left out.
     SessionCountersOf(Vec<SessionKey>),
+    /// The quality of monitored sessions in the order of their slots, from `cursor` on (0 first).
+    SessionQuality {
+        /// Where the reply before said to go on.
+        cursor: u32,
+        /// How many sessions at most; the data plane may give fewer.
+        limit: u16,
+        /// Only those that leave so many requests in a row unanswered; 0: all.
+        unanswered_min: u8,
+    },
 }
 
 /// What the data plane answers, or says by itself.
@@ -137,6 +147,15 @@ pub enum Reply {
         number: u64,
         /// As many as fit the message.
         sessions: Vec<(SessionKey, SessionCounters)>,
+        /// The cursor of the next request; `None` at the end.
+        next_cursor: Option<u32>,
+    },
+    /// To [`RequestBody::SessionQuality`].
+    SessionQuality {
+        /// The request's number.
+        number: u64,
+        /// Some; there may be none although there are more.
+        sessions: Vec<(SessionKey, SessionQuality)>,
         /// The cursor of the next request; `None` at the end.
         next_cursor: Option<u32>,
     },
@@ -212,6 +231,8 @@ pub struct Configuration {
     pub tun_mtu: u16,
     /// Whether workers poll busily instead of sleeping when idle.
     pub busy_poll: bool,
+    /// Whether workers hand sessions of their queues to one another.
+    pub handoff: Handoff,
     /// UDP port of L2TP (1701).
     pub l2tp_port: u16,
     /// UDP ports that tunnels end at, from `l2tp_port` on; at least one.
@@ -222,6 +243,8 @@ pub struct Configuration {
     pub gateway: Option<Ipv4Addr>,
     /// Source of ICMPv6 errors; `None`: there are none.
     pub gateway_ipv6: Option<Ipv6Addr>,
+    /// How the quality of sessions is monitored that are to be; `None`: of none.
+    pub quality: Option<Settings>,
 }
 
 /// The token buckets of the steering program, per port.
@@ -250,6 +273,18 @@ pub struct PortConfiguration {
     pub mode: AttachMode,
     /// The VLAN that frames are sent in, 1 to 4094; `None`: untagged. Tags that come are stepped over.
     pub vlan: Option<u16>,
+}
+
+/// When a worker hands sessions of a tunnel on its queue to other workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handoff {
+    /// Once it has no time left and another one has.
+    Auto,
+    /// Never: a tunnel has one worker.
+    Off,
+    /// From the first packet on, to all of them alike.
+    Always,
 }
 
 /// How the XDP program is attached and the sockets are bound, best first.
@@ -443,6 +478,8 @@ pub struct SessionOptions {
     pub police_upstream: Option<Policer>,
     /// The most that is sent to the subscriber.
     pub police_downstream: Option<Policer>,
+    /// Whether its quality is monitored: LCP must be open then (RFC 1661 section 5.8).
+    pub quality: bool,
 }
 
 impl SessionOptions {
@@ -458,6 +495,7 @@ impl SessionOptions {
         traffic_class: TrafficClass { dscp: Dscp::Set(0), ecn: false },
         police_upstream: None,
         police_downstream: None,
+        quality: false,
     };
 }
 
@@ -632,6 +670,7 @@ mod tests {
             traffic_class: TrafficClass { dscp: Dscp::Set(DSCP_MAX), ecn: true },
             police_upstream: Some(policer),
             police_downstream: Some(policer),
+            quality: true,
             ..SessionOptions::default()
         }
     }

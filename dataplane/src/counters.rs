@@ -28,7 +28,7 @@ pub struct WorkerCounters {
     pub core: Option<u16>,
     /// Frames received, from ports and from the host.
     pub received: u64,
-    /// Frames made here: fragments beyond the first one, ICMP errors.
+    /// Frames made here: fragments beyond the first one, ICMP errors, Echo-Requests.
     pub originated: u64,
     /// Frames sent, to ports and to the host.
     pub transmitted: u64,
@@ -36,8 +36,20 @@ pub struct WorkerCounters {
     pub dropped: u64,
     /// Fragments that became part of a datagram, beside the one whose frame it took.
     pub joined: u64,
+    /// Echo-Replies that were waited for, and measured.
+    pub measured: u64,
+    /// Frames that wait at this moment: fragments for others of their datagram, others until their
+    /// share of the sessions has moved. Received, originated and handed in are together as many as
+    /// sent, dropped, joined, measured, handed out and waiting.
+    pub waiting: u64,
+    /// Frames handed to other workers, which count what becomes of them.
+    pub handed_out: u64,
+    /// Frames that other workers handed here.
+    pub handed_in: u64,
     /// Batches with at least one frame.
     pub batches: u64,
+    /// Share of the time that it works, thousandths, lately.
+    pub load_permille: u16,
     /// Frames free in its pool.
     pub frames_free: u64,
 }
@@ -57,6 +69,8 @@ pub struct PortCounters {
     pub transmitted_bytes: u64,
     /// Frames that the kernel dropped for want of a free frame or of room in the receive ring.
     pub kernel_dropped: u64,
+    /// What is wrong with the port at this moment, and what to do.
+    pub troubles: Vec<String>,
 }
 
 /// Drops by reason, indexed like [`DropReason::ALL`].
@@ -155,6 +169,11 @@ pub struct Shard {
     transmitted: Counter,
     dropped: Counter,
     joined: Counter,
+    measured: Counter,
+    waiting: AtomicU64,
+    moving: AtomicU64,
+    handed_out: Counter,
+    handed_in: Counter,
     batches: Counter,
     drops: [Counter; DropReason::COUNT],
     ports: Box<[PortShard]>,
@@ -169,6 +188,11 @@ impl Shard {
             transmitted: Counter::default(),
             dropped: Counter::default(),
             joined: Counter::default(),
+            measured: Counter::default(),
+            waiting: AtomicU64::new(0),
+            moving: AtomicU64::new(0),
+            handed_out: Counter::default(),
+            handed_in: Counter::default(),
             batches: Counter::default(),
             drops: [const { Counter(AtomicU64::new(0)) }; DropReason::COUNT],
             ports: (0..ports).map(|_| PortShard::default()).collect(),
@@ -212,6 +236,21 @@ impl Shard {
         self.joined.add(fragments);
     }
 
+    /// Counts an Echo-Reply that was waited for.
+    pub fn count_measured(&self) {
+        self.measured.add(1);
+    }
+
+    /// Notes how many fragments wait now.
+    pub fn set_waiting(&self, fragments: u64) {
+        self.waiting.store(fragments, Relaxed);
+    }
+
+    /// Notes how many frames wait now until their share of the sessions has moved.
+    pub fn set_moving(&self, frames: u64) {
+        self.moving.store(frames, Relaxed);
+    }
+
     /// Counts a dropped frame.
     #[inline]
     pub fn count_drop(&self, reason: DropReason) {
@@ -225,7 +264,19 @@ impl Shard {
         self.drops[reason as usize].add(frames);
     }
 
-    /// What the worker did; the caller fills in core and free frames.
+    /// Counts frames that were handed to other workers.
+    #[inline]
+    pub fn count_handed_out(&self, frames: u64) {
+        self.handed_out.add(frames);
+    }
+
+    /// Counts frames that another worker handed here.
+    #[inline]
+    pub fn count_handed_in(&self, frames: u64) {
+        self.handed_in.add(frames);
+    }
+
+    /// What the worker did; the caller fills in core, load and free frames.
     pub fn worker(&self) -> WorkerCounters {
         WorkerCounters {
             core: None,
@@ -234,7 +285,12 @@ impl Shard {
             transmitted: self.transmitted.value(),
             dropped: self.dropped.value(),
             joined: self.joined.value(),
+            measured: self.measured.value(),
+            waiting: self.waiting.load(Relaxed) + self.moving.load(Relaxed),
+            handed_out: self.handed_out.value(),
+            handed_in: self.handed_in.value(),
             batches: self.batches.value(),
+            load_permille: 0,
             frames_free: 0,
         }
     }

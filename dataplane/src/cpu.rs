@@ -8,6 +8,13 @@ pub fn allowed() -> Vec<u16> {
     cores.into_iter().filter_map(|core| u16::try_from(core.id).ok()).collect()
 }
 
+/// CPUs that the machine has running, whether this process may use them or not.
+pub fn online() -> usize {
+    let count = nix::unistd::sysconf(nix::unistd::SysconfVar::_NPROCESSORS_ONLN);
+    let count = count.ok().flatten().and_then(|count| usize::try_from(count).ok());
+    count.unwrap_or(1).max(1)
+}
+
 /// The core of each of `workers` workers: those configured, in order, else the allowed ones. Where
 /// there are more workers than cores, they share them.
 pub fn assign(configured: &[u16], allowed: &[u16], workers: usize) -> Vec<Option<u16>> {
@@ -15,10 +22,14 @@ pub fn assign(configured: &[u16], allowed: &[u16], workers: usize) -> Vec<Option
     (0..workers).map(|worker| cores.get(worker % cores.len().max(1)).copied()).collect()
 }
 
-/// Pins this thread to a core. Returns whether it worked; a thread that is not pinned works as
-/// well, only less evenly.
+/// Cores are numbered below this (CPU_SETSIZE of Linux).
+const CORES_MAX: u16 = 1024;
+
+/// Pins this thread to a core, also to one that it may not run on so far: the kernel gives isolated
+/// ones (`isolcpus`) to nobody who does not ask. Returns whether it worked; a thread that is not
+/// pinned works as well, only less evenly.
 pub fn pin(core: u16) -> bool {
-    allowed().contains(&core) && core_affinity::set_for_current(CoreId { id: core.into() })
+    core < CORES_MAX && core_affinity::set_for_current(CoreId { id: core.into() })
 }
 
 #[cfg(test)]
@@ -32,9 +43,26 @@ mod tests {
     }
 
     #[test]
+    fn as_many_cpus_run_as_this_process_may_use_at_least() {
+        assert!(online() >= allowed().len());
+    }
+
+    #[test]
     fn workers_beyond_the_cores_share_them() {
         assert_eq!(assign(&[], &[0, 1], 3), [Some(0), Some(1), Some(0)]);
         assert_eq!(assign(&[], &[], 2), [None, None]);
+    }
+
+    #[test]
+    fn a_core_that_the_thread_was_kept_from_is_pinned_to() {
+        let allowed = allowed();
+        let (first, last) = (allowed[0], *allowed.last().unwrap());
+        std::thread::spawn(move || {
+            assert!(pin(first) && pin(last));
+            assert_eq!(super::allowed(), [last]);
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]
@@ -47,6 +75,7 @@ mod tests {
         })
         .join()
         .unwrap();
+        assert!(!pin(CORES_MAX - 1), "no machine of ours has so many");
         assert!(!pin(u16::MAX));
     }
 }

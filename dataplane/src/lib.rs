@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod frame;
 pub mod pipeline;
 pub mod port;
+pub mod quality;
 pub mod server;
 pub mod tables;
 pub mod verdict;

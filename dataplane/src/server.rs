@@ -11,6 +11,7 @@ mod plan;
 mod session;
 mod setup;
 mod socket;
+mod troubles;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};

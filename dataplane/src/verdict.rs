@@ -5,6 +5,9 @@
 
 use crate::port::PortId;
 
+/// A share of the sessions, by their IDs: see [`crate::pipeline::spread`].
+pub type Share = u8;
+
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -12,9 +15,13 @@ pub enum Verdict {
     Transmit(PortId),
     /// Not sent: counted under its reason, the frame recycled.
     Drop(DropReason),
+    /// As it was received, for the worker that has this share of the sessions.
+    Handoff(Share),
     /// Its octets wait for the other fragments of a datagram: the frame is recycled. It will have been
     /// dropped, or become part of the datagram.
     Hold,
+    /// An Echo-Reply that one of our requests waited for: measured, the frame recycled.
+    Measured,
 }
 
 macro_rules! drop_reasons {
@@ -62,7 +69,8 @@ drop_reasons! {
     InnerMalformed, "inner_malformed", "The subscriber's IP header has a bad version or length.";
     InnerSource, "inner_source", "The subscriber's source address does not belong to the session.";
     EchoMalformed, "echo_malformed", "The LCP echo packet is cut short or its length is wrong.";
-    EchoReply, "echo_reply", "An LCP Echo-Reply that nobody waits for.";
+    EchoReply, "echo_reply", "An LCP Echo-Reply that nobody waits for: to no request, or the second one to it.";
+    EchoLate, "echo_late", "An LCP Echo-Reply that came after its request was given up as lost.";
     EchoLooped, "echo_looped", "An LCP Echo-Request that carries our own magic number.";
     TtlExceeded, "ttl_exceeded", "The TTL or hop limit ran out.";
     NoRoute, "no_route", "No route leads to the destination.";
@@ -85,5 +93,6 @@ drop_reasons! {
     HostLoop, "host_loop", "The host sent it to a worker and the route leads back to the host.";
     NeighborUnknown, "neighbor_unknown", "The tunnel peer's link-layer address is not known yet.";
     TransmitFull, "transmit_full", "The transmit ring of the port was full.";
+    HandoffFull, "handoff_full", "The worker that has this share of the sessions is too far behind to take more.";
     HostFull, "host_full", "The queue of the TUN device towards the host was full.";
 }

@@ -5,22 +5,26 @@
 //! decide, put every frame where its verdict says; then show the transmit rings to the kernel.
 //! A worker that finds nothing for [`IDLE_TURNS`] turns sleeps in poll(2), unless it polls busily.
 //!
-//! Invariants: received = transmitted + dropped, after every turn; a frame is in the pool, on a ring
-//! or in the batch, never lost: every path through [`Io::settle`] ends in one of them. Nothing
-//! allocates, locks or logs per packet.
+//! Invariants: received and handed in = transmitted, dropped, handed out and waiting for their share to
+//! move, after every turn; a frame is in the pool, on a ring or in the batch, never lost: every path
+//! through [`Io::settle`] ends in one of them. Nothing allocates, locks or logs per packet.
+
+mod balance;
+mod bell;
+mod handle;
+pub mod handoff;
+mod meter;
+
+mod quality;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crossbeam::queue::ArrayQueue;
-use nix::sys::eventfd::{EfdFlags, EventFd};
-
-use crate::api::{INJECT_BYTES_MAX, SessionKey};
-use crate::counters::{Shard, WorkerCounters};
+use crate::api::WORKERS_MAX;
+use crate::counters::Shard;
 use crate::cpu;
 use crate::frame::Frame;
 use crate::pipeline::{BATCH_MAX, Extra, Pipeline, RESERVE_FRAMES};
@@ -29,14 +33,18 @@ use crate::port::tun::TunQueue;
 use crate::port::xsk::{Pool, Queue, kernel};
 use crate::tables::{Guard, Reader, Tables};
 use crate::verdict::{DropReason, Verdict};
+use handle::Injected;
+pub use handle::{Handle, Status};
+use handoff::Handoff;
+use meter::Meter;
 
 /// Empty turns before a worker sleeps: some microseconds, in which a sender that keeps a steady
 /// pace is met awake.
 const IDLE_TURNS: u32 = 32;
 
-/// A busy worker looks at the host's queue once in so many turns: its packets are few, and asking
-/// is a system call.
-const HOST_TURNS: u32 = 8;
+/// A busy worker looks at the host's queue once in so many turns, and at what it sent before: the
+/// host's packets are few, and asking is a system call.
+const AROUND_TURNS: u32 = 8;
 
 /// Frames that no fill ring gets, so that the host's packets find some when receive rings fill up.
 const HOST_RESERVE_FRAMES: usize = BATCH_MAX;
@@ -62,35 +70,27 @@ pub struct WorkerParts {
     pub pool: Pool,
     /// Whether it never sleeps.
     pub busy_poll: bool,
+    /// From when on time counts: the same for all workers, as one sends what another one hears of.
+    pub start: Instant,
+    /// Its links with other workers; `None` where it has none.
+    pub handoff: Option<Handoff>,
 }
 
-/// What others may know of a running worker and tell it.
-#[derive(Debug)]
-pub struct Status {
-    stop: AtomicBool,
-    wake: EventFd,
-    frames_free: AtomicU64,
-    /// The core, plus one; 0 while not pinned.
-    core: AtomicU32,
-    /// PPP frames of control's that wait to be sent.
-    inbox: ArrayQueue<Injected>,
+/// Whether a worker whose last `idle` turns were empty looks around in its turn number `turns`: now
+/// and then while it is busy, once when there is nothing more to do, and once more before it sleeps.
+/// One that never sleeps goes on in that step.
+fn looks_around(idle: u32, turns: u32) -> bool {
+    match idle {
+        0 => turns.is_multiple_of(AROUND_TURNS),
+        1 => true,
+        _ => idle.is_multiple_of(IDLE_TURNS - 1),
+    }
 }
 
-/// How many frames of control's may wait; what is over that is lost, and PPP says it again.
-const INBOX_MAX: usize = 1024;
-
-/// A PPP frame that control sends in a session.
-#[derive(Debug)]
-struct Injected {
-    key: SessionKey,
-    frame: Box<[u8]>,
-}
-
-/// A running worker; stopped by [`Handle::stop`].
-#[derive(Debug)]
-pub struct Handle {
-    status: Arc<Status>,
-    thread: JoinHandle<()>,
+/// From when on the time of workers counts: now.
+#[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
+pub fn start_of_time() -> Instant {
+    Instant::now()
 }
 
 /// Starts a worker's thread. On return its fill rings are filled: the first frame finds a place even
@@ -102,14 +102,7 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
     for queue in parts.ports.iter_mut().flat_map(|queues| queues.iter_mut()) {
         queue.refill(&mut parts.pool, HOST_RESERVE_FRAMES);
     }
-    let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-    let status = Arc::new(Status {
-        stop: AtomicBool::new(false),
-        wake,
-        frames_free: AtomicU64::new(parts.pool.free() as u64),
-        core: AtomicU32::new(0),
-        inbox: ArrayQueue::new(INBOX_MAX),
-    });
+    let status = Arc::new(Status::new(&parts)?);
     let name = match parts.core {
         Some(core) => format!("xlns-w{core}"),
         None => format!("xlns-w-{}", parts.index),
@@ -124,41 +117,6 @@ pub fn spawn(mut parts: WorkerParts, tables: &Arc<Tables>) -> io::Result<Handle>
         Worker::new(parts, &tables, shared).run();
     })?;
     Ok(Handle { status, thread })
-}
-
-impl Handle {
-    /// Tells the worker to stop after its turn.
-    pub fn request_stop(&self) {
-        self.status.stop.store(true, Ordering::Release);
-        // The counter of an eventfd that is not read is full after 2^64 stops.
-        let _ = self.status.wake.write(1);
-    }
-
-    /// Has the worker send a PPP frame in a session. `None` where it is too long, or too many wait.
-    pub fn inject(&self, key: SessionKey, frame: &[u8]) -> Option<()> {
-        if frame.len() > INJECT_BYTES_MAX {
-            return None;
-        }
-        self.status.inbox.push(Injected { key, frame: frame.into() }).ok()?;
-        let _ = self.status.wake.write(1);
-        Some(())
-    }
-
-    /// Stops the worker and waits for its end. Returns whether it ended as it should.
-    pub fn stop(self) -> bool {
-        self.request_stop();
-        self.thread.join().is_ok()
-    }
-
-    /// What the worker did, from its counters in `shard`.
-    pub fn counters(&self, shard: &Shard) -> WorkerCounters {
-        let core = self.status.core.load(Ordering::Relaxed);
-        WorkerCounters {
-            core: core.checked_sub(1).and_then(|core| u16::try_from(core).ok()),
-            frames_free: self.status.frames_free.load(Ordering::Relaxed),
-            ..shard.worker()
-        }
-    }
 }
 
 /// A worker on its thread.
@@ -188,12 +146,13 @@ struct Io {
     index: usize,
     /// Time counts from here.
     start: Instant,
+    meter: Meter,
+    handoff: Option<Box<Handoff>>,
 }
 
 impl Worker {
-    #[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
     fn new(parts: WorkerParts, tables: &Arc<Tables>, status: Arc<Status>) -> Self {
-        let WorkerParts { index, ports, host, pool, busy_poll, .. } = parts;
+        let WorkerParts { index, ports, host, pool, busy_poll, start, handoff, .. } = parts;
         let wanted = |fd: Option<i32>| libc::pollfd {
             fd: fd.unwrap_or(-1),
             events: libc::POLLIN,
@@ -207,12 +166,27 @@ impl Worker {
             sleepers.push(wanted(queue.socket().map(|socket| socket.as_raw_fd())));
         }
         let host_port = PortId(ports.len() as u16);
-        let start = Instant::now();
+        let mut pipeline = Pipeline::new(Arc::clone(tables), index);
+        let mut handoff = handoff.map(Box::new);
+        if let Some(handoff) = &mut handoff {
+            handoff.begin(pool.capacity(), pipeline.shares());
+        }
+        let io = Io {
+            ports,
+            host,
+            host_port,
+            pool,
+            tables: Arc::clone(tables),
+            index,
+            start,
+            meter: Meter::default(),
+            handoff,
+        };
         Self {
             index,
             reader: tables.register(index),
-            pipeline: Pipeline::new(Arc::clone(tables), index),
-            io: Io { ports, host, host_port, pool, tables: Arc::clone(tables), index, start },
+            pipeline,
+            io,
             batch: Vec::with_capacity(BATCH_MAX),
             verdicts: Vec::with_capacity(BATCH_MAX),
             sleepers,
@@ -223,13 +197,14 @@ impl Worker {
     }
 
     fn run(mut self) {
-        let mut idle = 0;
+        let mut idle: u32 = 0;
         while !self.status.stop.load(Ordering::Acquire) {
-            if self.turn(idle > 0) > 0 {
+            if self.turn(looks_around(idle, self.turns)) > 0 {
                 idle = 0;
                 continue;
             }
-            idle += 1;
+            // Counting on for ever, a worker that never sleeps would wrap to busy: one look more.
+            idle = idle.wrapping_add(1);
             if idle >= IDLE_TURNS && !self.busy_poll {
                 // After a sleep in which nothing came, one look is enough.
                 idle = if self.park() { 0 } else { IDLE_TURNS - 1 };
@@ -245,8 +220,9 @@ impl Worker {
         self.io.missing(self.pipeline.reserve().len())
     }
 
-    /// One turn over all queues. Returns the number of frames received.
-    fn turn(&mut self, idle: bool) -> usize {
+    /// One turn over all queues; with `around` also over what costs a system call even where nothing
+    /// is to be done. Returns the number of frames received.
+    fn turn(&mut self, around: bool) -> usize {
         let Self { reader, pipeline, io, batch, verdicts, .. } = self;
         let guard = reader.guard();
         let mut received = 0;
@@ -256,13 +232,14 @@ impl Worker {
                     continue;
                 }
                 received += batch.len();
+                io.divide(pipeline, lane, batch);
                 io.process(pipeline, &guard, batch, verdicts);
                 io.settle(lane, batch, verdicts, pipeline.extras());
             }
         }
+        received += io.take_in(pipeline, &guard, batch, verdicts);
         self.turns = self.turns.wrapping_add(1);
-        let now_and_then = self.turns.is_multiple_of(HOST_TURNS);
-        if (idle || now_and_then) && io.receive_from_host(batch) > 0 {
+        if around && io.receive_from_host(batch) > 0 {
             received += batch.len();
             io.process(pipeline, &guard, batch, verdicts);
             // Always by the same queue: the packets of a connection keep their order.
@@ -272,7 +249,19 @@ impl Worker {
             received += 1;
             io.inject(pipeline, &guard, &injected);
         }
-        io.flush(now_and_then);
+        if pipeline.is_monitoring() && io.monitor(pipeline, &guard, batch, verdicts) {
+            // As good as a frame: there is more to do.
+            received += 1;
+        }
+        io.flush(around);
+        if around {
+            io.watch(&self.status.stalled);
+        }
+        let window = io.measure(received, around);
+        io.tend(pipeline, &guard, batch, verdicts, window);
+        if window.is_some() {
+            self.status.load.set(io.meter.load());
+        }
         if received > 0 {
             let free = io.pool.free() as u64;
             self.status.frames_free.store(free, Ordering::Relaxed);
@@ -284,12 +273,24 @@ impl Worker {
     fn park(&mut self) -> bool {
         self.reader.park();
         self.status.frames_free.store(self.io.pool.free() as u64, Ordering::Relaxed);
-        let timeout = if self.io.is_waiting() { PARK_BUSY_MILLISECONDS } else { PARK_MILLISECONDS };
+        let timeout = match self.io.is_waiting() {
+            true => PARK_BUSY_MILLISECONDS,
+            false => quality::park_milliseconds(&self.pipeline),
+        };
+        if self.io.handoff.as_mut().is_some_and(|handoff| !handoff.lie_down()) {
+            return true;
+        }
+        self.io.meter.on_sleep();
         let awake = kernel::poll(&mut self.sleepers, timeout) > 0;
+        if let Some(handoff) = &self.io.handoff {
+            handoff.rise();
+        }
         if awake {
             self.look_for_gone();
-            // Heard; nobody may have written, which is no error.
-            let _ = self.status.wake.read();
+            if self.sleepers.first().is_some_and(|wake| wake.revents != 0) {
+                // Heard. Somebody else may have been before, which is no error.
+                let _ = self.status.wake.read();
+            }
         }
         awake
     }
@@ -320,6 +321,12 @@ impl Io {
         self.tables.shard(self.index)
     }
 
+    /// The time, nanoseconds: 64 bits last for 584 years.
+    #[inline]
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
     /// Receives a batch from the worker's queue number `lane` of `port`.
     #[inline]
     fn receive(&mut self, port: usize, lane: usize, batch: &mut Vec<Frame>) -> usize {
@@ -327,6 +334,7 @@ impl Io {
         queue.complete(&mut self.pool);
         queue.receive(&mut self.pool, BATCH_MAX, batch);
         queue.refill(&mut self.pool, HOST_RESERVE_FRAMES);
+        self.meter.on_batch(batch.len());
         self.count_batch(PortId(port as u16), batch)
     }
 
@@ -380,8 +388,9 @@ impl Io {
             let Some(frame) = self.pool.take(self.host_port) else { break };
             reserve.push(frame);
         }
-        // 64 bits of nanoseconds last for 584 years.
-        pipeline.set_time(self.start.elapsed().as_nanos() as u64);
+        let now = self.now();
+        self.meter.on_work(now);
+        pipeline.set_time(now);
         pipeline.process(guard, batch, verdicts);
     }
 
@@ -422,8 +431,9 @@ impl Io {
         match verdict {
             Verdict::Transmit(port) if port == self.host_port => self.give_to_host(frame),
             Verdict::Transmit(port) => self.transmit(port, lane, frame),
+            Verdict::Handoff(share) => self.hand_off(lane, share, frame),
             // The pipeline has counted it, or kept its octets.
-            Verdict::Drop(_) | Verdict::Hold => self.pool.give(frame),
+            Verdict::Drop(_) | Verdict::Hold | Verdict::Measured => self.pool.give(frame),
         }
     }
 
@@ -470,36 +480,78 @@ impl Io {
         let mut queues = self.ports.iter().flat_map(|queues| queues.iter());
         let empty = self.pool.free() <= HOST_RESERVE_FRAMES;
         queues.any(|queue| queue.is_retrying() || (empty && queue.outstanding() > 0))
+            || self.handoff.as_ref().is_some_and(|handoff| handoff.is_restless())
     }
 
-    /// Frames that are neither in the pool, nor set aside, nor on a ring as far as this side can tell; a driver may
-    /// hold some. After a turn, 0 without a kernel.
+    /// Frames that are neither in the pool, nor set aside, nor with another worker, nor on a ring as far
+    /// as this side can tell; a driver may hold some. After a turn, 0 without a kernel.
     fn missing(&mut self, reserved: usize) -> i64 {
         let queues = self.ports.iter_mut().flat_map(|queues| queues.iter_mut());
         let held: i64 = queues.map(|queue| i64::from(queue.held())).sum();
-        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held - reserved as i64
+        let lent = self.handoff.as_ref().map_or(0, |handoff| i64::from(handoff.missing()));
+        i64::from(self.pool.capacity()) - self.pool.free() as i64 - held - reserved as i64 - lent
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
+    use super::handle::INBOX_MAX;
     use super::*;
+    use crate::api::{Command, INJECT_BYTES_MAX, RouteTarget, Session, SessionKey, SessionOptions};
     use crate::port::xsk::queue::Wire;
     use crate::port::xsk::{Memory, umem};
-    use crate::tables::{self, Limits, PortInfo, PortKind};
+    use crate::quality::Settings;
+    use crate::tables::{self, Limits, PortInfo, PortKind, Writer};
 
     const FRAMES: u32 = 256;
     const RING: u32 = 64;
 
     /// A worker with one queue on each of two ports, without a host, and the wires of both.
-    struct Bench {
-        worker: Worker,
-        memory: Arc<Memory>,
-        wires: Vec<Wire>,
+    pub(super) struct Bench {
+        pub(super) worker: Worker,
+        pub(super) memory: Arc<Memory>,
+        pub(super) wires: Vec<Wire>,
+        _writer: Writer,
+    }
+
+    /// A session whose peer is on port 0.
+    fn add_session(writer: &mut Writer, id: u16) {
+        let peer: SocketAddr = "192.0.2.2:1701".parse().unwrap();
+        let session = Session {
+            key: SessionKey { local_tunnel_id: 1, local_session_id: id },
+            peer_tunnel_id: 1,
+            peer_session_id: id,
+            local: "192.0.2.1:1701".parse().unwrap(),
+            peer,
+            send_acfc: false,
+            send_pfc: false,
+            magic: 7,
+            peer_mru: 1460,
+            prefixes: Vec::new(),
+            source_check: true,
+            gateway: None,
+            options: SessionOptions { quality: true, ..SessionOptions::DEFAULT },
+        };
+        let (port, address) = (0, peer.ip());
+        let target = RouteTarget::Neighbor { port, gateway: address };
+        for command in [
+            Command::NeighborSet { port, address, mac: [4; 6] },
+            Command::RouteSet { prefix: address.into(), target },
+            Command::SessionSet(Box::new(session)),
+        ] {
+            writer.apply(&command).unwrap();
+        }
     }
 
     impl Bench {
         fn new() -> Self {
+            Self::with_sessions(None, 0)
+        }
+
+        /// With so many sessions, monitored where there are settings.
+        pub(super) fn with_sessions(quality: Option<Settings>, sessions: u16) -> Self {
             let ethernet =
                 PortInfo { kind: PortKind::Ethernet, mac: [2; 6], mtu: 1500, vlan: None };
             let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
@@ -510,9 +562,11 @@ mod tests {
                 l2tp_port: 1701,
                 l2tp_port_count: 1,
                 gateways: Default::default(),
+                quality,
                 ports: vec![ethernet, ethernet, host],
             };
-            let (tables, _writer) = tables::new(&limits).unwrap();
+            let (tables, mut writer) = tables::new(&limits).unwrap();
+            (0..sessions).for_each(|id| add_session(&mut writer, id + 1));
             let (memory, mut pools) = umem::pools(Memory::heap(FRAMES), &[FRAMES]);
             let (queues, wires): (Vec<_>, Vec<_>) =
                 (0..2).map(|port| Queue::pair(PortId(port), RING)).unzip();
@@ -523,15 +577,12 @@ mod tests {
                 host: None,
                 pool: pools.remove(0),
                 busy_poll: false,
+                start: start_of_time(),
+                handoff: None,
             };
-            let status = Arc::new(Status {
-                stop: AtomicBool::new(false),
-                wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK).unwrap(),
-                frames_free: AtomicU64::new(0),
-                core: AtomicU32::new(0),
-                inbox: ArrayQueue::new(INBOX_MAX),
-            });
-            let mut bench = Self { worker: Worker::new(parts, &tables, status), memory, wires };
+            let status = Arc::new(Status::new(&parts).unwrap());
+            let worker = Worker::new(parts, &tables, status);
+            let mut bench = Self { worker, memory, wires, _writer: writer };
             bench.worker.turn(false);
             bench
         }
@@ -560,6 +611,16 @@ mod tests {
             assert_eq!(counters.received, counters.transmitted + counters.dropped);
             (counters.received, counters.transmitted, counters.dropped)
         }
+    }
+
+    #[test]
+    fn an_idle_worker_looks_around_once_and_before_it_sleeps() {
+        let looks: Vec<u32> = (1..IDLE_TURNS).filter(|idle| looks_around(*idle, 1)).collect();
+        assert_eq!(looks, [1, IDLE_TURNS - 1]);
+        let looks = (0..4 * AROUND_TURNS).filter(|turns| looks_around(0, *turns)).count();
+        assert_eq!(looks, 4, "a busy one");
+        let endless = (1..10 * IDLE_TURNS).filter(|idle| looks_around(*idle, 1)).count();
+        assert!(endless >= 10, "one that never sleeps goes on");
     }
 
     #[test]

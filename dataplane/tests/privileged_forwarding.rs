@@ -1,6 +1,7 @@
 //! The data plane as a process, between two cables: configured by its api, forwarding real frames.
 //! Needs root; without it the tests say so and pass.
 
+mod handoff;
 mod lab;
 
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
@@ -12,6 +13,7 @@ use xlns_dataplane::api::{
     ApiError, AttachMode, Command, Configuration, Counters, PortStatus, Reply, RequestBody,
     RouteTarget, Session, SessionKey, SessionOptions,
 };
+use xlns_dataplane::quality::Settings;
 use xlns_dataplane::verdict::DropReason;
 
 const KEY: SessionKey = SessionKey { local_tunnel_id: 5, local_session_id: 9 };
@@ -171,7 +173,8 @@ fn steered(counters: &Counters, reason: &str) -> u64 {
 /// Received = transmitted + dropped, for each worker, and the ports' sums are the workers'.
 fn assert_balanced(counters: &Counters) {
     for worker in &counters.workers {
-        assert_eq!(worker.received, worker.transmitted + worker.dropped, "{worker:?}");
+        let ended = worker.transmitted + worker.dropped + worker.measured;
+        assert_eq!(worker.received + worker.originated, ended, "{worker:?}");
     }
     let workers = &counters.workers;
     let received: u64 = workers.iter().map(|worker| worker.received).sum();
@@ -236,6 +239,57 @@ fn reports_the_mode_obtained_and_why_not_better() {
         assert_eq!(port.not_better[0].0, AttachMode::NativeZeroCopy);
     }
     assert!(scene.ports[0].not_better[0].1.contains("its driver has no zero-copy"));
+}
+
+#[test]
+fn sleeping_workers_ask_in_time_and_measure_what_comes_back() {
+    let quality = Some(Settings { interval_ms: 100, loss_after_ms: 3000 });
+    let configuration = Configuration { quality, ..configuration(AttachMode::NativeCopy) };
+    let Some(mut scene) = Scene::new("quality", &configuration) else { return };
+    // Not before control says that LCP is open.
+    scene.access.expect_none("an Echo-Request", |frame| echo_request(frame).is_some());
+    let Command::SessionSet(session) = session() else { unreachable!() };
+    let options = SessionOptions { quality: true, ..session.options };
+    scene.client.batch(vec![Command::SessionSet(Box::new(Session { options, ..*session }))]);
+    for _ in 0..10 {
+        let frame = scene.access.expect("an Echo-Request", |frame| echo_request(frame).is_some());
+        let request = echo_request(&frame).unwrap();
+        assert_eq!(request[4..8], MAGIC.to_be_bytes());
+        let reply = [&[10], &request[1..4], &[1, 2, 3, 4], &request[8..]].concat();
+        scene.send_access(&frames::l2tp(5, 9, LCP, &reply));
+    }
+    let ask = RequestBody::SessionQuality { cursor: 0, limit: 10, unanswered_min: 0 };
+    // The last reply may still be on its way.
+    let quality = loop {
+        let Reply::SessionQuality { sessions, next_cursor: None, .. } =
+            scene.client.ask(ask.clone())
+        else {
+            panic!("no quality");
+        };
+        let [(KEY, quality)] = sessions[..] else { panic!("{sessions:?}") };
+        if quality.recent.requests() >= 10 {
+            break quality;
+        }
+    };
+    assert_eq!((quality.recent.lost, quality.recent.untimed), (0, 0));
+    assert!(quality.min_us > 0 && quality.min_us <= quality.last_us, "{quality:?}");
+    // Another answer is none to the workers: it is control's, and the kernel's here.
+    scene.send_access(&frames::l2tp(5, 9, LCP, &[10, 0x7f, 0, 8, 1, 2, 3, 4]));
+    scene.cross(1);
+    let counters = scene.client.counters();
+    assert_eq!(counters.workers.iter().map(|worker| worker.measured).sum::<u64>(), 10);
+    assert_eq!(drops(&counters, DropReason::EchoReply), 0);
+    let steered =
+        |name: &str| counters.steer.iter().find(|counter| counter.name == name).unwrap().packets[0];
+    assert_eq!((steered("xsk_lcp_echo"), steered("pass_ppp_control")), (10, 1));
+}
+
+/// The LCP packet of an Echo-Request to the session.
+fn echo_request(frame: &[u8]) -> Option<&[u8]> {
+    let message = frames::l2tp_payload(frame)?;
+    let (protocol, packet) = frames::ppp(message, PEER_TUNNEL, PEER_SESSION)?;
+    let length = usize::from(u16::from_be_bytes([packet[2], packet[3]]));
+    (protocol == LCP && packet[0] == 9).then(|| &packet[..length])
 }
 
 #[test]

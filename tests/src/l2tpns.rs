@@ -6,8 +6,9 @@
 
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -63,8 +64,7 @@ impl Settings {
             pool: "10.99.0.0/16".to_owned(),
             routes: Vec::new(),
             ipv6_prefix: None,
-            // Links of 1460 octets, as xlns has them: what is announced to TCP fits both.
-            lines: "set l2tp_mtu 1498\n".to_owned(),
+            lines: String::new(),
             receive_buffer: None,
         }
     }
@@ -105,7 +105,7 @@ const CLUSTER_INTERFACE: &str = "cluster0";
 pub struct L2tpns {
     l2tpns: Process,
     /// Ended after it.
-    _radius: Process,
+    radius: Process,
 }
 
 impl L2tpns {
@@ -142,12 +142,26 @@ impl L2tpns {
         let l2tpns = Process::spawn("l2tpns", &mut command, &lab.log(&format!("{name}-l2tpns")))?;
         // Before that it answers no SCCRQ.
         l2tpns.wait_line(START_WAIT, "declaring myself the master")?;
-        Ok(Self { l2tpns, _radius: radius })
+        Ok(Self { l2tpns, radius })
     }
 
     /// l2tpns itself: its log, its process ID.
     pub fn process(&self) -> &Process {
         &self.l2tpns
+    }
+
+    /// An error where one of them has ended.
+    ///
+    /// # Errors
+    /// That; names the log.
+    pub fn check(&mut self) -> Result<()> {
+        for process in [&mut self.l2tpns, &mut self.radius] {
+            if let Some(status) = process.status() {
+                let what = format!("{} ended: {status}", process.name());
+                return Err(LabError::with_log(what, process.log()));
+            }
+        }
+        Ok(())
     }
 
     /// Ends it as a crash would: nobody is told.
@@ -245,25 +259,40 @@ accounting {{
     )
 }
 
-/// The size of receive buffers of sockets made while it lives; then what it was before.
+/// The size of receive buffers of sockets made while it lives; then what it was before, also where
+/// this process is killed meanwhile.
 struct DefaultBuffer {
-    before: String,
+    keeper: Child,
 }
 
 impl DefaultBuffer {
     const PATH: &str = "/proc/sys/net/core/rmem_default";
 
+    /// Waits for the end of its input, which comes with the end of this process at the latest. In a
+    /// process group of its own it does not hear Ctrl-C.
+    const KEEPER: &str = "trap '' INT TERM HUP; cat > /dev/null; echo \"$2\" > \"$1\"";
+
     fn set(octets: u32) -> Result<Self> {
         let failed = |error| LabError::io(Self::PATH, &error);
         let before = std::fs::read_to_string(Self::PATH).map_err(failed)?;
+        let keeper = Command::new("sh")
+            .args(["-c", Self::KEEPER, "keeper", Self::PATH, before.trim()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(failed)?;
+        let buffer = Self { keeper };
         std::fs::write(Self::PATH, octets.to_string()).map_err(failed)?;
-        Ok(Self { before })
+        Ok(buffer)
     }
 }
 
 impl Drop for DefaultBuffer {
     fn drop(&mut self) {
-        let _ = std::fs::write(Self::PATH, &self.before);
+        drop(self.keeper.stdin.take());
+        let _ = self.keeper.wait();
     }
 }
 

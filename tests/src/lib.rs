@@ -8,6 +8,7 @@
 //! [`judge::Capture`] has tshark look at the frames.
 
 pub mod deadline;
+pub mod guest;
 pub mod hostile;
 pub mod judge;
 pub mod l2tpns;
@@ -16,6 +17,8 @@ pub mod netns;
 pub mod output;
 pub mod peer;
 pub mod process;
+pub mod program;
+pub mod qemu;
 pub mod server;
 pub mod sim;
 pub mod source;

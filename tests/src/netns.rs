@@ -82,6 +82,15 @@ impl Netns {
         self.run(&format!("sysctl -q -w {}={value}", variable.replace('/', "."))).map(|_| ())
     }
 
+    /// The processes inside.
+    ///
+    /// # Errors
+    /// What `ip` says.
+    pub fn processes(&self) -> Result<Vec<u32>> {
+        let ids = run(Command::new("ip").args(["netns", "pids", &self.name]))?;
+        Ok(ids.split_whitespace().filter_map(|id| id.parse().ok()).collect())
+    }
+
     /// Does `work` on a thread inside: sockets made there stay there.
     ///
     /// # Errors

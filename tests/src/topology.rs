@@ -76,7 +76,10 @@ impl Topology {
 }
 
 /// A veth pair, multi-queue, without offloads on either end (frames must leave complete).
-fn link(a: &Netns, a_name: &str, b: &Netns, b_name: &str) -> Result<()> {
+///
+/// # Errors
+/// What `ip` or `ethtool` says.
+pub fn link(a: &Netns, a_name: &str, b: &Netns, b_name: &str) -> Result<()> {
     let queues = format!("numtxqueues {QUEUES} numrxqueues {QUEUES}");
     let b_namespace = b.name();
     a.ip(&format!(

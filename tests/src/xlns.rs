@@ -32,6 +32,8 @@ pub struct Settings {
     pub l2tp: String,
     /// More lines of the `[ppp]` section.
     pub ppp: String,
+    /// More lines of the LAC's profile.
+    pub lac: String,
     /// More lines of the pool.
     pub pool: String,
     /// Whole sections.
@@ -49,6 +51,7 @@ impl Default for Settings {
             secret: Some("tunnel-secret".to_owned()),
             l2tp: String::new(),
             ppp: String::new(),
+            lac: String::new(),
             pool: String::new(),
             sections: String::new(),
             core: false,
@@ -59,7 +62,7 @@ impl Default for Settings {
 impl Settings {
     /// The configuration file.
     pub fn config(&self, folder: &std::path::Path) -> String {
-        let Self { users, authentication, secret, l2tp, ppp, pool, sections, core } = self;
+        let Self { users, authentication, secret, l2tp, ppp, lac, pool, sections, core } = self;
         let secret = secret.as_ref().map(|secret| format!("secret = {secret:?}\n"));
         let mut text = format!(
             "[lns]\nhost_name = \"xlns-lab\"\nlisten = [\"{LNS_ADDRESS}\"]\n\
@@ -68,7 +71,7 @@ impl Settings {
              [dataplane]\nsocket = {:?}\nworkers = {QUEUES}\n\n\
              [l2tp]\n{l2tp}\n\
              [ppp]\nauthentication = {authentication:?}\ndns = [\"192.0.2.53\"]\n{ppp}\n\
-             [[lac]]\nname = \"lab\"\n{}\n\
+             [[lac]]\nname = \"lab\"\n{}{lac}\n\
              [[pool]]\nname = \"lab\"\nprefixes = [\"{SUBSCRIBERS}\"]\n{pool}\n\
              {sections}\n",
             folder.join("admin.sock"),
@@ -335,8 +338,14 @@ impl<'a> Xlns<'a> {
         let sum = |name: &str| rows.iter().filter_map(|row| row[name].as_u64()).sum();
         Ok(Totals {
             received: sum("received"),
+            originated: sum("originated"),
             transmitted: sum("transmitted"),
             dropped: sum("dropped"),
+            joined: sum("joined"),
+            measured: sum("measured"),
+            waiting: sum("waiting"),
+            handed_out: sum("handed_out"),
+            handed_in: sum("handed_in"),
         })
     }
 }
@@ -346,10 +355,31 @@ impl<'a> Xlns<'a> {
 pub struct Totals {
     /// Frames received.
     pub received: u64,
+    /// Frames made by workers.
+    pub originated: u64,
     /// Frames sent.
     pub transmitted: u64,
     /// Frames dropped.
     pub dropped: u64,
+    /// Fragments that became part of others.
+    pub joined: u64,
+    /// Echo-Replies to requests of workers.
+    pub measured: u64,
+    /// Fragments that wait for others.
+    pub waiting: u64,
+    /// Frames that workers handed to others.
+    pub handed_out: u64,
+    /// Frames that workers took from others.
+    pub handed_in: u64,
+}
+
+impl Totals {
+    /// Whether every frame came to one end.
+    pub fn is_sum(&self) -> bool {
+        let consumed = self.joined + self.measured + self.waiting + self.handed_out;
+        let ends = self.transmitted + self.dropped + consumed;
+        self.received + self.originated + self.handed_in == ends
+    }
 }
 
 /// Rows of a JSON answer: lines, or one list.
@@ -370,7 +400,7 @@ pub fn rows(text: &str) -> Result<Vec<Value>> {
 }
 
 /// Whether a row of `show ports` is a NIC that carries packets.
-fn is_up(port: &Value) -> bool {
+pub fn is_up(port: &Value) -> bool {
     port["mode"].as_str().is_some_and(|mode| !mode.is_empty() && mode != "tun")
 }
 

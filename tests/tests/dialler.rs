@@ -140,7 +140,8 @@ impl Stage {
              [l2tp]\n{IMPATIENT}\
              [[client]]\nname = \"uplink\"\nservers = [{}]\nsecret = \"tunnel-secret\"\n\
              user = \"alice\"\npassword = \"alice-password\"\nipv6 = true\n\
-             routes = [\"default\"]\nredial_max_seconds = 2\n\
+             routes = [\"default\"]\npeer_addresses = [\"{FIRST}/32\"]\n\
+             redial_max_seconds = 2\n\
              [[port]]\ninterface = \"lan0\"\nqueues = 1\ncore = true\n\
              [[port]]\ninterface = \"wan0\"\nqueues = 1\n\
              [[port]]\ninterface = \"wan1\"\nqueues = 1\n",

@@ -119,7 +119,7 @@ const WALLS: &[(&str, &[&str])] = &[
 ];
 
 /// The parts of the data plane that control may name: the contract, and the values it carries.
-const CONTRACT: &[&str] = &["api", "wire", "counters", "verdict"];
+const CONTRACT: &[&str] = &["api", "wire", "counters", "quality", "verdict"];
 
 /// Names in the data plane beyond the contract that control uses: path and name.
 const BEYOND_CONTRACT: &[(&str, &str)] =

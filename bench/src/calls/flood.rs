@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use xlns_dataplane::port::interface::Interface;
 use xlns_dataplane::wire::{ethernet, ipv4, udp};
-use xlns_tests::topology::{ACCESS_PORT, CORE_ADDRESS, LAC_ADDRESS, LAC_END, LNS_ADDRESS};
+use xlns_tests::topology::{ACCESS_PORT, LAC_ADDRESS, LAC_END, LNS_ADDRESS};
 use xlns_tests::xlns::Xlns;
 use xlns_tests::{LabError, Result, deadline};
 
@@ -182,7 +182,7 @@ fn flood(arguments: &Arguments, stand: &Stand, span: Duration) -> Result<f64> {
         let link = Link { source: far.mac, destination: near.mac };
         let forged = arguments.forged;
         let frames = (0..FRAMES).map(move |number| forged_frame(forged, number, link));
-        let mut traffic = Traffic::load(frames, far.index, CORE_ADDRESS)?;
+        let mut traffic = Traffic::load(frames, far.index)?;
         traffic.attach_generator()?;
         let sent = traffic.send(span, Some(arguments.flood_rate))?;
         Ok(sent.frames as f64 / sent.elapsed.as_secs_f64())
@@ -215,7 +215,7 @@ const SCCRQ_BYTES: usize = 12 + 8 + 8 + 9 + 10 + 8;
 
 const _: () = assert!(
     ethernet::HEADER_BYTES + ipv4::HEADER_BYTES + udp::HEADER_BYTES + SCCRQ_BYTES
-        <= crate::wire::traffic::FRAME_BYTES_MAX
+        <= crate::wire::traffic::HEAD_BYTES_MAX
 );
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ mod memory;
 mod report;
 mod stall;
 
+pub use report::print_json;
+
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 

@@ -8,6 +8,7 @@ use xlns_tests::{LabError, Result};
 use super::Arguments;
 use super::emulator::Outcome;
 use super::lab::Cpu;
+use crate::host::Host;
 
 #[derive(Debug, Serialize)]
 struct CpuPerCall {
@@ -19,6 +20,9 @@ struct CpuPerCall {
 /// Of a run over sockets.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// The machine and the command line.
+    #[serde(flatten)]
+    host: Host,
     /// Calls that came up, from the first one offered to the last one up.
     calls_per_second: f64,
     /// Calls placed.
@@ -57,6 +61,7 @@ impl Report {
     /// Of this outcome.
     pub fn new(arguments: &Arguments, outcome: &Outcome) -> Self {
         Self {
+            host: Host::read(),
             calls_per_second: outcome.calls_per_second(),
             offered: outcome.offered,
             failed: outcome.failures(),

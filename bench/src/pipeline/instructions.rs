@@ -67,8 +67,8 @@ pub struct Arguments {
 
 /// Counts of one run, or of one packet.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Counts {
-    instructions: f64,
+pub(super) struct Counts {
+    pub(super) instructions: f64,
     /// Data reads and writes that missed the first-level cache.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first_level_misses: Option<f64>,
@@ -240,7 +240,7 @@ fn a_packet(
     })
 }
 
-/// Runs this program under cachegrind and reads its summary.
+/// Counts a run of one kind of packets in one direction.
 fn count(
     arguments: &Arguments,
     kind: Kind,
@@ -248,22 +248,22 @@ fn count(
     misses: bool,
     fill_only: bool,
 ) -> Result<Counts, Box<dyn Error>> {
-    let mut command = Command::new("valgrind");
-    command.args(["--tool=cachegrind", "--cachegrind-out-file=/dev/null"]);
-    if misses {
-        command.args(SIMULATED_CACHE);
-    } else {
-        command.arg("--cache-sim=no");
-    }
-    command
+    let (sessions, size) = (arguments.sessions.to_string(), arguments.size.to_string());
+    let (direction, kind) = (direction.name(), kind.name());
+    let run = ["instructions", "--run", &direction, "--kinds", &kind];
+    let shape = ["--sessions", &*sessions, "--size", &*size];
+    let fill_only = if fill_only { &["--fill-only"][..] } else { &[] };
+    counted(&[&run[..], &shape, fill_only].concat(), misses)
+}
+
+/// Runs this program with these arguments under cachegrind and reads its summary.
+pub(super) fn counted(arguments: &[&str], misses: bool) -> Result<Counts, Box<dyn Error>> {
+    let simulation = if misses { &SIMULATED_CACHE[..] } else { &["--cache-sim=no"] };
+    let output = Command::new("valgrind")
+        .args(["--tool=cachegrind", "--cachegrind-out-file=/dev/null"])
+        .args(simulation)
         .arg(std::env::current_exe()?)
-        .args(["instructions", "--run", &direction.name(), "--kinds", &kind.name()])
-        .args(["--sessions", &arguments.sessions.to_string()])
-        .args(["--size", &arguments.size.to_string()]);
-    if fill_only {
-        command.arg("--fill-only");
-    }
-    let output = command
+        .args(arguments)
         .output()
         .map_err(|error| format!("valgrind: {error}; `apt-get install valgrind` brings it"))?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -136,6 +136,7 @@ impl Load {
             l2tp_port: L2TP_PORT,
             l2tp_port_count: 1,
             gateways: Default::default(),
+            quality: None,
             ports: vec![
                 ethernet(1, None),
                 ethernet(2, None),

@@ -8,6 +8,7 @@
 
 mod candidates;
 mod churn;
+pub mod handoff;
 pub mod instructions;
 mod kind;
 mod load;

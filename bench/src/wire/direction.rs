@@ -12,7 +12,7 @@ use xlns_dataplane::port::interface::Interface;
 use xlns_dataplane::verdict::DropReason;
 use xlns_tests::netns::Netns;
 use xlns_tests::process::run;
-use xlns_tests::topology::{ACCESS_PORT, CORE_ADDRESS, CORE_PORT, LAC_ADDRESS, LAC_END, Topology};
+use xlns_tests::topology::{ACCESS_PORT, CORE_PORT, LAC_END, Topology};
 use xlns_tests::{LabError, Result, deadline};
 
 use super::data_plane::{ACCESS, CORE, DataPlane};
@@ -20,7 +20,7 @@ use super::frames::{self, Link};
 use super::traffic::{Sent, Traffic};
 
 /// The core's end of the core link, as the topology names it.
-const CORE_END: &str = "lns0";
+pub const CORE_END: &str = "lns0";
 
 /// How long caches and rings warm up before a window.
 const WARM_UP: Duration = Duration::from_millis(200);
@@ -120,7 +120,7 @@ pub fn both(topology: &Topology, sessions: u32) -> Result<([Direction<'_>; 2], [
         octets_in: frames::upstream(0, link).len(),
         port: ACCESS,
         sender: lac,
-        traffic: Traffic::load(upstream, far, CORE_ADDRESS)?,
+        traffic: Traffic::load(upstream, far)?,
     };
     lac.inside(|| upstream.traffic.attach_generator())?;
     core.inside(|| upstream.traffic.attach_sink(core_ends.far.index))?;
@@ -131,7 +131,7 @@ pub fn both(topology: &Topology, sessions: u32) -> Result<([Direction<'_>; 2], [
         octets_in: frames::downstream(0, link).len(),
         port: CORE,
         sender: core,
-        traffic: Traffic::load(downstream, far, LAC_ADDRESS)?,
+        traffic: Traffic::load(downstream, far)?,
     };
     core.inside(|| downstream.traffic.attach_generator())?;
     lac.inside(|| downstream.traffic.attach_sink(access_ends.far.index))?;

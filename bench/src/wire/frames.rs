@@ -1,6 +1,6 @@
 //! The packets of the benchmark, and the addresses that they and the tables agree on.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use xlns_dataplane::api::SessionKey;
 use xlns_dataplane::wire::checksum::{Sum, pseudo_ipv4};
@@ -9,6 +9,8 @@ use xlns_dataplane::wire::{ethernet, ipv4, ppp, udp};
 use xlns_tests::topology::{CORE_ADDRESS, LAC_ADDRESS, LNS_ADDRESS};
 use zerocopy::IntoBytes;
 use zerocopy::network_endian::U16;
+
+use super::traffic::TRAILER;
 
 /// The most sessions: subscribers must fit [`SUBSCRIBER_NET`].
 pub const SESSIONS_MAX: u32 = 1_000_000;
@@ -20,6 +22,9 @@ pub const SUBSCRIBER_NET: (Ipv4Addr, u8) = (Ipv4Addr::new(10, 64, 0, 0), 10);
 /// check sequence).
 pub const INNER_BYTES: usize = 46;
 
+/// The least octets of a subscriber's packet that can be told from others.
+const INNER_BYTES_MIN: usize = ipv4::HEADER_BYTES + udp::HEADER_BYTES + TRAILER.len();
+
 /// Sessions in one tunnel: below 65,535, which the Session ID allows.
 const SESSIONS_PER_TUNNEL: u32 = 50_000;
 
@@ -27,6 +32,9 @@ const SESSIONS_PER_TUNNEL: u32 = 50_000;
 const INNER_PORTS: [u16; 2] = [40_000, 40_001];
 
 const TTL: u8 = 64;
+
+/// What payloads are filled with.
+const FILL: u8 = 0x5a;
 
 const _: () = assert!(SESSIONS_MAX + 1 < 1 << (32 - SUBSCRIBER_NET.1));
 const _: () = assert!(SESSIONS_MAX.div_ceil(SESSIONS_PER_TUNNEL) < u16::MAX as u32);
@@ -65,29 +73,65 @@ impl Link {
     }
 }
 
+/// A session as its packets show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flow {
+    /// The LAC's address and port.
+    pub lac: SocketAddrV4,
+    /// The LNS's.
+    pub lns: SocketAddrV4,
+    /// IDs that the LNS assigned.
+    pub key: SessionKey,
+    /// The subscriber's address.
+    pub subscriber: Ipv4Addr,
+}
+
+impl Flow {
+    /// A packet of so many octets from the subscriber, in its session.
+    pub fn upstream(&self, inner_bytes: usize, link: Link) -> Vec<u8> {
+        let SessionKey { local_tunnel_id, local_session_id } = self.key;
+        let payload = [
+            DataHeader::new(local_tunnel_id, local_session_id).as_bytes(),
+            &ppp::ADDRESS_CONTROL,
+            &ppp::IPV4.to_be_bytes(),
+            &inner(self.subscriber, CORE_ADDRESS, inner_bytes),
+        ]
+        .concat();
+        let ports = [self.lac.port(), self.lns.port()];
+        link.frame(&datagram(*self.lac.ip(), *self.lns.ip(), ports, &payload))
+    }
+
+    /// A packet of so many octets from the core to the subscriber.
+    pub fn downstream(&self, inner_bytes: usize, link: Link) -> Vec<u8> {
+        link.frame(&inner(CORE_ADDRESS, self.subscriber, inner_bytes))
+    }
+}
+
+/// The session with this number, where no control process has assigned anything.
+fn flow(number: u32) -> Flow {
+    Flow {
+        lac: SocketAddrV4::new(LAC_ADDRESS, l2tp::PORT),
+        lns: SocketAddrV4::new(LNS_ADDRESS, l2tp::PORT),
+        key: session_key(number),
+        subscriber: subscriber(number),
+    }
+}
+
 /// From the subscriber, in its session.
 pub fn upstream(number: u32, link: Link) -> Vec<u8> {
-    let key = session_key(number);
-    let payload = [
-        DataHeader::new(key.local_tunnel_id, key.local_session_id).as_bytes(),
-        &ppp::ADDRESS_CONTROL,
-        &ppp::IPV4.to_be_bytes(),
-        &inner(subscriber(number), CORE_ADDRESS),
-    ]
-    .concat();
-    link.frame(&datagram(LAC_ADDRESS, LNS_ADDRESS, [l2tp::PORT; 2], &payload))
+    flow(number).upstream(INNER_BYTES, link)
 }
 
 /// From the core to the subscriber.
 pub fn downstream(number: u32, link: Link) -> Vec<u8> {
-    link.frame(&inner(CORE_ADDRESS, subscriber(number)))
+    flow(number).downstream(INNER_BYTES, link)
 }
 
-/// A packet between a subscriber and the core.
-fn inner(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
-    const PAYLOAD: [u8; INNER_BYTES - ipv4::HEADER_BYTES - udp::HEADER_BYTES] =
-        [0x5a; INNER_BYTES - ipv4::HEADER_BYTES - udp::HEADER_BYTES];
-    datagram(source, destination, INNER_PORTS, &PAYLOAD)
+/// A packet between a subscriber and the core, which ends as the sink expects it.
+fn inner(source: Ipv4Addr, destination: Ipv4Addr, bytes: usize) -> Vec<u8> {
+    let fill = bytes.max(INNER_BYTES_MIN) - INNER_BYTES_MIN;
+    let payload = [&vec![FILL; fill][..], &TRAILER].concat();
+    datagram(source, destination, INNER_PORTS, &payload)
 }
 
 /// IPv4 and UDP around a payload, with both checksums.
@@ -160,6 +204,31 @@ mod tests {
             let (addresses, _) = read(&datagram[10..]);
             assert_eq!(addresses, [subscriber(number), CORE_ADDRESS]);
         }
+    }
+
+    #[test]
+    fn packets_are_as_long_as_asked_and_end_with_what_the_sink_looks_for() {
+        let session = flow(3);
+        for bytes in [INNER_BYTES_MIN, INNER_BYTES, 1400] {
+            for (frame, headers) in [
+                (session.upstream(bytes, LINK), 14 + 20 + 8 + 6 + 4),
+                (session.downstream(bytes, LINK), 14),
+            ] {
+                assert_eq!(frame.len(), headers + bytes);
+                assert_eq!(frame[frame.len() - TRAILER.len()..], TRAILER);
+                read(&frame[14..]);
+                read(&frame[headers..]);
+            }
+        }
+    }
+
+    #[test]
+    fn long_packets_of_different_sessions_differ_in_their_heads_only() {
+        let (one, other) = (flow(0), flow(60_000));
+        let [one, other] = [one, other].map(|flow| flow.upstream(1400, LINK));
+        let head = super::super::traffic::HEAD_BYTES_MAX;
+        assert_ne!(one[..head], other[..head]);
+        assert_eq!(one[head..], other[head..]);
     }
 
     #[test]

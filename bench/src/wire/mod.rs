@@ -16,10 +16,14 @@ pub mod traffic;
 use std::time::Duration;
 
 use clap::Args;
-use xlns_dataplane::api::{AttachMode, Configuration, ControlRates, PortConfiguration, PortStatus};
+use xlns_dataplane::api::{
+    AttachMode, Configuration, ControlRates, Handoff, PortConfiguration, PortStatus,
+};
 use xlns_dataplane::wire::l2tp;
 use xlns_tests::topology::{ACCESS_PORT, CORE_PORT, QUEUES, Topology};
 use xlns_tests::{Lab, LabError, Result};
+
+use crate::host::Host;
 
 use data_plane::DataPlane;
 use direction::Load;
@@ -97,7 +101,11 @@ pub struct Arguments {
     pub busy_poll: bool,
 }
 
-fn mode(name: &str) -> std::result::Result<AttachMode, String> {
+/// Reads the name of an attach mode.
+///
+/// # Errors
+/// The names that there are.
+pub fn mode(name: &str) -> std::result::Result<AttachMode, String> {
     let modes = [AttachMode::NativeZeroCopy, AttachMode::NativeCopy, AttachMode::Generic];
     modes
         .into_iter()
@@ -194,10 +202,12 @@ fn configuration(arguments: &Arguments) -> Configuration {
         tun_name: "xlns0".to_owned(),
         tun_mtu: 1500,
         busy_poll: arguments.busy_poll,
+        handoff: Handoff::Off,
         l2tp_port: l2tp::PORT,
         l2tp_port_count: 1,
         gateway: None,
         gateway_ipv6: None,
+        quality: None,
         control_rates: CONTROL_RATES,
     }
 }
@@ -215,13 +225,7 @@ fn report(arguments: &Arguments, ports: &[PortStatus], directions: Vec<Summary>)
     };
     Report {
         benchmark: "wire",
-        command: std::env::args().collect::<Vec<_>>().join(" "),
-        version: env!("CARGO_PKG_VERSION"),
-        kernel: first_line("/proc/sys/kernel/osrelease", |line| Some(line)),
-        cpu: first_line("/proc/cpuinfo", |line| {
-            Some(line.strip_prefix("model name")?.split_once(':')?.1)
-        }),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        host: Host::read(),
         ports: ports.iter().map(port).collect(),
         sessions: arguments.sessions,
         generator_core: arguments.generator_core,
@@ -233,10 +237,4 @@ fn report(arguments: &Arguments, ports: &[PortStatus], directions: Vec<Summary>)
         inner_octets: frames::INNER_BYTES,
         directions,
     }
-}
-
-/// What `find` makes of the first line of a file that has it; empty where none has.
-fn first_line(path: &str, find: impl Fn(&str) -> Option<&str>) -> String {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().find_map(find).unwrap_or_default().trim().to_owned()
 }

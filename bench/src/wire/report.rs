@@ -6,22 +6,17 @@ use std::fmt;
 use serde::Serialize;
 
 use super::direction::Run;
+use crate::host::Host;
+use crate::spread::Spread;
 
 /// The whole report.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Always `wire`.
     pub benchmark: &'static str,
-    /// How it was called.
-    pub command: String,
-    /// Version of xlns.
-    pub version: &'static str,
-    /// Kernel release.
-    pub kernel: String,
-    /// CPU model.
-    pub cpu: String,
-    /// Cores that this process may use.
-    pub cores: usize,
+    /// The machine and the command line.
+    #[serde(flatten)]
+    pub host: Host,
     /// Each port as it came up.
     pub ports: Vec<Port>,
     /// Sessions, sent to and from in turn.
@@ -84,28 +79,6 @@ pub struct Summary {
     pub runs: Vec<Run>,
 }
 
-/// Median and range.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Spread {
-    /// The middle one, or the mean of the two in the middle.
-    pub median: f64,
-    /// The least.
-    pub min: f64,
-    /// The greatest.
-    pub max: f64,
-}
-
-impl Spread {
-    /// Of some values; zeros where there is none.
-    pub fn of(values: impl Iterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.collect();
-        values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or_default();
-        let last = values.len().saturating_sub(1);
-        Self { median: (at(last / 2) + at(last.div_ceil(2))) / 2.0, min: at(0), max: at(last) }
-    }
-}
-
 impl Summary {
     /// Of these runs.
     pub fn new(direction: &'static str, octets_in: usize, runs: Vec<Run>) -> Self {
@@ -136,8 +109,7 @@ fn percent(part: u64, whole: u64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "$ {}", self.command)?;
-        writeln!(f, "Linux {}, {}, {} cores", self.kernel, self.cpu, self.cores)?;
+        self.host.fmt(f)?;
         for port in &self.ports {
             writeln!(f, "{}: {} queues, XDP {}", port.interface, port.queues, port.xdp_mode)?;
         }
@@ -179,11 +151,8 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cell = |spread: Spread, unit: f64, digits: usize| {
-            let Spread { median, min, max } = spread;
-            let [median, min, max] = [median / unit, min / unit, max / unit];
-            format!("{median:.digits$} ({min:.digits$} - {max:.digits$})")
-        };
+        let cell =
+            |spread: Spread, unit: f64, digits: usize| format!("{:.digits$}", spread.per(unit));
         writeln!(
             f,
             "{:<11}{:>10}  {:<24}{:<24}{:<21}{:<21}{:<18}",
@@ -208,15 +177,6 @@ impl fmt::Display for Summary {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_in_the_middle() {
-        let spread = |values: &[f64]| Spread::of(values.iter().copied());
-        assert_eq!(spread(&[3.0, 1.0, 2.0]), Spread { median: 2.0, min: 1.0, max: 3.0 });
-        assert_eq!(spread(&[4.0, 1.0, 2.0, 3.0]), Spread { median: 2.5, min: 1.0, max: 4.0 });
-        assert_eq!(spread(&[7.0]), Spread { median: 7.0, min: 7.0, max: 7.0 });
-        assert_eq!(spread(&[]), Spread { median: 0.0, min: 0.0, max: 0.0 });
-    }
 
     #[test]
     fn drops_of_all_runs_add_up() {

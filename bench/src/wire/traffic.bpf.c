@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Two programs of `xlns-bench wire`: one makes packets, one counts and drops them.
+ * Programs of `xlns-bench wire` and `compare`: one makes packets, others count and drop them.
  *
  * The kernel runs `generate` for every frame of a test run with live frames (Linux 5.18). Pages
- * come back with what was in them, so that each run writes its frame as a whole.
+ * come back with what was in them, headers changed on the way among it, so that each run writes the
+ * head of its frame; what lies behind is the same in all frames and never changed.
  */
 #include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/ip.h>
 #include <linux/pkt_cls.h>
-#include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define FRAME_BYTES_MAX 128
+#define HEAD_BYTES_MAX 128
 
-struct frame {
-	__u8 octets[FRAME_BYTES_MAX];
+struct head {
+	__u8 octets[HEAD_BYTES_MAX];
 };
 
 struct delivered {
@@ -29,8 +27,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct frame);
-} frames SEC(".maps");
+	__type(value, struct head);
+} heads SEC(".maps");
 
 /* What arrived. */
 struct {
@@ -40,52 +38,107 @@ struct {
 	__type(value, struct delivered);
 } delivered SEC(".maps");
 
-/* Octets of every frame. */
-const volatile __u32 frame_bytes = 0;
-/* Number of frames in the map. */
+/* Octets of a frame that are written anew. */
+const volatile __u32 head_bytes = 0;
+/* Number of heads in the map. */
 const volatile __u32 frame_count = 0;
-/* Where they leave. */
+/* Where frames leave. */
 const volatile __u32 out_ifindex = 0;
-/* What arrives is counted where it goes to this IPv4 address, in network order. */
-const volatile __u32 destination = 0;
+/* What arrives is counted where it ends with these octets, in their order. */
+const volatile __u32 trailer = 0;
 
-/* The frame whose turn it is. One generator at a time. */
+/* The frame whose turn it is, and frames made so far. One generator at a time. */
 __u32 next = 0;
+__u64 made = 0;
+
+/* The kernel shows frames to the far end in batches of so many. */
+#define BATCH 64
+/* Late by more batches than this, the generator was kept from its core: it does not make up for it. */
+#define LATE_BATCHES_MAX 16
+/* Looks at the clock while waiting: some milliseconds. */
+#define LOOKS_MAX (1 << 18)
+
+/* Nanoseconds from one batch to the next; 0: as fast as it goes. */
+__u64 gap = 0;
+/* When the next batch is due. */
+__u64 due = 0;
+
+static long is_due(__u32 turn, void *context)
+{
+	(void)turn;
+	(void)context;
+	return bpf_ktime_get_ns() >= due;
+}
+
+static void wait_for_turn(void)
+{
+	__u64 now = bpf_ktime_get_ns();
+
+	if (now < due)
+		bpf_loop(LOOKS_MAX, is_due, NULL, 0);
+	else if (now - due > LATE_BATCHES_MAX * gap)
+		due = now;
+	due += gap;
+}
 
 SEC("xdp")
 int generate(struct xdp_md *context)
 {
 	__u32 key = next;
-	struct frame *frame = bpf_map_lookup_elem(&frames, &key);
+	struct head *head = bpf_map_lookup_elem(&heads, &key);
 
+	/* Interrupts of the network wait meanwhile, but have been served after the last batch. */
+	if (gap && made % BATCH == 0)
+		wait_for_turn();
 	next = key + 1 < frame_count ? key + 1 : 0;
-	if (!frame || frame_bytes == 0 || frame_bytes > FRAME_BYTES_MAX)
+	made++;
+	if (!head || head_bytes == 0 || head_bytes > HEAD_BYTES_MAX)
 		return XDP_ABORTED;
-	if (bpf_xdp_store_bytes(context, 0, frame->octets, frame_bytes))
+	if (bpf_xdp_store_bytes(context, 0, head->octets, head_bytes))
 		return XDP_ABORTED;
 	return bpf_redirect(out_ifindex, 0);
 }
 
+/* Counts and drops the generator's packets, whatever is around them; others pass. */
 SEC("tc")
 int sink(struct __sk_buff *skb)
 {
-	void *data = (void *)(long)skb->data;
-	void *data_end = (void *)(long)skb->data_end;
-	struct ethhdr *ethernet = data;
-	struct iphdr *ip = (void *)(ethernet + 1);
-	__u32 key = 0;
+	__u32 key = 0, end = 0;
 	struct delivered *count = bpf_map_lookup_elem(&delivered, &key);
 
 	if (!count)
 		return TC_ACT_SHOT;
-	if ((void *)(ip + 1) > data_end || ethernet->h_proto != bpf_htons(ETH_P_IP) ||
-	    ip->daddr != destination) {
+	if (skb->len < sizeof(end) ||
+	    bpf_skb_load_bytes(skb, skb->len - sizeof(end), &end, sizeof(end)) ||
+	    end != trailer) {
 		count->others++;
-		return TC_ACT_SHOT;
+		return TC_ACT_OK;
 	}
 	count->packets++;
 	count->octets += skb->len;
 	return TC_ACT_SHOT;
+}
+
+/* Counts and drops every frame in the driver: what a generator is measured with. */
+SEC("xdp")
+int drop(struct xdp_md *context)
+{
+	__u32 key = 0;
+	struct delivered *count = bpf_map_lookup_elem(&delivered, &key);
+
+	if (count) {
+		count->packets++;
+		count->octets += context->data_end - context->data;
+	}
+	return XDP_DROP;
+}
+
+/* Live frames reach a veth only where its end has XDP in the driver: this one does nothing. */
+SEC("xdp")
+int pass(struct xdp_md *context)
+{
+	(void)context;
+	return XDP_PASS;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -168,6 +168,7 @@ fn ppp(octets: &[u8], padded: &[u8]) -> Step<Reason> {
             _ => XskL2tpIpv6,
         },
         0xc021 if packet.first() == Some(&9) => XskLcpEcho,
+        0xc021 if matches!(packet, [10, identifier, ..] if identifier & 0x80 != 0) => XskLcpEcho,
         _ => PassPppControl,
     })
 }

@@ -10,6 +10,7 @@
 mod client;
 mod listen;
 mod protocol;
+mod quality;
 mod rows;
 mod server;
 
@@ -18,6 +19,10 @@ pub use protocol::{
     ClientRow, CounterRow, ErrorsRow, LacRow, LineRow, PlaceCall, PlacedRow, PortRow, RatesRow,
     Request, Response, RouteRow, SessionFilter, SessionRow, SessionSelector, TunnelRow,
     TunnelSelector, WorkerRow,
+};
+pub use quality::{
+    ClassRow, QualityFilter, QualityRow, QualityScope, QualitySummaryRow, QualitySweep, Subject,
+    WORST_MAX,
 };
 pub use server::{ConnectionId, Cursor, PAGE_BYTES_MAX, PAGE_ROWS, Query, Server, TOKENS};
 

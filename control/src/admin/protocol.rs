@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use super::quality::{QualityFilter, QualityRow, QualityScope, QualitySummaryRow};
+
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "kebab-case")]
@@ -18,6 +20,14 @@ pub enum Request {
         /// Which of them.
         #[serde(default)]
         filter: SessionFilter,
+    },
+    /// The quality of sessions.
+    ShowQuality {
+        /// Which of them.
+        #[serde(default)]
+        filter: QualityFilter,
+        /// How many, and what besides.
+        scope: QualityScope,
     },
     /// Every client, in the order of the configuration.
     ShowClients,
@@ -131,6 +141,10 @@ pub enum Response {
     Lac(LacRow),
     /// To [`Request::ShowSessions`].
     Session(SessionRow),
+    /// To [`Request::ShowQuality`].
+    Quality(Box<QualityRow>),
+    /// To [`Request::ShowQuality`], behind the sessions: all of them, then each LAC profile.
+    QualitySummary(QualitySummaryRow),
     /// To [`Request::ShowClients`].
     Client(ClientRow),
     /// To [`Request::ShowPorts`].
@@ -397,6 +411,8 @@ pub struct PortRow {
     pub mode: String,
     /// Each better mode, and why it was not obtained.
     pub not_better: Vec<String>,
+    /// What is wrong with it at this moment, and what to do.
+    pub troubles: Vec<String>,
     /// Frames received by workers.
     pub received_packets: u64,
     /// Octets of them.
@@ -418,12 +434,26 @@ pub struct WorkerRow {
     pub core: Option<u16>,
     /// Frames received.
     pub received: u64,
+    /// Frames made here: fragments beyond the first one, ICMP errors, Echo-Requests.
+    pub originated: u64,
     /// Frames sent.
     pub transmitted: u64,
     /// Frames dropped; `show counters` has the reasons.
     pub dropped: u64,
+    /// Fragments that became part of a datagram, beside the one whose frame it took.
+    pub joined: u64,
+    /// Echo-Replies to its own requests.
+    pub measured: u64,
+    /// Frames that wait now: fragments for others, or until their share of the sessions has moved.
+    pub waiting: u64,
+    /// Frames handed to other workers.
+    pub handed_out: u64,
+    /// Frames that other workers handed here.
+    pub handed_in: u64,
     /// Batches with at least one frame.
     pub batches: u64,
+    /// Share of the time that it works, thousandths, lately.
+    pub load_permille: u16,
     /// Frames free in its pool.
     pub frames_free: u64,
 }
@@ -481,6 +511,13 @@ mod tests {
                     which: SessionSelector::Id { tunnel_id: 7, session_id: 9 },
                 },
                 r#"{"request":"clear-session","which":{"id":{"tunnel_id":7,"session_id":9}}}"#,
+            ),
+            (
+                Request::ShowQuality {
+                    filter: QualityFilter { lac: Some("a".into()), ..Default::default() },
+                    scope: QualityScope::Worst(20),
+                },
+                r#"{"request":"show-quality","filter":{"lac":"a"},"scope":{"worst":20}}"#,
             ),
         ];
         for (request, line) in lines {

@@ -17,6 +17,9 @@ pub const CLIENTS_MAX: usize = 1024;
 /// Servers of one client.
 pub const SERVERS_MAX: usize = 16;
 
+/// Prefixes of one client's `peer_addresses`.
+pub const PEER_ADDRESSES_MAX: usize = 16;
+
 /// Destinations of one client: the peer's own address comes on top.
 pub const ROUTES_MAX: usize = SESSION_PREFIXES_MAX - 1;
 
@@ -70,6 +73,9 @@ pub struct ClientConfig {
     /// Destinations that lead into the session.
     #[serde(default)]
     pub routes: Vec<RouteConfig>,
+    /// Where the server's own address may lie to be a destination as well.
+    #[serde(default)]
+    pub peer_addresses: Vec<Ipv4Net>,
     /// Of clients with the same destination, the one with the lowest metric has it.
     #[serde(default)]
     pub metric: u16,

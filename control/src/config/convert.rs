@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use xlns_dataplane::api::{
     Configuration, ControlRates, POLICER_BURSTS, Policer, PortConfiguration,
 };
+use xlns_dataplane::quality::Settings;
 
-use super::{Config, PoolConfig, PortConfig, UserConfig};
+use super::{ClientConfig, Config, PoolConfig, PortConfig, QualityConfig, UserConfig};
 
 /// The least burst unless an operator says otherwise, large packets: a TCP connection begins with ten.
 const BURST_PACKETS_MIN: u32 = 10;
@@ -80,6 +81,7 @@ impl Config {
             tun_name: dataplane.tun_name.clone(),
             tun_mtu: dataplane.tun_mtu,
             busy_poll: dataplane.busy_poll,
+            handoff: dataplane.handoff,
             l2tp_port: self.lns.port,
             l2tp_port_count: self.l2tp_port_count(),
             control_rates: ControlRates {
@@ -90,7 +92,14 @@ impl Config {
             },
             gateway: Some(self.lns.gateway),
             gateway_ipv6: self.gateway_ipv6(),
+            quality: self.quality_settings(),
         }
+    }
+
+    /// How sessions are monitored; `None`: they are not.
+    pub fn quality_settings(&self) -> Option<Settings> {
+        let QualityConfig { interval_ms, loss_after_ms } = self.quality;
+        (interval_ms > 0).then_some(Settings { interval_ms, loss_after_ms })
     }
 
     /// Where ICMPv6 errors come from.
@@ -138,7 +147,21 @@ impl Config {
             ));
         }
         warnings.extend(self.warnings_of_ipv6());
+        warnings.extend(self.client.iter().filter(|client| self.is_deaf(client)).map(|client| {
+            format!(
+                "client `{}` sends neither HELLOs nor Echo-Requests: a server that is gone is never \
+                 missed; give it hello_interval_seconds or echo_interval_seconds",
+                client.name
+            )
+        }));
         warnings
+    }
+
+    /// Whether nothing asks a client's server for a sign of life.
+    fn is_deaf(&self, client: &ClientConfig) -> bool {
+        let hello = client.hello_interval_seconds.unwrap_or(self.l2tp.hello_interval_seconds);
+        let echo = client.echo_interval_seconds.unwrap_or(self.ppp.echo_interval_seconds);
+        (hello, echo, client.idle_seconds) == (0, 0, 0)
     }
 
     /// Where IPv6 is configured and no packet of it would fit.
@@ -223,6 +246,13 @@ mod tests {
         assert_eq!(configuration.workers, 2);
         assert_eq!(configuration.cores, [4, 6]);
         assert_eq!(configuration.sessions_max, 77);
+        let settings = |interval_ms, loss_after_ms| Some(Settings { interval_ms, loss_after_ms });
+        assert_eq!(configuration.quality, settings(10_000, 3_000));
+        let quality = |text: &str| {
+            Config::parse("x.toml", &format!("{TEXT}[quality]\n{text}")).unwrap().quality_settings()
+        };
+        assert_eq!(quality("interval_ms = 0\n"), None);
+        assert_eq!(quality("interval_ms = 100\nloss_after_ms = 3000\n"), settings(100, 3000));
         assert_eq!((configuration.l2tp_port, configuration.l2tp_port_count), (1801, 3));
         assert_eq!(configuration.control_rates.setup_packets_per_second, 11);
         let ports: Vec<_> = configuration
@@ -266,6 +296,22 @@ mod tests {
             [[port]]\ninterface = \"eth0\"\n[dataplane]\ntun_mtu = 1461\n";
         let config = Config::parse("x.toml", least).unwrap();
         assert_eq!(config.warnings().len(), 3);
+    }
+
+    #[test]
+    fn a_client_that_would_never_miss_its_server_is_said() {
+        let warnings = |more: &str| {
+            let client = "[[client]]\nname = \"up\"\nuser = \"u\"\npassword = \"p\"\n\
+                servers = [{ address = \"203.0.113.1\" }]\n";
+            Config::parse("x.toml", &format!("{TEXT}{client}{more}")).unwrap().warnings()
+        };
+        assert_eq!(warnings("hello_interval_seconds = 0\necho_interval_seconds = 10\n"), [""; 0]);
+        assert_eq!(warnings("hello_interval_seconds = 60\necho_interval_seconds = 0\n"), [""; 0]);
+        let [deaf] = &warnings("hello_interval_seconds = 0\necho_interval_seconds = 0\n")[..]
+        else {
+            panic!()
+        };
+        assert!(deaf.starts_with("client `up` sends neither HELLOs nor"), "{deaf}");
     }
 
     #[test]

@@ -102,6 +102,9 @@ pub struct LacConfig {
     /// From one Echo-Request of ours to the next, seconds; 0: none is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub echo_interval_seconds: Option<u64>,
+    /// Whether the quality of its sessions is monitored, as `[quality]` says.
+    #[serde(default = "yes")]
+    pub quality: bool,
     /// UDP ports that tunnels are spread over, from `lns.port` on.
     #[serde(default = "source_ports_default")]
     pub source_ports: u16,
@@ -185,6 +188,7 @@ impl LacConfig {
             mru: None,
             mru_min: None,
             echo_interval_seconds: None,
+            quality: true,
             source_ports: source_ports_default(),
             follow_port: false,
             hello_interval_seconds: None,
@@ -234,6 +238,7 @@ impl LacConfig {
                 dscp: if self.copy_dscp { Dscp::Copy } else { Dscp::Set(self.dscp) },
                 ecn: self.ecn,
             },
+            quality: self.quality,
             ..SessionOptions::default()
         }
     }

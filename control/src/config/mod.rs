@@ -21,16 +21,20 @@ use std::path::PathBuf;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
-use xlns_dataplane::api::AttachMode;
+use xlns_dataplane::api::{AttachMode, Handoff};
 
 pub use check::GatewayConflict;
 pub use client::{CLIENTS_MAX, ClientConfig, DialConfig, RouteConfig, ServerConfig};
 pub use error::{ConfigError, Problem};
 pub use lac::{AddressControl, CallMode, HiddenAvps, LacConfig, Sequencing};
+pub use schema::PORT_MTU_MAX;
 pub use secret::Secret;
 
 /// Where the configuration is looked for unless the command line says otherwise.
 pub const PATH_DEFAULT: &str = "/etc/xlns/xlns.toml";
+
+/// The UDP port of L2TP (RFC 2661 section 8.1).
+pub const L2TP_PORT: u16 = 1701;
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +50,9 @@ pub struct Config {
     /// `[dataplane]`
     #[serde(default)]
     pub dataplane: DataplaneConfig,
+    /// `[quality]`
+    #[serde(default)]
+    pub quality: QualityConfig,
     /// `[admin]`
     #[serde(default)]
     pub admin: AdminConfig,
@@ -260,6 +267,8 @@ pub struct DataplaneConfig {
     pub away_seconds_max: u64,
     /// Whether workers poll busily instead of sleeping when idle.
     pub busy_poll: bool,
+    /// When workers hand sessions of a tunnel to one another.
+    pub handoff: Handoff,
     /// L2TP control with Tunnel ID 0 let through to the kernel, packets a second and port.
     pub setup_packets_per_second: u32,
     /// L2TP control of existing tunnels let through, packets a second and port.
@@ -268,6 +277,17 @@ pub struct DataplaneConfig {
     pub ppp_packets_per_second: u32,
     /// Of each of these kinds, packets that may come at once.
     pub control_burst_packets: u32,
+}
+
+/// How the quality of sessions is monitored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct QualityConfig {
+    /// From one Echo-Request of the workers to the next in each session, milliseconds; 0: none is
+    /// sent.
+    pub interval_ms: u32,
+    /// A request without a reply for so long is lost, milliseconds.
+    pub loss_after_ms: u32,
 }
 
 /// A NIC.
@@ -302,7 +322,7 @@ fn host_name_default() -> String {
 }
 
 fn l2tp_port_default() -> u16 {
-    1701
+    L2TP_PORT
 }
 
 fn delegated_length_default() -> u8 {
@@ -375,11 +395,20 @@ impl Default for DataplaneConfig {
             tun_mtu: 1460,
             away_seconds_max: 5,
             busy_poll: false,
+            handoff: Handoff::Auto,
             setup_packets_per_second: 5_000,
             tunnel_packets_per_second: 100_000,
             ppp_packets_per_second: 200_000,
             control_burst_packets: 4096,
         }
+    }
+}
+
+impl Default for QualityConfig {
+    fn default() -> Self {
+        // What is known when a subscriber calls has been measured before; 100,000 sessions are 10,000
+        // small packets a second.
+        Self { interval_ms: 10_000, loss_after_ms: 3_000 }
     }
 }
 

@@ -41,6 +41,9 @@ const TUN_MTU_MIN: i64 = 1280;
 /// come on top.
 const TUN_MTU_MAX: i64 = xlns_dataplane::frame::FRAME_BYTES_MAX as i64 - 26;
 
+/// The largest MTU of a port, octets.
+pub const PORT_MTU_MAX: u16 = TUN_MTU_MAX as u16;
+
 /// The size that every IPv4 host takes; a link that carries less is no use to a subscriber.
 const MRU_LEAST: i64 = 576;
 
@@ -119,10 +122,13 @@ pub const KEYS: &[Key] = &[
     number("dataplane", "tun_mtu", TUN_MTU_MIN..=TUN_MTU_MAX, "octets"),
     number("dataplane", "away_seconds_max", 0..=86_400, "seconds"),
     key("dataplane", "busy_poll"),
+    key("dataplane", "handoff"),
     number("dataplane", "setup_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "tunnel_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "ppp_packets_per_second", 1..=10_000_000, "packets a second"),
     number("dataplane", "control_burst_packets", 1..=1_000_000, "packets"),
+    number("quality", "interval_ms", 0..=3_600_000, "milliseconds"),
+    number("quality", "loss_after_ms", 100..=60_000, "milliseconds"),
     key("admin", "socket"),
     key("port", "interface"),
     number("port", "queues", 0..=WORKERS_MAX, "queues"),
@@ -143,6 +149,7 @@ pub const KEYS: &[Key] = &[
     number("lac", "mru", MRU_LEAST..=1500, "octets"),
     number("lac", "mru_min", 128..=1500, "octets"),
     number("lac", "echo_interval_seconds", 0..=3600, "seconds"),
+    key("lac", "quality"),
     number("lac", "source_ports", 1..=SOURCE_PORTS_MAX, "ports"),
     key("lac", "follow_port"),
     number("lac", "hello_interval_seconds", 0..=3600, "seconds"),
@@ -181,6 +188,7 @@ pub const KEYS: &[Key] = &[
     key("client", "ipv6"),
     key("client", "ask_dns"),
     key("client", "routes"),
+    key("client", "peer_addresses"),
     number("client", "metric", 0..=65_535, "metric"),
     key("client", "persistent"),
     key("client", "accept_outgoing_calls"),
@@ -322,7 +330,7 @@ fn check_number(
 mod tests {
     use super::super::{
         AdminConfig, ClientConfig, Config, DataplaneConfig, DialConfig, L2tpConfig, LnsConfig,
-        PortConfig, PppConfig,
+        PortConfig, PppConfig, QualityConfig,
     };
     use super::*;
 
@@ -410,6 +418,7 @@ mod tests {
         assert_eq!(full.l2tp, L2tpConfig::default());
         assert_eq!(full.ppp, PppConfig::default());
         assert_eq!(full.dataplane, DataplaneConfig::default());
+        assert_eq!(full.quality, QualityConfig::default());
         assert_eq!(full.admin, AdminConfig::default());
         let untagged = |mut port: PortConfig| {
             port.vlan = None;

@@ -24,10 +24,12 @@ fn configuration() -> Configuration {
         tun_name: "xlns0".into(),
         tun_mtu: 1500,
         busy_poll: false,
+        handoff: xlns_dataplane::api::Handoff::Auto,
         l2tp_port: 1701,
         l2tp_port_count: 1,
         gateway: None,
         gateway_ipv6: None,
+        quality: None,
         control_rates: ControlRates {
             setup_packets_per_second: 1,
             tunnel_packets_per_second: 1,

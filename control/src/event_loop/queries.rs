@@ -12,7 +12,7 @@ use crate::admin::{
 use crate::time::Time;
 
 /// Said where an answer needs the data plane.
-const DATAPLANE_AWAY: &str =
+pub(super) const DATAPLANE_AWAY: &str =
     "the data plane is not connected: is xlns-dataplane running? (xlnsd's log says why)";
 
 impl EventLoop {
@@ -30,6 +30,9 @@ impl EventLoop {
             }
             Request::ShowSessions { filter } => {
                 self.ask_sessions(now, connection, &filter, cursor.number());
+            }
+            Request::ShowQuality { filter, scope } => {
+                self.ask_quality(connection, filter, scope, cursor.number());
             }
             Request::ShowClients => self.ask_clients(now, connection, cursor.number()),
             Request::ClearClient { name } => {
@@ -228,7 +231,8 @@ impl EventLoop {
     }
 
     /// The data plane went away with questions under way.
-    pub(super) fn answer_without_dataplane(&mut self) {
+    pub(super) fn answer_without_dataplane(&mut self, now: Time) {
+        self.refuse_quality(now);
         while let Some((connection, request)) = self.shows.counters.pop_front() {
             if request == Request::ShowCounters {
                 self.reply_counters(connection, None);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use xlns_dataplane::api::SessionKey;
 use xlns_dataplane::counters::SessionCounters;
 
+use super::quality::QualityFor;
 use crate::admin::{ClientRow, ConnectionId, Request, SessionRow};
 
 /// A page of sessions without their counters.
@@ -103,4 +104,6 @@ pub struct Shows {
     pub calls: BTreeMap<SessionKey, ConnectionId>,
     /// Questions about sessions.
     pub sessions: VecDeque<CountersFor>,
+    /// Questions about the quality of sessions.
+    pub quality: VecDeque<QualityFor>,
 }

@@ -176,11 +176,7 @@ impl Addresses {
             return Err(NoLease::InUse);
         }
         let pool = self.pool_of(account);
-        let ipv4 = match (account.address, pool) {
-            (Some(address), _) => Some(Ipv4Lease::Fixed(address)),
-            (None, Some(index)) => self.lease_ipv4(index)?,
-            (None, None) => None,
-        };
+        let ipv4 = self.lease_ipv4(account, pool)?;
         let ipv6 = if self.offers_ipv6(account) { self.lease_ipv6(account, pool) } else { None };
         if ipv4.is_none() && ipv6.is_none() {
             return Err(NoLease::Exhausted);
@@ -209,15 +205,37 @@ impl Addresses {
         ipv6.delegated.as_ref().map(Prefix::prefix)
     }
 
+    /// Takes the IPv4 address of a lease back. Returns whether there was one.
+    pub fn release_ipv4(&mut self, lease: &mut Lease) -> bool {
+        let Some(ipv4) = lease.ipv4.take() else { return false };
+        match ipv4 {
+            Ipv4Lease::Fixed(address) => {
+                self.fixed.remove(&IpNet::from(IpAddr::V4(address)));
+            }
+            Ipv4Lease::Pool(index, lease) => {
+                if let Some(pool) = self.pools.get_mut(index).and_then(|pool| pool.ipv4.as_mut()) {
+                    pool.release(lease);
+                }
+            }
+        }
+        true
+    }
+
+    /// Gives a lease an IPv4 address again whose own was taken back, where one is free.
+    pub fn renew_ipv4(&mut self, lease: &mut Lease, account: &Account) {
+        let is_free = |address| !self.fixed.contains(&IpNet::from(IpAddr::V4(address)));
+        if lease.ipv4.is_some() || !account.address.is_none_or(is_free) {
+            return;
+        }
+        lease.ipv4 = self.lease_ipv4(account, self.pool_of(account)).unwrap_or_default();
+        self.fixed.extend(account.address.map(|address| IpNet::from(IpAddr::V4(address))));
+    }
+
     /// Takes everything of a lease back.
-    pub fn release(&mut self, lease: Lease) {
+    pub fn release(&mut self, mut lease: Lease) {
+        self.release_ipv4(&mut lease);
         for prefix in lease.all() {
             self.fixed.remove(&prefix);
-        }
-        if let Some(Ipv4Lease::Pool(index, lease)) = lease.ipv4
-            && let Some(pool) = self.pools.get_mut(index).and_then(|pool| pool.ipv4.as_mut())
-        {
-            pool.release(lease);
         }
         let Some(ipv6) = lease.ipv6 else { return };
         let Some(pool) = ipv6.pool.and_then(|index| self.pools.get_mut(index)) else { return };
@@ -263,8 +281,16 @@ impl Addresses {
         }
     }
 
-    /// An address of a pool; `Ok(None)` where the pool has IPv6 alone.
-    fn lease_ipv4(&mut self, index: usize) -> Result<Option<Ipv4Lease>, NoLease> {
+    /// The user's own address, or one of its pool; `Ok(None)` where the pool has IPv6 alone.
+    fn lease_ipv4(
+        &mut self,
+        account: &Account,
+        pool: Option<usize>,
+    ) -> Result<Option<Ipv4Lease>, NoLease> {
+        if let Some(address) = account.address {
+            return Ok(Some(Ipv4Lease::Fixed(address)));
+        }
+        let Some(index) = pool else { return Ok(None) };
         match self.pools.get_mut(index).and_then(|pool| pool.ipv4.as_mut()) {
             Some(pool) => match pool.allocate() {
                 Some(lease) => Ok(Some(Ipv4Lease::Pool(index, lease))),

@@ -126,7 +126,10 @@ impl Lns {
         };
         let success = right.mschap_success;
         let before = call.user.replace(right.name.into());
-        if before.as_deref() == Some(right.name) && call.lease.is_some() {
+        if before.as_deref() == Some(right.name)
+            && let Some(lease) = &mut call.lease
+        {
+            self.addresses.renew_ipv4(lease, right.account);
             return self.let_in(now, index, success);
         }
         let limit = right.account.sessions_max;
@@ -183,6 +186,20 @@ impl Lns {
         call.without_address = true;
         self.counters.add(LnsCounter::PoolExhausted);
         self.send_away(now, index, NO_ADDRESS);
+    }
+
+    /// A subscriber that has rejected IPv4 needs no address of it.
+    pub(super) fn release_unwanted(&mut self, now: Time, index: usize) {
+        let Some(call) = self.calls.get_mut(index) else { return };
+        if !call.link().is_some_and(ppp::Link::is_ipv4_over) {
+            return;
+        }
+        let Some(lease) = &mut call.lease else { return };
+        if self.addresses.release_ipv4(lease)
+            && let Some(user) = call.user.clone()
+        {
+            self.admit_waiting(now, &user);
+        }
     }
 
     /// An ended call of this user has let go what it had, if anything: whoever has waited for that the

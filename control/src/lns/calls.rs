@@ -137,6 +137,7 @@ impl Lns {
         let Some(call) = self.calls.get(index) else { return };
         let at = call.poll_timeout();
         self.reschedule(TimerKey::Call(index), at);
+        self.release_unwanted(now, index);
     }
 
     fn handle_link_event(&mut self, now: Time, index: usize, event: ppp::Event) {

@@ -20,6 +20,7 @@ mod life;
 mod line;
 mod outgoing;
 mod profiles;
+mod quality;
 mod setup;
 mod show;
 mod strangers;
@@ -171,6 +172,8 @@ pub struct Lns {
     outcomes: VecDeque<Outcome>,
     /// Silent tunnels whose data is to be looked at.
     life_due: BTreeSet<TunnelId>,
+    /// `None` where the workers are not asked about silent sessions.
+    silence: Option<quality::Silence>,
     /// No tunnel is opened any more.
     shutting_down: bool,
     counters: counters::LnsCounters,
@@ -227,6 +230,7 @@ impl Lns {
             life_due: BTreeSet::new(),
             call_serial_number: 0,
             outcomes: VecDeque::new(),
+            silence: quality::Silence::new(&config),
             shutting_down: false,
             counters: counters::LnsCounters::default(),
             refusal_log: Bucket::default(),
@@ -267,6 +271,9 @@ impl Lns {
     /// Lets happen what the time has come for, or as much of it as one turn should take: what is left
     /// keeps [`Lns::poll_timeout`] in the past.
     pub fn handle_timeout(&mut self, now: Time) {
+        if let Some(silence) = &mut self.silence {
+            silence.handle_timeout(now);
+        }
         for _ in 0..TIMEOUTS_PER_TURN_MAX {
             let Some(token) = self.timers.poll_expired(now) else { break };
             match TimerKey::of_token(token) {
@@ -294,7 +301,8 @@ impl Lns {
 
     /// When [`Lns::handle_timeout`] wants to be called.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next_deadline()
+        let silence = self.silence.as_ref().and_then(quality::Silence::poll_timeout);
+        self.timers.next_deadline().into_iter().chain(silence).min()
     }
 
     /// The next datagram to send.

@@ -162,6 +162,7 @@ fn ppp_config(config: &Config, lac: &LacConfig) -> ppp::Config {
         rechallenge: seconds_of(ppp.rechallenge_seconds),
         echo_interval: seconds_of(lac.echo_interval_seconds.unwrap_or(ppp.echo_interval_seconds)),
         echo_failures: ppp.echo_failures_max,
+        echo_when_probed: lac.quality && config.quality_settings().is_some(),
         server_name: lac.host_name.as_ref().unwrap_or(&config.lns.host_name).clone(),
         ipv4: Some(Ipv4Config {
             local_address: Some(config.lns.gateway),

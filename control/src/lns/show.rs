@@ -6,7 +6,7 @@ use super::{Lease, Line, Lns, LnsCounter, TunnelEntry};
 use crate::admin::{
     CounterRow, SessionFilter, SessionRow, SessionSelector, TunnelRow, TunnelSelector,
 };
-use crate::call::Call;
+use crate::call::{Call, Forwarding};
 use crate::l2tp::tunnel::State;
 use crate::l2tp::{SessionId, TunnelId};
 use crate::ppp::Authentication;
@@ -171,12 +171,16 @@ fn state_name(state: State) -> &'static str {
     }
 }
 
-fn address(call: &Call) -> Option<IpAddr> {
-    call.lease.as_ref().and_then(Lease::address).map(IpAddr::V4)
+/// The address that the call has or is about to have; not one that it only might have yet, beside IPv6
+/// that is up.
+pub(super) fn address(call: &Call) -> Option<IpAddr> {
+    let is_meant = call.ipv4_up || call.forwarding != Forwarding::Packets;
+    let lease = call.lease.as_ref().filter(|_| is_meant);
+    lease.and_then(Lease::address).map(IpAddr::V4)
 }
 
 /// Whether packets to this address are the call's: its own, or one under a prefix of it.
-fn has_address(call: &Call, address: IpAddr) -> bool {
+pub(super) fn has_address(call: &Call, address: IpAddr) -> bool {
     call.lease.iter().flat_map(Lease::all).any(|prefix| prefix.contains(&address))
 }
 

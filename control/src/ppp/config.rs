@@ -126,6 +126,8 @@ pub struct Config {
     pub echo_interval: Option<Duration>,
     /// Echo-Requests in a row without an answer before the peer is given up, at least one.
     pub echo_failures: u32,
+    /// Whether requests are sent only from [`Link::probe`](super::Link::probe) until one is answered.
+    pub echo_when_probed: bool,
     /// What an Identification packet says of us when LCP is up (RFC 1570 section 1.1); `None`:
     /// none is sent.
     pub identification: Option<String>,
@@ -152,6 +154,7 @@ impl Default for Config {
             rechallenge: None,
             echo_interval: None,
             echo_failures: 5,
+            echo_when_probed: false,
             identification: None,
             server_name: String::from("xlns"),
         }

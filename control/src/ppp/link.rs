@@ -47,7 +47,7 @@ pub enum Phase {
 /// One PPP link.
 ///
 /// Getters: `phase`, `agreed`, `is_*`. Input: `handle_*`. Commands: `open`, `open_with_proxy`,
-/// `authenticated`, `send_ipv6`, `close`.
+/// `authenticated`, `send_ipv6`, `probe`, `close`.
 /// Output: `poll_*`, to be drained after every input and command.
 #[derive(Debug)]
 pub struct Link {
@@ -230,6 +230,15 @@ impl Link {
         let mut context = context!(self, now);
         if self.echo.handle_timeout(&mut context, self.lcp.policy.magic()) {
             self.close(now, DownCause::EchoTimeout);
+        }
+    }
+
+    /// Whoever watches over the link hears nothing from the peer: it is asked, where that is configured
+    /// ([`Config::echo_interval`]), and given up if it does not answer.
+    pub fn probe(&mut self, now: Time) {
+        if self.lcp.state() == automaton::State::Opened {
+            let context = context!(self, now);
+            self.echo.probe(&context);
         }
     }
 

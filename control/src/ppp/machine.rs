@@ -14,6 +14,8 @@ use super::transmit::{Context, truncate};
 use super::{Config, Discard, DownCause};
 use crate::time::Time;
 
+mod prospects;
+
 /// What the layers above and below have to know (section 4.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -71,10 +73,14 @@ pub struct Machine<P> {
     unanswered: bool,
     /// The last Configure-Request was sent once more at the sight of the peer's.
     repeated: bool,
-    /// The last negotiation came to nothing, by silence or by a catastrophic reject.
+    /// The last negotiation came to nothing, by silence or by a catastrophic reject, or this one is
+    /// only a question of whether the peer is still deaf.
     failed: bool,
     /// The peer has negotiated since the negotiation began here.
     heard: bool,
+    /// A Configure-Request of the peer was acknowledged, and nothing has said since that it is over:
+    /// with an answer to ours that was lost, the peer is in Opened.
+    granted: bool,
 }
 
 impl<P: Policy> Machine<P> {
@@ -94,6 +100,7 @@ impl<P: Policy> Machine<P> {
             repeated: false,
             failed: false,
             heard: false,
+            granted: false,
         }
     }
 
@@ -105,22 +112,6 @@ impl<P: Policy> Machine<P> {
     /// Whether there is somebody above that wants this protocol up, and a layer below that is.
     pub fn is_running(&self) -> bool {
         !matches!(self.state, State::Initial | State::Starting)
-    }
-
-    /// Whether it is open, or can become so without our doing: it negotiates, or the peer, which has
-    /// ended it, may begin again.
-    pub fn is_hopeful(&self) -> bool {
-        match self.state {
-            State::ReqSent | State::AckRcvd | State::AckSent | State::Opened => true,
-            State::Stopping | State::Stopped => !self.failed,
-            State::Initial | State::Starting | State::Closed | State::Closing => false,
-        }
-    }
-
-    /// Whether the negotiation ran out of tries although the peer does take part: too much was lost,
-    /// and the peer may even believe that it is open.
-    pub fn is_worth_another_try(&self) -> bool {
-        self.state == State::Stopped && self.failed && self.heard
     }
 
     /// Takes over what somebody else has negotiated with the peer: open from the beginning.
@@ -144,6 +135,11 @@ impl<P: Policy> Machine<P> {
     /// The Restart timer may have run out.
     pub fn handle_timeout(&mut self, context: &mut Context<'_>) -> Option<Signal> {
         if self.restart_at.is_none_or(|at| at > context.now) {
+            return None;
+        }
+        if self.state == State::Stopped {
+            self.begin_anew(context);
+            self.failed = true;
             return None;
         }
         let event = if self.restart_count > 0 { Event::TimeoutPlus } else { Event::TimeoutMinus };
@@ -382,14 +378,19 @@ impl<P: Policy> Machine<P> {
                 }
             }
         }
-        if !next.is_timed() {
+        // Not a request that is refused: it may be an old one that was late.
+        if matches!(event, Event::Down | Event::Rtr | Event::Rta | Event::RxjMinus) {
+            self.granted = false;
+        }
+        // Stopped has no Restart timer, but maybe a pause.
+        let pauses = (before, next) == (State::Stopped, State::Stopped) && self.granted;
+        if !next.is_timed() && !pauses {
             self.restart_at = None;
         }
         if !next.is_negotiating() {
             self.unanswered = false;
         }
-        let silent = event == Event::TimeoutMinus && before.is_negotiating();
-        self.failed = !next.is_negotiating() && (self.failed || silent || event == Event::RxjMinus);
+        self.note_failure(event, before, next);
         signal
     }
 
@@ -401,6 +402,7 @@ impl<P: Policy> Machine<P> {
             self.naks_sent = 0;
             self.refusals_sent = 0;
             self.refusals = 0;
+            self.failed = false;
             self.heard = false;
         }
         if !self.unanswered {
@@ -428,6 +430,7 @@ impl<P: Policy> Machine<P> {
             (Action::Sca, _) => {
                 self.naks_sent = 0;
                 self.refusals_sent = 0;
+                self.granted = true;
                 transmit.push(P::PROTOCOL, code::CONFIGURE_ACK, identifier, &[packet.data]);
             }
             (Action::Scn, Some(Reply::Nak(options))) => {

@@ -17,9 +17,14 @@ impl Context<'_> {
     #[inline(always)]
     pub(super) fn decap(&mut self, frame: &mut Frame, data: &Data) -> Result<Verdict, DropReason> {
         let session = self.guard.decap(data.slot);
-        if !is_outer_right(&session, data, frame.octets()) {
+        // The destination port is one of L2TP, by classification: who sends to another one of them than
+        // that it is answered from proves nothing by it.
+        if !are_ends_right(&session, data, frame.octets()) {
             let entry = data.outer.destination(frame.octets()).route(self.guard);
             return self.route(frame, data.outer, Some(DropReason::OuterAddress), entry);
+        }
+        if session.peer_port.get() != data.source_port {
+            return self.moved(frame, data);
         }
         self.check_datagram(frame, data, &session)?;
         match data.inner {
@@ -186,12 +191,12 @@ fn is_checksum_right(data: &Data, octets: &[u8]) -> bool {
         || (!is_absent && pseudo.number(length).octets(segment).is_correct())
 }
 
-/// Whether the datagram came from the session's peer to the session's address. The IDs alone prove
-/// nothing: anybody could guess them.
+/// Whether the datagram came from the address of the session's peer to the session's. The IDs alone
+/// prove nothing: anybody could guess them.
 #[inline(always)]
-fn is_outer_right(session: &Decap, data: &Data, octets: &[u8]) -> bool {
+fn are_ends_right(session: &Decap, data: &Data, octets: &[u8]) -> bool {
     let ipv6 = session.flags & FLAG_OUTER_IPV6 != 0;
-    let addresses = match (data.outer.source(octets), data.outer.destination(octets)) {
+    match (data.outer.source(octets), data.outer.destination(octets)) {
         (Address::V4(source), Address::V4(destination)) => {
             !ipv6 && session.outer_addresses.starts_with([source, destination].as_flattened())
         }
@@ -199,8 +204,5 @@ fn is_outer_right(session: &Decap, data: &Data, octets: &[u8]) -> bool {
             ipv6 && session.outer_addresses == *[source, destination].as_flattened()
         }
         _ => false,
-    };
-    // The destination port is one of L2TP, by classification: who sends to another one of them than
-    // that it is answered from proves nothing by it.
-    addresses && session.peer_port.get() == data.source_port
+    }
 }

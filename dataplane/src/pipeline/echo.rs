@@ -1,5 +1,7 @@
 //! LCP Echo-Requests are answered here (RFC 1661 section 5.8): a million peers that ask every ten
-//! seconds are no load for the control process then.
+//! seconds are no load for the control process then. Replies are for our own requests ([`quality`]).
+//!
+//! [`quality`]: super::quality
 
 use std::ops::Range;
 
@@ -24,8 +26,7 @@ impl Context<'_> {
     ) -> Result<Verdict, DropReason> {
         let octets = frame.octets().get(packet.clone()).unwrap_or_default();
         match octets.first() {
-            Some(&ppp::ECHO_REQUEST) => {}
-            Some(&ppp::ECHO_REPLY) => return Err(DropReason::EchoReply),
+            Some(&ppp::ECHO_REQUEST | &ppp::ECHO_REPLY) => {}
             // Everything else of LCP is control's; the steering program sends it there.
             Some(_) => return Err(DropReason::PppProtocol),
             None => return Err(DropReason::EchoMalformed),
@@ -36,10 +37,14 @@ impl Context<'_> {
         if length < ppp::ECHO_BYTES || length > octets.len() {
             return Err(DropReason::EchoMalformed);
         }
+        if echo.code == ppp::ECHO_REPLY {
+            return self.echo_reply(session, octets.get(..length).unwrap_or_default());
+        }
         if session.magic.get() != 0 && echo.magic == session.magic {
             return Err(DropReason::EchoLooped);
         }
         let way = self.way_to_peer(slot, |_| Framing::whole(ppp::LCP))?;
+        let length = length.min(way.mru());
         if length > way.room {
             return Err(DropReason::TooBig);
         }
@@ -48,6 +53,7 @@ impl Context<'_> {
         }
         let (reply, _) = Echo::mut_from_prefix(frame.octets_mut()).map_err(|_| NO_ROOM)?;
         reply.code = ppp::ECHO_REPLY;
+        reply.length.set(length as u16);
         reply.magic = session.magic;
         let sum = Sum::default().octets(frame.octets());
         self.encapsulate(frame, &way, sum, PLAIN)

@@ -47,6 +47,11 @@ impl Way {
     pub(super) fn session(&self) -> &Encap {
         &self.session
     }
+
+    /// The largest information field of PPP that the peer takes, octets.
+    pub(super) fn mru(&self) -> usize {
+        self.session.peer_mru.into()
+    }
 }
 
 impl Context<'_> {

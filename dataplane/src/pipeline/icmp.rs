@@ -7,6 +7,7 @@ use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::classify::{Address, Packet};
+use super::special::Allowance;
 use super::{Context, Origin};
 use crate::frame::Frame;
 use crate::tables::Entry;
@@ -15,15 +16,9 @@ use crate::wire::checksum::{Sum, pseudo_ipv6};
 use crate::wire::icmp::{self, Kind};
 use crate::wire::{ipv4, ipv6};
 
-/// What one worker sends in the long run: enough for every traceroute and path MTU discovery, and no
-/// weapon for who forges sources (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4).
-const ERRORS_PER_SECOND: u64 = 1000;
-
-/// What it may send at once.
-const ERRORS_BURST: u64 = 100;
-
-const INTERVAL_NANOSECONDS: u64 = 1_000_000_000 / ERRORS_PER_SECOND;
-const TOLERANCE_NANOSECONDS: u64 = INTERVAL_NANOSECONDS * ERRORS_BURST;
+/// What one worker sends: enough for every traceroute and path MTU discovery, and no weapon for who
+/// forges sources (RFC 1812 section 4.3.2.8, RFC 4443 section 2.4).
+pub(super) const ERRORS: Allowance = Allowance::new(1000, 100);
 
 /// The longest errors: what every host takes in one piece (RFC 1812 section 4.3.2.3, RFC 4443 section
 /// 2.4).
@@ -112,7 +107,7 @@ impl Context<'_> {
             Entry::Local { .. } => packet.destination(frame.octets()),
             _ => self.address_towards(to, entry)?,
         };
-        if !self.take_error() {
+        if !self.special.errors.take(self.special.now) {
             return None;
         }
         match (from, to) {
@@ -138,16 +133,6 @@ impl Context<'_> {
             _ => None,
         };
         session.filter(|gateway| *gateway != [0; 4]).or(gateways.ipv4).map(Address::V4)
-    }
-
-    /// Whether one more error fits the rate.
-    fn take_error(&mut self) -> bool {
-        let next = self.special.errors_full_at.max(self.special.now) + INTERVAL_NANOSECONDS;
-        let fits = next - self.special.now <= TOLERANCE_NANOSECONDS;
-        if fits {
-            self.special.errors_full_at = next;
-        }
-        fits
     }
 }
 

@@ -14,13 +14,17 @@ mod forward;
 mod fragment;
 mod icmp;
 mod mss_clamp;
+mod pacer;
 mod police;
+mod quality;
 mod quick;
 mod reassembly;
 mod rewrite;
 mod source_check;
 mod special;
+pub mod spread;
 mod stages;
+mod stray;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
@@ -33,6 +37,8 @@ use crate::tables::{Entry, Guard, Tables};
 use crate::verdict::{DropReason, Verdict};
 use crate::wire::ethernet;
 use classify::{Packet, Work};
+pub use quality::ECHOES_MAX;
+use quality::Monitor;
 use quick::Shapes;
 use special::Special;
 pub use special::{Extra, RESERVE_FRAMES};
@@ -53,6 +59,8 @@ pub struct Pipeline {
     /// What is known of each frame of the batch.
     work: Box<[Work; BATCH_MAX]>,
     special: Special,
+    /// `None` where the quality of sessions is not monitored.
+    monitor: Option<Monitor>,
 }
 
 /// What the steps on one frame share.
@@ -82,7 +90,8 @@ impl Pipeline {
         let identification = (worker as u16).wrapping_mul(0x9e37);
         let shapes = Shapes::new(&tables);
         let work = Box::new([Work::Drop(NO_ROOM); BATCH_MAX]);
-        Self { tables, worker, identification, shapes, work, special: Special::new(worker) }
+        let (special, monitor) = (Special::new(worker), Monitor::new(&tables, worker));
+        Self { tables, worker, identification, shapes, work, special, monitor }
     }
 
     /// Says when what is processed next was received, nanoseconds from whatever start; it never goes
@@ -258,6 +267,7 @@ impl Context<'_> {
         let (now, shard) = (self.special.now, self.shard);
         let lost = |reason, count| shard.count_drops(reason, count);
         let outcome = self.special.reassembly.handle(octets, packet.is_ipv4(), now, lost);
+        shard.set_waiting(self.special.reassembly.held());
         let index = match outcome {
             reassembly::Outcome::Held => return Ok(Verdict::Hold),
             reassembly::Outcome::Refused(reason) => return Err(reason),
@@ -266,10 +276,17 @@ impl Context<'_> {
         let macs = frame.octets().first_chunk().copied().unwrap_or_default();
         let datagram = self.special.reassembly.take(index, macs).ok_or(NO_ROOM)?;
         shard.count_joined(datagram.waited);
+        shard.set_waiting(datagram.waiting);
         if !datagram.is_right {
             return Err(DropReason::UdpChecksum);
         }
         frame.reset(frame.port(), datagram.frame);
+        if self.special.shares.is_active()
+            && let Some(share) = spread::share_of(self.guard.tables().limits(), frame)
+            && self.special.shares.is_elsewhere(share)
+        {
+            return Ok(Verdict::Handoff(share));
+        }
         let mut work = Work::Drop(NO_ROOM);
         look_closer(self.guard, frame, &mut work);
         resolve_generally(self.guard, frame, &mut work);
@@ -294,7 +311,7 @@ impl Context<'_> {
         entry: Entry,
     ) -> Result<Verdict, DropReason> {
         if let (Some(reason), Entry::Local { endpoint: true }) = (unless_endpoint, entry) {
-            return Err(reason);
+            return self.stray(frame, packet, reason);
         }
         let host = frame.port() == self.guard.tables().host_port();
         let to_endpoint = entry == Entry::Local { endpoint: true };

@@ -137,6 +137,8 @@ pub(super) struct Datagram<'a> {
     pub(super) frame: &'a [u8],
     /// How many fragments waited for the last one.
     pub(super) waited: u64,
+    /// How many fragments of other datagrams wait.
+    pub(super) waiting: u64,
     /// Whether its checksum says that they belong together: identifications come round (RFC 4963).
     pub(super) is_right: bool,
 }
@@ -239,6 +241,7 @@ impl Reassembly {
         let (mut header, is_marked) = (place.header, place.is_marked);
         // The last one did not wait.
         let waited = self.end(index) - 1;
+        let waiting = self.held;
         let length = if key.is_ipv4 {
             write_ipv4(&mut header, total, is_marked)?;
             ipv4::HEADER_BYTES
@@ -254,7 +257,7 @@ impl Reassembly {
         frame.get_mut(12..14)?.copy_from_slice(&ethertype.to_be_bytes());
         frame.get_mut(14..14 + length)?.copy_from_slice(header.get(..length)?);
         let is_right = is_checksum_right(key, frame.get(14 + length..)?);
-        Some(Datagram { frame, waited, is_right })
+        Some(Datagram { frame, waited, waiting, is_right })
     }
 
     fn find(&self, key: Key) -> Option<usize> {

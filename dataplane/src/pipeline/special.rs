@@ -1,9 +1,10 @@
 //! What a worker keeps besides identification numbers for packets that need more than a rewrite in
 //! place: the time, frames for what is made here, and why the last packet was refused.
 
-use super::Context;
-use super::icmp::Complaint;
+use super::icmp::{self, Complaint};
 use super::reassembly::Reassembly;
+use super::spread::Shares;
+use super::{Context, stray};
 use crate::frame::Frame;
 use crate::port::PortId;
 use crate::verdict::Verdict;
@@ -23,6 +24,32 @@ pub struct Extra {
     pub frame: Frame,
 }
 
+/// What one worker may do so often a second in the long run, and so many times at once.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    interval: u64,
+    tolerance: u64,
+    /// When all of it is there again, nanoseconds.
+    full_at: u64,
+}
+
+impl Allowance {
+    pub(super) const fn new(per_second: u64, burst: u64) -> Self {
+        let interval = 1_000_000_000 / per_second;
+        Self { interval, tolerance: interval * burst, full_at: 0 }
+    }
+
+    /// Whether one more fits at `now`.
+    pub(super) fn take(&mut self, now: u64) -> bool {
+        let next = self.full_at.max(now) + self.interval;
+        let fits = next - now <= self.tolerance;
+        if fits {
+            self.full_at = next;
+        }
+        fits
+    }
+}
+
 /// One worker's.
 #[derive(Debug)]
 pub(super) struct Special {
@@ -40,10 +67,14 @@ pub(super) struct Special {
     pub(super) fragment_id: u32,
     /// Tunnel packets that come in fragments.
     pub(super) reassembly: Reassembly,
+    /// What other workers have of the sessions.
+    pub(super) shares: Shares,
     /// What is to be said about the packet that has just been refused.
     pub(super) complaint: Option<Complaint>,
-    /// When the next ICMP error fits its rate, nanoseconds.
-    pub(super) errors_full_at: u64,
+    /// ICMP errors.
+    pub(super) errors: Allowance,
+    /// LCP that is control's to look at.
+    pub(super) strays: Allowance,
 }
 
 impl Special {
@@ -57,8 +88,10 @@ impl Special {
             // Far from the other workers'.
             fragment_id: (worker as u32).wrapping_mul(0x9e37_79b9),
             reassembly: Reassembly::new(),
+            shares: Shares::new(),
             complaint: None,
-            errors_full_at: 0,
+            errors: icmp::ERRORS,
+            strays: stray::STRAYS,
         }
     }
 }
@@ -73,5 +106,21 @@ impl Context<'_> {
             }
             _ => self.special.reserve.push(frame),
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowance_lasts_for_a_burst_and_comes_back_at_its_rate() {
+        let mut allowance = Allowance::new(1000, 3);
+        let now = 5_000_000_000;
+        let taken = |allowance: &mut Allowance, now| (0..9).filter(|_| allowance.take(now)).count();
+        assert_eq!(taken(&mut allowance, now), 3);
+        assert_eq!(taken(&mut allowance, now + 999_999), 0);
+        assert_eq!(taken(&mut allowance, now + 1_000_000), 1);
+        assert_eq!(taken(&mut allowance, now + 60_000_000_000), 3);
     }
 }

@@ -1,5 +1,7 @@
 //! The quick way against the general one: same frames, same tables, same result.
 
+mod quality;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -81,6 +83,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
         l2tp_port: L2TP_PORT,
         l2tp_port_count: 3,
         gateways: Default::default(),
+        quality: None,
         ports: vec![
             ethernet(1, 120, None),
             ethernet(2, 90, None),
@@ -168,6 +171,10 @@ fn ip(protocol: u8, ends: [IpAddr; 2], hops: u8, class: u8, payload: &[u8]) -> V
     }
     packet.extend(payload);
     packet
+}
+
+fn ipv4(protocol: u8, source: [u8; 4], destination: [u8; 4], ttl: u8, payload: &[u8]) -> Vec<u8> {
+    ip(protocol, [source.into(), destination.into()], ttl, 0, payload)
 }
 
 fn pseudo([from, to]: [IpAddr; 2], protocol: u8, length: u16) -> Sum {
@@ -381,7 +388,7 @@ fn outcome(
     assert_eq!(verdicts.len(), frames.len());
     let octets = |verdict: &Verdict, frame: &Frame| match verdict {
         Verdict::Transmit(_) => frame.octets().to_vec(),
-        Verdict::Drop(_) | Verdict::Hold => Vec::new(),
+        Verdict::Drop(_) | Verdict::Hold | Verdict::Measured | Verdict::Handoff(_) => Vec::new(),
     };
     verdicts.iter().zip(&frames).map(|(v, f)| (*v, octets(v, f))).collect()
 }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use xlns_bpf::{Reason, Steer};
 
 use super::setup::{self, SetUp};
+use super::troubles;
 use crate::api::{
     Command, CommandError, Configuration, Counters, PortStatus, SessionKey, SteerCounter,
 };
 use crate::counters::{DropCounts, PortCounters, SessionCounters};
 use crate::port::PortId;
-use crate::port::xsk::Socket;
+use crate::port::xsk::{Socket, kernel};
+use crate::quality::SessionQuality;
 use crate::tables::{SteerChange, Writer};
 
 /// Ports, workers and tables under one configuration.
@@ -84,6 +86,17 @@ impl DataPlane {
         self.parts.writer.session_counters_of(keys)
     }
 
+    /// The quality of at most `limit` sessions from `cursor` on that leave `unanswered_min` requests
+    /// unanswered, and where to go on.
+    pub fn session_quality(
+        &self,
+        cursor: u32,
+        limit: usize,
+        unanswered_min: u8,
+    ) -> (Vec<(SessionKey, SessionQuality)>, Option<u32>) {
+        self.parts.writer.session_quality(cursor, limit, unanswered_min)
+    }
+
     /// Everything that is counted, but sessions.
     pub fn counters(&self) -> Counters {
         let parts = &self.parts;
@@ -98,6 +111,9 @@ impl DataPlane {
             let mut total = PortCounters {
                 interface: (*name).to_owned(),
                 kernel_dropped: parts.sockets.get(index).map_or(0, |sockets| dropped(sockets)),
+                troubles: parts.ports.get(index).map_or_else(Vec::new, |port| {
+                    troubles::of_port(port, &kernel::link(name), parts.stalled(index))
+                }),
                 ..PortCounters::default()
             };
             for shard in shards {
@@ -233,6 +249,7 @@ mod tests {
             l2tp_port: 1701,
             l2tp_port_count: 1,
             gateways: Default::default(),
+            quality: None,
             ports: vec![port(PortKind::Ethernet), port(PortKind::Host)],
         };
         tables::new(&limits).unwrap().1
@@ -281,7 +298,12 @@ mod tests {
             transmitted: u64::MAX,
             dropped: u64::MAX,
             joined: u64::MAX,
+            measured: u64::MAX,
+            waiting: u64::MAX,
+            handed_out: u64::MAX,
+            handed_in: u64::MAX,
             batches: u64::MAX,
+            load_permille: u16::MAX,
             frames_free: u64::MAX,
         };
         let port = PortCounters {
@@ -291,6 +313,7 @@ mod tests {
             transmitted_packets: u64::MAX,
             transmitted_bytes: u64::MAX,
             kernel_dropped: u64::MAX,
+            troubles: vec!["x".repeat(250); 3],
         };
         let counters = Counters {
             workers: vec![worker; WORKERS_MAX],

@@ -83,6 +83,21 @@ pub fn queues(name: &str, configured: u16, available: u16) -> Result<u16, String
     }
 }
 
+/// Checks that zero-copy can be had on so many queues: a driver has a transmit queue for each CPU, and
+/// one beyond them takes frames and never sends them.
+///
+/// # Errors
+/// What to do, where there are more queues than CPUs.
+pub fn zero_copy_queues(name: &str, queues: u16, cpus: usize) -> Result<(), String> {
+    if usize::from(queues) <= cpus {
+        return Ok(());
+    }
+    Err(format!(
+        "{queues} queues are more than the {cpus} CPUs, those beyond them would send nothing: \
+         ethtool -L {name} combined {cpus}"
+    ))
+}
+
 /// Number of workers: `configured`, or where that is 0 one per queue of the port with the fewest,
 /// but not more than cores. A worker needs a queue of its own on every port, to send by.
 ///
@@ -136,10 +151,12 @@ mod tests {
             tun_name: "xlns0".into(),
             tun_mtu: 1500,
             busy_poll: false,
+            handoff: crate::api::Handoff::Auto,
             l2tp_port: 1701,
             l2tp_port_count: 1,
             gateway: None,
             gateway_ipv6: None,
+            quality: None,
             control_rates: ControlRates {
                 setup_packets_per_second: 1,
                 tunnel_packets_per_second: 1,
@@ -179,6 +196,13 @@ mod tests {
         assert_eq!(queues("eth0", 0, 4), Ok(4));
         assert_eq!(queues("eth0", 4, 4), Ok(4));
         assert!(queues("eth0", 5, 4).unwrap_err().contains("ethtool -L eth0 combined 5"));
+    }
+
+    #[test]
+    fn zero_copy_has_a_cpu_for_each_queue() {
+        assert_eq!(zero_copy_queues("eth0", 4, 4), Ok(()));
+        let error = zero_copy_queues("eth0", 5, 4).unwrap_err();
+        assert!(error.ends_with("ethtool -L eth0 combined 4"), "{error}");
     }
 
     #[test]

@@ -19,6 +19,11 @@ const SESSIONS_PER_REPLY: usize = 1024;
 
 const _: () = assert!(SESSIONS_PER_REPLY * (2 * 3 + 4 * 10) + 64 < MESSAGE_BYTES_MAX);
 
+/// Sessions in one reply about quality: two IDs of 3 octets, six numbers of 5, 33 of one.
+const QUALITY_PER_REPLY: usize = 768;
+
+const _: () = assert!(QUALITY_PER_REPLY * (2 * 3 + 6 * 5 + 33) + 64 < MESSAGE_BYTES_MAX);
+
 /// What became of the connection.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Served {
@@ -114,6 +119,14 @@ impl Session {
                 Reply::SessionCounters { number, sessions, next_cursor }
             }),
             RequestBody::SessionCountersOf(keys) => self.counters_of(number, &keys),
+            RequestBody::SessionQuality { cursor, limit, unanswered_min } => {
+                let limit = usize::from(limit).clamp(1, QUALITY_PER_REPLY);
+                self.running().map(|data_plane| {
+                    let (sessions, next_cursor) =
+                        data_plane.session_quality(cursor, limit, unanswered_min);
+                    Reply::SessionQuality { number, sessions, next_cursor }
+                })
+            }
         };
         answered.unwrap_or_else(|error| Reply::Refused { number, error })
     }
@@ -221,6 +234,7 @@ fn check_count(count: usize) -> Result<(), ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::quality::{CLASSES, Recent, SessionQuality};
 
     fn ask(session: &mut Session, body: RequestBody) -> Reply {
         session.answer(Request { number: 7, body })
@@ -257,6 +271,7 @@ mod tests {
             RequestBody::Counters,
             RequestBody::SessionCounters { cursor: 0 },
             RequestBody::SessionCountersOf(Vec::new()),
+            RequestBody::SessionQuality { cursor: 0, limit: 1, unanswered_min: 0 },
         ] {
             assert_eq!(refused(ask(&mut session, body)), ApiError::NotConfigured);
         }
@@ -280,6 +295,25 @@ mod tests {
         let sessions = vec![(key, counters); SESSIONS_PER_REPLY];
         let reply =
             Reply::SessionCounters { number: u64::MAX, sessions, next_cursor: Some(u32::MAX) };
+        api::encode(&reply).unwrap();
+    }
+
+    #[test]
+    fn a_reply_full_of_quality_fits_a_message() {
+        let quality = SessionQuality {
+            sent: u32::MAX,
+            lost: u32::MAX,
+            unanswered: u8::MAX,
+            last_us: u32::MAX,
+            min_us: u32::MAX,
+            max_us: u32::MAX,
+            jitter_us: u32::MAX,
+            recent: Recent { lost: u8::MAX, untimed: u8::MAX, classes: [u8::MAX; CLASSES] },
+        };
+        let key = SessionKey { local_tunnel_id: u16::MAX, local_session_id: u16::MAX };
+        let sessions = vec![(key, quality); QUALITY_PER_REPLY];
+        let reply =
+            Reply::SessionQuality { number: u64::MAX, sessions, next_cursor: Some(u32::MAX) };
         api::encode(&reply).unwrap();
     }
 

@@ -19,9 +19,9 @@ use crate::port::PortId;
 use crate::port::interface::{self, Interface};
 use crate::port::tun::{self, TunQueue};
 use crate::port::xsk::queue::Rings;
-use crate::port::xsk::{Memory, Pool, Queue, Socket, umem};
+use crate::port::xsk::{Memory, Queue, Socket, umem};
 use crate::tables::{self, Gateways, Limits, PortInfo, PortKind, Tables, Writer};
-use crate::worker::{self, Handle, WorkerParts};
+use crate::worker::{self, Handle, WorkerParts, handoff};
 
 /// What was set up.
 pub struct SetUp {
@@ -37,6 +37,13 @@ pub struct SetUp {
     pub workers: Vec<Handle>,
     /// The writer of the tables that they read.
     pub writer: Writer,
+}
+
+impl SetUp {
+    /// Queues of a port, by its place, that send nothing any more.
+    pub fn stalled(&self, port: usize) -> u32 {
+        self.workers.iter().map(|worker| worker.stalled(PortId(port as u16))).sum()
+    }
 }
 
 /// Sets everything up.
@@ -144,7 +151,12 @@ impl Driver for Kernel<'_> {
         self.bound = None;
         let mut queues = Vec::with_capacity(self.interfaces.len());
         for (port, interface) in self.interfaces.iter().enumerate() {
-            queues.push(self.queues(port, interface).map_err(|reason| (port, reason))?);
+            let count = self.queues(port, interface).map_err(|reason| (port, reason))?;
+            if zero_copy {
+                plan::zero_copy_queues(&interface.name, count, cpu::online())
+                    .map_err(|reason| (port, reason))?;
+            }
+            queues.push(count);
         }
         let total: u32 = queues.iter().map(|queues| u32::from(*queues)).sum();
         let frames = total.saturating_mul(self.configuration.frames_per_queue);
@@ -247,6 +259,7 @@ fn limits(configuration: &Configuration, interfaces: &[Interface], workers: usiz
             ipv4: configuration.gateway.map(|gateway| gateway.octets()),
             ipv6: configuration.gateway_ipv6.map(|gateway| gateway.octets()),
         },
+        quality: configuration.quality,
         ports: interfaces.iter().zip(&configuration.ports).map(ethernet).chain([host]).collect(),
     }
 }
@@ -276,26 +289,19 @@ fn start_workers(
     };
     let shares: Vec<u32> = owned.iter().map(frames).collect();
     let (memory, pools) = umem::pools(memory, &shares);
+    let start = worker::start_of_time();
     let mut running = Running(Vec::with_capacity(workers));
-    let parts = owned.into_iter().zip(pools).zip(host).zip(cores).enumerate();
-    for (index, (((ports, pool), host), core)) in parts {
-        let parts = parts_of(index, *core, ports, host, pool, configuration.busy_poll);
+    let handoff = handoff::mesh(workers, configuration.handoff)
+        .map_err(|error| format!("links between workers: {error}"))?;
+    let parts = owned.into_iter().zip(pools).zip(host).zip(cores).zip(handoff).enumerate();
+    for (index, ((((ports, pool), host), core), handoff)) in parts {
+        let ports = ports.into_iter().map(Vec::into_boxed_slice).collect();
+        let (core, host, busy_poll) = (*core, Some(host), configuration.busy_poll);
+        let parts = WorkerParts { index, core, ports, host, pool, busy_poll, start, handoff };
         let handle = worker::spawn(parts, tables).map_err(|error| format!("worker: {error}"))?;
         running.0.push(handle);
     }
     Ok((std::mem::take(&mut running.0), memory, sockets))
-}
-
-fn parts_of(
-    index: usize,
-    core: Option<u16>,
-    ports: Vec<Vec<Queue>>,
-    host: TunQueue,
-    pool: Pool,
-    busy_poll: bool,
-) -> WorkerParts {
-    let ports = ports.into_iter().map(Vec::into_boxed_slice).collect();
-    WorkerParts { index, core, ports, host: Some(host), pool, busy_poll }
 }
 
 /// Workers that are stopped where a later step fails.

@@ -11,6 +11,7 @@ mod id_map;
 mod lpm;
 mod options;
 mod path;
+pub(crate) mod quality;
 mod session;
 mod slots;
 #[cfg(all(test, not(loom)))]
@@ -41,12 +42,14 @@ pub use writer::Writer;
 
 use crate::counters::{SessionCounters, SessionShard, Shard};
 use crate::port::PortId;
+use crate::quality::Settings;
 use crate::wire::ethernet;
 use adjacency::Adjacencies;
 use epoch::arena::Arena;
 use epoch::{Announcer, Epochs};
 use id_map::IdMap;
 use lpm::Lpm;
+use quality::QualityTable;
 use session::Sessions;
 
 /// What a port is.
@@ -107,6 +110,8 @@ pub struct Limits {
     pub l2tp_port_count: u16,
     /// Sources of ICMP errors.
     pub gateways: Gateways,
+    /// How the quality of sessions is monitored; `None`: it is not.
+    pub quality: Option<Settings>,
     /// The ports in the order of the configuration; the host port last, and only there.
     pub ports: Vec<PortInfo>,
 }
@@ -159,6 +164,7 @@ pub struct Tables {
     sessions: Sessions,
     /// By session index.
     states: Arena<State>,
+    quality: QualityTable,
     fib4: Arc<Lpm>,
     fib6: Arc<Lpm>,
     adjacencies: Arc<Adjacencies>,
@@ -451,6 +457,12 @@ impl Guard<'_> {
     #[inline]
     pub fn state(&self, index: u32) -> &State {
         &self.tables.states[index as usize]
+    }
+
+    /// What is known of the quality of sessions.
+    #[inline]
+    pub(crate) fn quality(&self) -> &QualityTable {
+        &self.tables.quality
     }
 
     /// This worker's counters of the session with this index.

@@ -74,6 +74,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
     let host = PortInfo { kind: PortKind::Host, mac: [0; 6], mtu: 1500, vlan: None };
     let limits = Limits {
         gateways: Default::default(),
+        quality: None,
         sessions_max: SESSIONS.into(),
         routes_max: 64,
         workers: READERS,

@@ -19,7 +19,8 @@ pub const FLAG_PRIORITY: u16 = 0x0100;
 
 /// The version of RFC 2661.
 pub const VERSION: u16 = 2;
-const VERSION_MASK: u16 = 0x000f;
+/// Where the version is.
+pub const VERSION_MASK: u16 = 0x000f;
 
 /// The shortest data header: what we send.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]

@@ -254,6 +254,7 @@ fn session(script: &mut Script<'_>) -> Session {
             rate_bits_per_second: u64::from(script.octet()) << 16,
             burst_bytes: u32::from(script.octet()) << 8,
         }),
+        quality: flags & 4 != 0,
         ..SessionOptions::default()
     };
     Session {

@@ -14,6 +14,7 @@ use xlns_dataplane::frame::{FRAME_BYTES_MAX, Frame};
 use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline};
 use xlns_dataplane::port::PortId;
 use xlns_dataplane::port::memory::MemoryPool;
+use xlns_dataplane::quality::Settings;
 use xlns_dataplane::tables::{self, Gateways, Limits, PortInfo, PortKind, Reader, Tables, Writer};
 use xlns_dataplane::verdict::Verdict;
 use xlns_dataplane::wire::checksum::{Sum, pseudo_ipv4};
@@ -50,6 +51,7 @@ pub fn limits() -> Limits {
         l2tp_port: L2TP_PORT,
         l2tp_port_count: 2,
         gateways: Gateways { ipv4: Some([10, 0, 0, 254]), ipv6: Some([0xfd; 16]) },
+        quality: Some(Settings { interval_ms: 1000, loss_after_ms: 3000 }),
         ports: vec![ethernet(1, 1500), ethernet(2, 600), host],
     }
 }
@@ -119,7 +121,9 @@ impl World {
             for (verdict, frame) in verdicts.iter().zip(frames) {
                 let octets = match verdict {
                     Verdict::Transmit(_) => frame.octets().to_vec(),
-                    Verdict::Drop(_) | Verdict::Hold => Vec::new(),
+                    Verdict::Drop(_) | Verdict::Hold | Verdict::Measured | Verdict::Handoff(_) => {
+                        Vec::new()
+                    }
                 };
                 outcome.push((*verdict, octets));
                 self.pool.recycle(frame);
@@ -247,6 +251,7 @@ fn session(id: u16) -> Session {
             outer_fragments: id == 2,
             verify_checksum: id == 5,
             traffic_class: TrafficClass { dscp: Dscp::Copy, ecn: id == 6 },
+            quality: id & 1 != 0,
             ..SessionOptions::default()
         },
     }

@@ -4,21 +4,18 @@
 //! Says step by step what happens, writes `target/demo/summary.json`, and removes everything, also
 //! at Ctrl-C. Fails where a step fails, and says which log to read.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::Parser;
 use serde::Serialize;
 use serde_json::Value;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
-use xlns_tests::deadline::Deadline;
-use xlns_tests::lab::Reaper;
 use xlns_tests::peer::{Dialer, Login, Session, Tunnel};
 use xlns_tests::process::Process;
+use xlns_tests::program::{self, Steps, clean_up_at_signals, median, write_summary};
 use xlns_tests::topology::{
     CORE_ADDRESS, GATEWAY, LAC_ADDRESS, LNS_ADDRESS, QUEUES, SUBSCRIBERS, Topology,
 };
@@ -74,40 +71,9 @@ struct Summary {
     seconds: f64,
 }
 
-/// Says what happens, and how long it took.
-struct Steps {
-    start: Deadline,
-    last: Duration,
-}
-
-impl Steps {
-    fn new() -> Self {
-        Self { start: Deadline::after(Duration::ZERO), last: Duration::ZERO }
-    }
-
-    /// A step is done.
-    fn done(&mut self, what: &str) {
-        let now = self.start.elapsed();
-        let took = now.saturating_sub(self.last);
-        println!("{:7.2} s  (+{:5.2})  {what}", now.as_secs_f64(), took.as_secs_f64());
-        self.last = now;
-    }
-}
-
 fn main() -> ExitCode {
     let options = Options::parse();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    match demonstrate(&options, &interrupted) {
-        Ok(()) => ExitCode::SUCCESS,
-        // What failed was pulled away by the end that the signal asked for.
-        Err(_) if interrupted.load(Ordering::Relaxed) => loop {
-            std::thread::park();
-        },
-        Err(error) => {
-            eprintln!("\nThe demo failed: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::main("demo", |interrupted| demonstrate(&options, interrupted))
 }
 
 fn demonstrate(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<()> {
@@ -120,8 +86,8 @@ fn demonstrate(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<()> {
     let path = lab.target().join("demo/summary.json");
     drop(lab);
     steps.done("everything removed");
-    summary.seconds = round(steps.last.as_secs_f64());
-    write_summary(path, &summary)
+    summary.seconds = round(steps.elapsed().as_secs_f64());
+    write_summary(&path, &summary)
 }
 
 /// The demonstration itself; what it built is gone when it returns.
@@ -158,27 +124,12 @@ fn act(lab: &Lab, options: &Options, steps: &mut Steps, summary: &mut Summary) -
     if let Some(error) = xlns.ended() {
         return Err(error);
     }
-    for what in ["tunnels", "sessions", "ports", "workers", "routes", "counters"] {
+    for what in ["tunnels", "sessions", "quality", "ports", "workers", "routes", "counters"] {
         println!("\n$ xlns show {what}\n{}", xlns.table(what)?.trim_end());
     }
     println!();
     drop((session, dialer));
     steps.done("hung up");
-    Ok(())
-}
-
-/// At a signal: ends and removes everything, then this program.
-fn clean_up_at_signals(reaper: Reaper, interrupted: Arc<AtomicBool>) -> Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])
-        .map_err(|error| LabError::io("signal handler", &error))?;
-    std::thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            interrupted.store(true, Ordering::Relaxed);
-            eprintln!("\ninterrupted: removing everything");
-            reaper.reap();
-            std::process::exit(128 + signal);
-        }
-    });
     Ok(())
 }
 
@@ -254,24 +205,6 @@ fn transfer(
         down.push(run("downstream", "-R")?);
     }
     Ok((median(up), median(down)))
-}
-
-/// The middle one; of an even number, the lower of both.
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or_default()
-}
-
-fn write_summary(path: PathBuf, summary: &Summary) -> Result<()> {
-    let attempt = format!("write {}", path.display());
-    let text = serde_json::to_string_pretty(summary)
-        .map_err(|error| LabError::io(&attempt, &error.into()))?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|error| LabError::io(&attempt, &error))?;
-    }
-    std::fs::write(&path, text + "\n").map_err(|error| LabError::io(&attempt, &error))?;
-    println!("\n{}", path.display());
-    Ok(())
 }
 
 /// To a tenth: what a demonstration can tell.

@@ -260,10 +260,10 @@ fn client(rng: &mut StdRng, name: &str, servers: &[Ipv4Addr], secret: Option<&st
             rng,
             &[
                 "ipv6 = true\nroutes = [\"default\"]",
-                "ipv6 = false\nroutes = [\"203.0.113.0/24\"]",
+                "ipv6 = false\nroutes = [\"203.0.113.0/24\"]\npeer_addresses = [\"0.0.0.0/0\"]",
                 "ipv6 = true\nroutes = [\"203.0.113.0/24\", \"2001:db8:5::/48\"]",
                 "ipv6 = true\nipv4 = false\nroutes = [\"default\"]",
-                "ipv6 = true",
+                "ipv6 = true\npeer_addresses = [\"0.0.0.0/0\"]",
             ],
         ),
         pick(rng, &["", "address_control = \"always\""]),

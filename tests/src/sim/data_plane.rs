@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rand::Rng;
 use rand::rngs::StdRng;
-use xlns_control::l2tp::header;
+use xlns_control::l2tp::sequence::Sequence;
+use xlns_control::l2tp::{SessionId, TunnelId, header};
 use xlns_control::lns::Lns;
 use xlns_control::time::Time;
 use xlns_dataplane::api::{Command, CommandError, Session, SessionKey};
@@ -57,6 +58,10 @@ pub struct DataPlane {
     pub sessions: BTreeMap<SessionKey, Session>,
     /// Packets of their subscribers.
     packets: BTreeMap<SessionKey, u64>,
+    /// Sequence numbers of the next frame to them.
+    numbers: BTreeMap<SessionKey, Sequence>,
+    /// What it sends of itself.
+    sent: Vec<Datagram>,
     /// Addresses that are no strangers'.
     pub peers: BTreeSet<IpAddr>,
     named: BTreeSet<SessionKey>,
@@ -78,6 +83,8 @@ impl DataPlane {
             refuses,
             sessions: BTreeMap::new(),
             packets: BTreeMap::new(),
+            numbers: BTreeMap::new(),
+            sent: Vec::new(),
             peers: BTreeSet::new(),
             named: BTreeSet::new(),
             peers_named: BTreeSet::new(),
@@ -100,6 +107,7 @@ impl DataPlane {
         if forgets {
             self.sessions.clear();
             self.packets.clear();
+            self.numbers.clear();
             self.peers.clear();
         }
     }
@@ -248,12 +256,34 @@ impl DataPlane {
                 self.peers_named.remove(address);
                 (!self.peers.remove(address)).then_some(CommandError::NoSuchEntry)
             }
+            Command::Inject { key, frame } => {
+                self.inject(*key, frame);
+                None
+            }
             other => return Err(format!("not for the LNS to say: {other:?}")),
         };
         if let Some(error) = refusal {
             self.notify(now, Notice::Refused(Box::new(command), error));
         }
         Ok(())
+    }
+
+    /// What it has sent of itself.
+    pub fn take_sent(&mut self) -> Vec<Datagram> {
+        std::mem::take(&mut self.sent)
+    }
+
+    /// Sends a frame of control's with the session's next number, where there is the session.
+    fn inject(&mut self, key: SessionKey, frame: &[u8]) {
+        let Some(session) = self.sessions.get(&key) else { return };
+        let first = Sequence(session.options.first_ns);
+        let next = self.numbers.entry(key).or_insert(first);
+        let ns = std::mem::replace(next, Sequence(next.0.wrapping_add(1)));
+        let ids = (TunnelId(session.peer_tunnel_id), SessionId(session.peer_session_id));
+        let mut octets = Vec::new();
+        header::emit_data(&mut octets, ids.0, ids.1, Some(ns), false);
+        octets.extend_from_slice(frame);
+        self.sent.push(Datagram { from: session.local, to: session.peer, octets });
     }
 
     fn set(&mut self, now: Time, session: &Session) -> Result<Option<CommandError>, String> {
@@ -284,6 +314,7 @@ impl DataPlane {
     fn remove(&mut self, now: Time, key: SessionKey) -> bool {
         let existed = self.sessions.remove(&key).is_some();
         self.packets.remove(&key);
+        self.numbers.remove(&key);
         if existed {
             self.notify(now, Notice::Ended(key));
         }

@@ -169,7 +169,8 @@ impl Station {
             if self.data_plane.poll_timeout().is_some_and(|at| at <= now) {
                 self.data_plane.handle_timeout(now, lns)?;
             }
-            sent = self.drain(now)?;
+            sent = self.data_plane.take_sent();
+            sent.extend(self.drain(now)?);
         }
         if let Some(lns) = &mut self.lns
             && lns.poll_timeout().is_some_and(|at| at <= now)

@@ -350,10 +350,19 @@ fn echoes() -> Vec<Case> {
             ],
         ),
         case(
+            "echo_as_long_as_the_mru",
+            [(SMALL_MRU, 568), (SMALL_MRU, 569), (TINY, 56), (TINY, 700)]
+                .map(|(session, length)| sent(lcp(session, &echo(9, 1, 2, &text(length)))))
+                .to_vec(),
+        ),
+        case(
             "echo_dropped",
             vec![
                 dropped(request(PLAIN, MAGIC), EchoLooped),
                 dropped(lcp(PLAIN, &echo(10, 1, 2, &[])), EchoReply),
+                // To a request of control's, and to one of ours that was never sent.
+                dropped(lcp(COMPRESSED, &echo(10, 0x7f, 2, &[])), EchoReply),
+                dropped(lcp(COMPRESSED, &echo(10, 0x80, 2, &text(16))), EchoLate),
                 dropped(malformed(7), EchoMalformed),
                 dropped(malformed(9), EchoMalformed),
                 sent(malformed(8)),
@@ -364,7 +373,36 @@ fn echoes() -> Vec<Case> {
                 dropped(lcp(PLAIN, &[5, 1, 0, 4]), PppProtocol),
             ],
         ),
+        strays(),
     ]
+}
+
+/// LCP that no session takes: control's, where a tunnel ends.
+fn strays() -> Case {
+    let request = ppp(0xc021, &echo(9, 42, 7, b"are you there"));
+    let to = |tunnel, session| L2tp { tunnel, ..L2tp::new(session) }.with(&request);
+    let from = |source, destination, port, message: &[u8]| {
+        ethernet(&udp(source, destination, [port, 1701], message))
+    };
+    let handed_over = |frame| (ACCESS, frame, Sent(HOST));
+    let dropped = |frame, reason| (ACCESS, frame, Dropped(reason));
+    let data = L2tp::new(PLAIN).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &text(8))));
+    let in_unknown = L2tp::new(0x01ff).with(&ppp_ip(&ping("10.0.0.1", REMOTE, &text(8))));
+    case(
+        "echo_strays",
+        vec![
+            handed_over(from(LAC, ENDPOINT, 1701, &to(0x11, 0x01ff))),
+            handed_over(from(LAC, ENDPOINT, 1701, &to(0x12, PLAIN))),
+            handed_over(from(LAC6, ENDPOINT6, 1701, &to(0x12, PLAIN))),
+            handed_over(tagged(&[(0x8100, 7)], &from(LAC, ENDPOINT, 1701, &to(0, 0))[14..])),
+            handed_over(from(LAC, ENDPOINT, 4001, &to(0x11, PLAIN))),
+            handed_over(from(LAC6, ENDPOINT6, 4001, &to(0x11, OVER_IPV6))),
+            dropped(from(LAC, ENDPOINT, 1701, &in_unknown), NoSuchSession),
+            dropped(from(LAC, ENDPOINT, 4001, &data), OuterAddress),
+            dropped(from("198.51.100.9", ENDPOINT, 1701, &to(0x11, PLAIN)), OuterAddress),
+            dropped(from("198.51.100.9", ENDPOINT, 4001, &to(0x11, PLAIN)), OuterAddress),
+        ],
+    )
 }
 
 fn host() -> Vec<Case> {

@@ -11,8 +11,9 @@ use xlns_dataplane::counters::{DropCounts, SessionCounters};
 use xlns_dataplane::pipeline::{BATCH_MAX, Pipeline, RESERVE_FRAMES};
 use xlns_dataplane::port::PortId;
 use xlns_dataplane::port::memory::MemoryPool;
+use xlns_dataplane::quality::Settings;
 use xlns_dataplane::tables::{self, Gateways, Limits, PortInfo, PortKind, Reader, Tables, Writer};
-use xlns_dataplane::verdict::{DropReason, Verdict};
+use xlns_dataplane::verdict::{DropReason, Share, Verdict};
 
 /// The port towards the LACs.
 pub const ACCESS: u16 = 0;
@@ -141,6 +142,7 @@ fn sessions() -> Vec<Session> {
             send_acfc: true,
             send_pfc: true,
             magic: 0,
+            options: SessionOptions { quality: true, ..SessionOptions::default() },
             ..session(COMPRESSED, &["10.0.0.2/32"])
         },
         Session {
@@ -289,6 +291,7 @@ impl Machine {
                 ipv4: GATEWAY.parse::<Ipv4Addr>().ok().map(|address| address.octets()),
                 ipv6: GATEWAY6.parse::<Ipv6Addr>().ok().map(|address| address.octets()),
             },
+            quality: Some(Settings { interval_ms: 1000, loss_after_ms: 3000 }),
             ports: vec![
                 ethernet(0xa0),
                 ethernet(0xc0),
@@ -308,6 +311,25 @@ impl Machine {
             pool: MemoryPool::new(BATCH_MAX + RESERVE_FRAMES),
             now: 1_000_000_000,
         }
+    }
+
+    /// Gives every share of the sessions to another worker.
+    pub fn give_everything_away(&mut self) {
+        let shares = self.pipeline.shares();
+        (0..=Share::MAX).for_each(|share| shares.set_elsewhere(share, true));
+        shares.set_active(true);
+    }
+
+    /// The share of each frame, if that is elsewhere.
+    pub fn divide(&mut self, frames: &[(u16, Vec<u8>)]) -> Vec<Option<Share>> {
+        let mut shares = Vec::new();
+        let one = |(port, octets): &(u16, Vec<u8>)| {
+            let frame = self.pool.receive(PortId(*port), octets).expect("a free frame");
+            self.pipeline.divide(std::slice::from_ref(&frame), &mut shares);
+            self.pool.recycle(frame);
+            shares[0]
+        };
+        frames.iter().map(one).collect()
     }
 
     /// Processes frames in batches of at most `batch`, and counts as a worker does.
@@ -331,6 +353,9 @@ impl Machine {
             let mut made = self.pipeline.extras().drain(..).peekable();
             for (frame, &verdict) in received.into_iter().zip(&verdicts) {
                 let mut octets = Vec::new();
+                if let Verdict::Handoff(_) = verdict {
+                    shard.count_handed_out(1);
+                }
                 if let Verdict::Transmit(port) = verdict {
                     shard.count_transmitted(port, 1, frame.len() as u64);
                     octets.extend_from_slice(frame.octets());
@@ -352,8 +377,13 @@ impl Machine {
     /// Received is the sum of verdicts, and each drop has its reason.
     pub fn check_sums(&self) {
         let worker = self.tables.shard(0).worker();
-        let settled = worker.transmitted + worker.dropped + worker.joined;
-        assert_eq!(worker.received + worker.originated, settled + self.pipeline.held());
+        let settled = worker.transmitted
+            + worker.dropped
+            + worker.joined
+            + worker.measured
+            + worker.handed_out;
+        assert_eq!(worker.waiting, self.pipeline.held());
+        assert_eq!(worker.received + worker.originated, settled + worker.waiting);
         assert_eq!(self.drops().iter().map(|(_, count)| count).sum::<u64>(), worker.dropped);
     }
 

@@ -9,6 +9,7 @@ mod build;
 mod cases;
 mod fixture;
 mod fragments;
+mod handoff;
 mod machine;
 mod options;
 mod random;
@@ -27,8 +28,12 @@ use machine::{Machine, Outcome};
 
 /// Reasons that workers count, not the pipeline, as a ring or a queue was full; and the one that takes
 /// time, see [`fragments_that_wait_too_long_are_dropped`].
-const COUNTED_ELSEWHERE: [DropReason; 3] =
-    [DropReason::TransmitFull, DropReason::HostFull, DropReason::FragmentTimeout];
+const COUNTED_ELSEWHERE: [DropReason; 4] = [
+    DropReason::TransmitFull,
+    DropReason::HandoffFull,
+    DropReason::HostFull,
+    DropReason::FragmentTimeout,
+];
 
 fn frames(case: &Case) -> Vec<(u16, Vec<u8>)> {
     case.frames.iter().map(|(port, octets, _)| (*port, octets.clone())).collect()
@@ -38,7 +43,7 @@ fn sent(outcomes: &[Outcome]) -> Vec<(u16, Vec<u8>)> {
     let sent = |outcome: &Outcome| {
         let first = match outcome.verdict {
             Verdict::Transmit(PortId(port)) => Some((port, outcome.octets.clone())),
-            Verdict::Drop(_) | Verdict::Hold => None,
+            Verdict::Drop(_) | Verdict::Hold | Verdict::Measured | Verdict::Handoff(_) => None,
         };
         first.into_iter().chain(outcome.extras.clone()).collect::<Vec<_>>()
     };
@@ -244,6 +249,37 @@ fn what_is_sent_is_what_is_built_octet_by_octet() {
         (CORE, upstream),
     ];
     assert_eq!(outcomes, expected);
+}
+
+#[test]
+fn an_echo_reply_is_not_longer_than_the_mru_of_the_peer() {
+    use build::{echo, from_lac, ppp};
+    // MRU 576: code, identifier, length and magic number, and 568 octets.
+    let replies = [567, 568, 569, 1400].map(|length| {
+        let request = ppp(0xc021, &echo(9, 1, 2, &vec![7; length]));
+        let frame = (machine::ACCESS, from_lac(machine::SMALL_MRU, &request));
+        sent(&Machine::new().run(&[frame], 1))
+    });
+    assert_eq!(replies[1], replies[2]);
+    assert_eq!(replies[1], replies[3]);
+    assert_eq!(replies[0][0].1.len() + 1, replies[1][0].1.len());
+}
+
+#[test]
+fn strays_are_handed_over_at_a_bounded_rate() {
+    use build::{echo, from_lac, ppp};
+    let mut machine = Machine::new();
+    let stray = (machine::ACCESS, from_lac(0x01ff, &ppp(0xc021, &echo(9, 1, 2, &[]))));
+    let handed_over = |machine: &mut Machine| {
+        let outcomes = machine.run(&vec![stray.clone(); 200], BATCH_MAX);
+        let to_host =
+            |outcome: &&Outcome| outcome.verdict == Verdict::Transmit(PortId(machine::HOST));
+        outcomes.iter().filter(to_host).count()
+    };
+    assert_eq!(handed_over(&mut machine), 100);
+    assert_eq!(machine.drops(), [(DropReason::NoSuchSession, 100)]);
+    machine.now += 10_000_000;
+    assert_eq!(handed_over(&mut machine), 10);
 }
 
 /// Runs tshark over a capture with all checksums on; what it complains about, a line per frame.

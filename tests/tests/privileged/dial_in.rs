@@ -38,8 +38,8 @@ fn chap_brings_a_subscriber_up_to_the_core() {
     assert_eq!(rows[0]["authentication"], "chap-md5");
     assert_eq!(rows[0]["address"], session.address.to_string());
 
-    assert_reaches(&session, CORE_ADDRESS);
-    assert_reaches(&session, GATEWAY);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, GATEWAY);
     let ping = stage.topology.core.run(&format!("ping -n -c 3 -i 0.05 -W 2 {}", session.address));
     assert!(ping.unwrap().contains(" 3 received"));
     let row = &wait_open(&xlns, 1)[0];
@@ -59,7 +59,7 @@ fn pap_brings_a_subscriber_up() {
     let session = dialer.dial(&login).unwrap();
     assert!(session.log().text().contains("PAP authentication succeeded"));
     assert_eq!(wait_open(&xlns, 1)[0]["authentication"], "pap");
-    assert_reaches(&session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
     assert_sound(&mut xlns);
 }
 
@@ -101,7 +101,9 @@ fn a_wrong_tunnel_secret_opens_no_tunnel() {
 #[test]
 fn two_sessions_share_a_tunnel_and_reach_each_other() {
     let stage = stage();
-    let mut xlns = stage.xlns("two-sessions", &Settings::default()).unwrap();
+    let sections = "[quality]\ninterval_ms = 200\nloss_after_ms = 2000\n".to_owned();
+    let mut xlns =
+        stage.xlns("two-sessions", &Settings { sections, ..Settings::default() }).unwrap();
     let dialer = stage.dialer(&[alice(), bob()]).unwrap();
     let first = dialer.dial(&alice()).unwrap();
     let second = dialer.dial_in_tunnel(dialer.tunnel_id().unwrap(), &bob()).unwrap();
@@ -114,12 +116,23 @@ fn two_sessions_share_a_tunnel_and_reach_each_other() {
         rows.iter().filter_map(|row| row["upstream_packets"].as_u64()).sum()
     };
     let before = upstream(&rows);
-    assert_reaches(&first, second.address);
-    assert_reaches(&second, first.address);
+    assert_reaches(&xlns, &first, second.address);
+    assert_reaches(&xlns, &second, first.address);
     // Six requests and six answers: none took a way inside of the guest.
     let grown = |rows: &[Value]| upstream(rows) >= before + 12;
     xlns.wait_rows("sessions", PATIENCE, grown).unwrap();
-    assert_reaches(&second, CORE_ADDRESS);
+    assert_reaches(&xlns, &second, CORE_ADDRESS);
+
+    // Both answer the workers' echoes, which are no packets of theirs.
+    let is_measured = |row: &Value| {
+        let recent = row["recent"].as_u64().unwrap_or(0);
+        recent >= 10 && row["recent_untimed"] == 0 && row["median_us"].as_u64() > Some(0)
+    };
+    let measured = |rows: &[Value]| rows.len() == 2 && rows.iter().all(is_measured);
+    let rows = xlns.wait_rows("quality", PATIENCE, measured).unwrap();
+    let mut users: Vec<_> = rows.iter().filter_map(|row| row["user"].as_str()).collect();
+    users.sort_unstable();
+    assert_eq!(users, ["alice", "bob"]);
 
     drop(first);
     dialer.command("d alice").unwrap();
@@ -149,7 +162,7 @@ fn tcp_flows_both_ways() {
         assert!(received["bytes"].as_f64().unwrap() > 1e6, "{direction}: {received}");
     }
     assert_sound(&mut xlns);
-    assert_reaches(&session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
 }
 
 #[test]
@@ -162,7 +175,7 @@ fn hello_clears_the_tunnel_of_a_crashed_peer() {
     wait_open(&xlns, 1);
     // Three HELLOs later all is well still.
     deadline::watch(Duration::from_secs(3));
-    assert_reaches(&session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
     wait_open(&xlns, 1);
     dialer.crash().unwrap();
     wait_none(&xlns, "sessions", PATIENCE);
@@ -172,7 +185,7 @@ fn hello_clears_the_tunnel_of_a_crashed_peer() {
     // The address is free again, and so is the peer's port.
     drop((session, dialer));
     let dialer = stage.dialer(&[alice()]).unwrap();
-    assert_reaches(&dialer.dial(&alice()).unwrap(), CORE_ADDRESS);
+    assert_reaches(&xlns, &dialer.dial(&alice()).unwrap(), CORE_ADDRESS);
 }
 
 #[test]
@@ -187,7 +200,7 @@ fn clear_session_ends_the_call_and_leaves_the_tunnel() {
     let log = first.wait_down(PATIENCE).unwrap();
     assert!(log.contains("rcvd [LCP TermReq"), "pppd was told: {log}");
     assert_eq!(wait_open(&xlns, 1)[0]["user"], "bob");
-    assert_reaches(&second, CORE_ADDRESS);
+    assert_reaches(&xlns, &second, CORE_ADDRESS);
 }
 
 #[test]
@@ -211,10 +224,10 @@ fn a_new_data_plane_is_filled_again() {
     let dialer = stage.dialer(&[alice()]).unwrap();
     let session = dialer.dial(&alice()).unwrap();
     let before = wait_open(&xlns, 1);
-    assert_reaches(&session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
     xlns.replace_dataplane(1).unwrap();
-    assert_reaches(&session, CORE_ADDRESS);
-    assert_reaches(&session, GATEWAY);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, GATEWAY);
     let after = wait_open(&xlns, 1);
     assert_eq!(before[0]["session_id"], after[0]["session_id"], "the subscriber saw nothing");
     assert!(!session.log().text().contains("Connection terminated"));
@@ -236,7 +249,7 @@ fn a_hundred_thousand_hostile_frames_leave_a_session_alone() {
     let (captured, session) = std::thread::scope(|scope| {
         let capture = scope.spawn(|| wire.capture(Duration::from_secs(6), 4000));
         let session = dialer.dial(&alice()).unwrap();
-        assert_reaches(&session, CORE_ADDRESS);
+        assert_reaches(&xlns, &session, CORE_ADDRESS);
         (capture.join().unwrap(), session)
     });
     let before = wait_open(&xlns, 1);
@@ -249,14 +262,14 @@ fn a_hundred_thousand_hostile_frames_leave_a_session_alone() {
             wire.send(&attacker.frame());
         }
         assert_eq!(xlns.ended(), None, "round {round}");
-        assert_reaches(&session, CORE_ADDRESS);
+        assert_reaches(&xlns, &session, CORE_ADDRESS);
     }
     let after = xlns.show("sessions").unwrap();
     let ours = after.iter().find(|row| row["user"] == "alice").expect("the session is there");
     for key in ["tunnel_id", "session_id", "peer_session_id", "state", "address"] {
         assert_eq!(ours[key], before[0][key], "{key}");
     }
-    assert_reaches(&session, GATEWAY);
+    assert_reaches(&xlns, &session, GATEWAY);
     let later = xlns.resident_kib().unwrap();
     for (before, later) in memory.into_iter().zip(later) {
         assert!(later < before + GROWTH_KIB_MAX, "{before} KiB before, {later} KiB after");

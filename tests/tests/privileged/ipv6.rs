@@ -66,7 +66,7 @@ fn both_families_share_a_link() {
     let session = dialer.dial(&login).unwrap();
     let addresses = session.link_local(PATIENCE).unwrap();
     assert_reaches6(&stage, &xlns, &session, "alice");
-    assert_reaches(&session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
     assert_neighbours(&session, addresses);
     let row = &wait_open(&xlns, 1)[0];
     let identifier = row["interface_identifier"].as_str().unwrap();

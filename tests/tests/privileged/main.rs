@@ -7,6 +7,8 @@
 
 mod dial_in;
 mod dial_out;
+mod doctor;
 mod ipv6;
 mod ppp;
+mod sizes;
 mod stage;

@@ -81,7 +81,7 @@ fn the_peer_takes_the_proof_that_it_likes() {
         wait_nth(session, "rcvd [CHAP Success", 2).unwrap();
     }
     for session in &sessions {
-        assert_reaches(session, CORE_ADDRESS);
+        assert_reaches(&xlns, session, CORE_ADDRESS);
         wait_nth(session, "rcvd [LCP EchoRep", 3).unwrap();
     }
     wait_open(&xlns, logins.len());
@@ -106,8 +106,8 @@ fn the_order_of_the_configuration_is_where_it_begins() {
     let log = third.wait_down(PATIENCE).unwrap();
     assert!(!log.contains("local  IP address"), "{log}");
     wait_open(&xlns, 2);
-    assert_reaches(&first, CORE_ADDRESS);
-    assert_reaches(&second, CORE_ADDRESS);
+    assert_reaches(&xlns, &first, CORE_ADDRESS);
+    assert_reaches(&xlns, &second, CORE_ADDRESS);
     assert_sound(&mut xlns);
 }
 
@@ -126,14 +126,14 @@ fn compression_is_refused_and_the_link_goes_on() {
     let log = session.log().text();
     assert!(log.contains("sent [CCP ConfReq"), "{log}");
     session.wait_line(0, PATIENCE, "rcvd [LCP ProtRej").unwrap();
-    assert_reaches(&session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
     // Who will not go without encryption hangs up himself.
     let tunnel = dialer.tunnel_id().unwrap();
     let refused = dialer.start_call_in_tunnel(tunnel, &insists).unwrap();
     let log = refused.wait_down(PATIENCE).unwrap();
     assert!(log.contains("MPPE required but peer negotiation failed"), "{log}");
     assert_eq!(wait_open(&xlns, 1)[0]["user"], "bob");
-    assert_reaches(&session, CORE_ADDRESS);
+    assert_reaches(&xlns, &session, CORE_ADDRESS);
     assert_sound(&mut xlns);
 }
 

@@ -60,9 +60,14 @@ pub fn bob() -> Login {
 
 /// Three answers to three pings.
 #[track_caller]
-pub fn assert_reaches(session: &Session<'_>, destination: Ipv4Addr) {
+pub fn assert_reaches(xlns: &Xlns<'_>, session: &Session<'_>, destination: Ipv4Addr) {
     let counts = session.ping(destination, 3).unwrap();
-    assert_eq!(counts, (3, 3), "{} to {destination}\n{}", session.address, session.log().text());
+    let told = || {
+        let show = |what: &str| xlns.command(&["show", what]).unwrap_or_default();
+        format!("{}{}{}", show("counters"), show("ports"), show("workers"))
+    };
+    let from = session.address;
+    assert_eq!(counts, (3, 3), "{from} to {destination}\n{}{}", session.log().text(), told());
 }
 
 /// Sessions that the workers forward for.
@@ -84,9 +89,8 @@ pub fn wait_none(xlns: &Xlns<'_>, what: &str, wait: Duration) {
 pub fn assert_sound(xlns: &mut Xlns<'_>) {
     assert_eq!(xlns.ended(), None);
     let exact = deadline::poll(PATIENCE, || {
-        // Counters of a batch in the middle of its turn may differ for an instant.
         let totals = xlns.totals().ok()?;
-        (totals.received == totals.transmitted + totals.dropped).then_some(totals)
+        totals.is_sum().then_some(totals)
     });
     let totals = exact.unwrap_or_else(|| panic!("received is not the sum: {:?}", xlns.totals()));
     assert!(totals.received > 0, "no worker saw a frame");

@@ -1,5 +1,6 @@
 //! Calls of the emulator: from ICRQ to IPCP open and to CDN.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::subscriber::{Progress, Subscriber};
@@ -44,6 +45,21 @@ pub struct Call {
     pub subscriber: Subscriber,
 }
 
+/// A call that is up, as its packets show it.
+#[derive(Debug, Clone, Copy)]
+pub struct Established {
+    /// Number of the socket that its tunnel comes from.
+    pub source: usize,
+    /// Where the LNS answers from.
+    pub lns: SocketAddr,
+    /// The LNS's ID of the tunnel.
+    pub tunnel_id: u16,
+    /// The LNS's ID of the session.
+    pub session_id: u16,
+    /// The subscriber's address.
+    pub address: Ipv4Addr,
+}
+
 /// A call in a list that may have ended since.
 #[derive(Debug, Clone, Copy)]
 pub struct CallRef {
@@ -54,6 +70,22 @@ pub struct CallRef {
 }
 
 impl Emulator {
+    /// The calls that are up.
+    pub fn established(&self) -> Vec<Established> {
+        let calls = self.calls.iter().filter(|call| call.phase == Phase::Open);
+        let established = calls.filter_map(|call| {
+            let tunnel = self.tunnels.get(call.tunnel)?;
+            Some(Established {
+                source: tunnel.source,
+                lns: tunnel.lns,
+                tunnel_id: tunnel.peer_id,
+                session_id: call.peer,
+                address: call.subscriber.address().into(),
+            })
+        });
+        established.collect()
+    }
+
     /// Places a call that was due at `due`. Returns `false` where no tunnel takes one.
     pub(super) fn place_call(&mut self, now: Duration, due: Duration) -> bool {
         let index = self.free.last().copied().unwrap_or(self.calls.len());

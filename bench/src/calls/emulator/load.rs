@@ -106,6 +106,13 @@ impl Emulator {
         (self.load.setting_up, self.load.held)
     }
 
+    /// Whether all calls of the plan are up, or were.
+    pub fn is_complete(&self) -> bool {
+        self.stage == Stage::Calls
+            && self.outcome.offered >= self.plan.calls
+            && self.load.setting_up == 0
+    }
+
     /// Ends the run early.
     pub fn stop(&mut self) {
         if self.stage != Stage::Over {

@@ -1,5 +1,7 @@
 //! The loop: the emulator on its sockets, by the clock.
 
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -7,7 +9,7 @@ use nix::unistd::Pid;
 use xlns_tests::{LabError, Result};
 
 use super::sockets::Sockets;
-use super::{Emulator, Outcome, Plan, Stage};
+use super::{Emulator, Established, Outcome, Plan, Stage};
 use crate::clock;
 
 /// How often timers are looked at.
@@ -56,13 +58,50 @@ pub fn pin(core: u16) -> Result<()> {
 ///
 /// # Errors
 /// Where a source address cannot be bound.
-pub fn run(plan: Plan, mut progress: impl FnMut(Progress)) -> Result<Outcome> {
+pub fn run(plan: Plan, progress: impl FnMut(Progress)) -> Result<Outcome> {
+    run_watched(plan, progress, |_| ControlFlow::Continue(()))
+}
+
+/// Opens the calls of a plan on this thread, tells `up` once all are, and holds them until `stop` is
+/// set; nobody hangs up then. Returns without having called `up` where calls fail.
+///
+/// # Errors
+/// Where a source address cannot be bound.
+pub fn hold(plan: Plan, stop: &AtomicBool, up: impl FnOnce(Vec<Established>)) -> Result<Outcome> {
+    let mut up = Some(up);
+    run_watched(
+        plan,
+        |_| (),
+        |emulator| {
+            if up.is_some() && (emulator.outcome().failures() > 0 || emulator.stage() == Stage::End)
+            {
+                return ControlFlow::Break(());
+            }
+            if emulator.is_complete()
+                && let Some(up) = up.take()
+            {
+                up(emulator.established());
+            }
+            match stop.load(Ordering::Relaxed) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        },
+    )
+}
+
+/// The loop; `watch` may end it after each turn.
+fn run_watched(
+    plan: Plan,
+    mut progress: impl FnMut(Progress),
+    mut watch: impl FnMut(&Emulator) -> ControlFlow<()>,
+) -> Result<Outcome> {
     let mut sockets = Sockets::bind(&plan.sources)?;
     let mut emulator = Emulator::new(plan);
     let start = clock::now();
     let (mut next_tick, mut next_progress) = (TICK, PROGRESS);
     let (mut told, mut ending) = (0, None);
-    while emulator.stage() != Stage::Over {
+    while emulator.stage() != Stage::Over && watch(&emulator).is_continue() {
         let now = start.elapsed();
         let received = sockets.receive(|from, octets| emulator.handle_datagram(now, from, octets));
         if now >= next_tick {

@@ -45,7 +45,17 @@ fn lns() -> Lns {
 
 /// Runs a plan against a real LNS in memory and virtual time; `deliver` says whether a datagram
 /// arrives.
-fn run(plan: Plan, mut deliver: impl FnMut(u64) -> bool) -> (Outcome, Lns) {
+fn run(plan: Plan, deliver: impl FnMut(u64) -> bool) -> (Outcome, Lns) {
+    let (emulator, lns) = run_until(plan, deliver, |emulator| emulator.stage() == Stage::Over);
+    (emulator.into_outcome(), lns)
+}
+
+/// The same as far as `is_enough`.
+fn run_until(
+    plan: Plan,
+    mut deliver: impl FnMut(u64) -> bool,
+    is_enough: impl Fn(&Emulator) -> bool,
+) -> (Emulator, Lns) {
     let (mut lns, sources) = (lns(), plan.sources.clone());
     let mut emulator = Emulator::new(plan);
     let mut datagrams = 0;
@@ -75,8 +85,8 @@ fn run(plan: Plan, mut deliver: impl FnMut(u64) -> bool) -> (Outcome, Lns) {
                 emulator.handle_datagram(now, transmit.local, &transmit.payload);
             }
         }
-        if emulator.stage() == Stage::Over {
-            return (emulator.into_outcome(), lns);
+        if is_enough(&emulator) {
+            return (emulator, lns);
         }
     }
     panic!("not over: {:?}, {:?}", emulator.stage(), emulator.in_progress());
@@ -92,6 +102,25 @@ fn every_call_comes_up_and_all_end() {
     assert_eq!(repeated, (0, 0), "nobody waited for a timer");
     assert!(outcome.setup_ms(1.0) < 1000.0, "{}", outcome.setup_ms(1.0));
     assert_eq!(lns.audit().unwrap().calls, 0);
+}
+
+#[test]
+fn what_is_up_shows_the_ids_and_addresses_that_the_lns_gave() {
+    let plan = Plan { calls: 100, ..plan() };
+    let sources = plan.sources.len();
+    let (emulator, lns) = run_until(plan, |_| true, Emulator::is_complete);
+    let established = emulator.established();
+    assert_eq!((established.len(), lns.audit().unwrap().calls), (100, 100));
+    let ids: std::collections::BTreeSet<_> =
+        established.iter().map(|call| (call.tunnel_id, call.session_id)).collect();
+    let addresses: std::collections::BTreeSet<_> =
+        established.iter().map(|call| call.address).collect();
+    assert_eq!((ids.len(), addresses.len()), (100, 100));
+    for call in established {
+        assert!(call.source < sources && call.tunnel_id > 0 && call.session_id > 0, "{call:?}");
+        assert_eq!(call.lns, LNS.parse().unwrap());
+        assert!(!call.address.is_unspecified());
+    }
 }
 
 #[test]

@@ -3,7 +3,9 @@
 mod call;
 mod check;
 mod clear;
+mod doctor;
 mod output;
+mod quality;
 mod run;
 mod show;
 mod table;
@@ -13,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xlns_control::admin::{ClientError, PlaceCall, SOCKET_DEFAULT};
+use xlns_control::admin::{ClientError, PlaceCall, QualityFilter, SOCKET_DEFAULT, WORST_MAX};
 use xlns_control::config::{Config, PATH_DEFAULT};
 
 use crate::output::Failure;
@@ -49,6 +51,15 @@ enum Command {
     },
     /// Checks a configuration and prints all of it that is in force, secrets hidden.
     Check,
+    /// Checks this machine: kernel, driver, queues, cores, offloads, sizes; says what to change.
+    ///
+    /// Each check ends with ok, note, warn or fail; the command fails where one does. Nothing is
+    /// changed. As root it sees most, and most while xlns runs.
+    Doctor {
+        /// Only this interface, without a configuration unless --config names one; may be repeated.
+        #[arg(long, value_name = "NAME")]
+        interface: Vec<String>,
+    },
     /// Shows what is up and what it does.
     #[command(subcommand)]
     Show(Show),
@@ -93,6 +104,35 @@ enum Show {
         /// What LACs have counted on the lines, instead of traffic.
         #[arg(long)]
         errors: bool,
+    },
+    /// Quality of sessions: latency and loss of the workers' LCP echoes, worst sessions first.
+    ///
+    /// LOST is since the session began; LOSS, MEDIAN and 99% are of the recent past, the last hundred
+    /// or two hundred requests. Below the sessions, all of them together. With --user or --address of
+    /// one subscriber, its latencies.
+    Quality {
+        /// Only those of this tunnel.
+        #[arg(long, value_name = "ID")]
+        tunnel: Option<u16>,
+        /// Only those of this user.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
+        /// Only the one with this address.
+        #[arg(long, value_name = "IP")]
+        address: Option<IpAddr>,
+        /// Only those of this LAC profile.
+        #[arg(long, value_name = "NAME")]
+        lac: Option<String>,
+        /// How many of the worst.
+        #[arg(long, value_name = "N", default_value_t = 20,
+              value_parser = clap::value_parser!(u16).range(1..=i64::from(WORST_MAX)))]
+        worst: u16,
+        /// All of them, not only the worst.
+        #[arg(long, conflicts_with = "worst")]
+        all: bool,
+        /// Not the sessions, but what they come to, for each LAC profile.
+        #[arg(long, conflicts_with_all = ["worst", "all"])]
+        summary: bool,
     },
     /// Clients: the LNSs that we dial ourselves. IN is what comes out of the session.
     Clients,
@@ -168,6 +208,16 @@ fn carry_out(line: &CommandLine) -> Result<(), Failure> {
     match &line.command {
         Command::Run { log } => run::run(config, log.as_deref()),
         Command::Check => check::check(config, line.json),
+        Command::Show(Show::Quality { tunnel, user, address, lac, worst, all, summary }) => {
+            let (user, lac) = (user.clone(), lac.clone());
+            let filter = QualityFilter { tunnel_id: *tunnel, user, address: *address, lac };
+            let worst = (!all).then_some(*worst);
+            let wanted = quality::Wanted { filter, worst, summary: *summary };
+            quality::show(&wanted, &socket(line)?, line.json)
+        }
+        Command::Doctor { interface } => {
+            doctor::doctor(interface, line.config.as_deref(), line.socket.as_deref(), line.json)
+        }
         Command::Show(topic) => show::show(topic, &socket(line)?, line.json),
         Command::Call { tunnel, peer, called, user } => {
             let (called_number, user) = (called.clone(), user.clone());

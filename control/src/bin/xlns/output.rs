@@ -2,6 +2,8 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use serde::Serialize;
+
 /// Why a command ends without success.
 #[derive(Debug)]
 pub enum Failure {
@@ -35,7 +37,7 @@ impl<W: Write> JsonArray<W> {
         Ok(Self { output, is_first: true })
     }
 
-    pub fn push(&mut self, value: &serde_json::Value) -> io::Result<()> {
+    pub fn push(&mut self, value: &impl Serialize) -> io::Result<()> {
         let separator: &[u8] = if self.is_first { b"\n" } else { b",\n" };
         self.is_first = false;
         self.output.write_all(separator)?;

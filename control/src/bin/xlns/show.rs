@@ -132,8 +132,14 @@ const WORKERS: Layout = Layout {
         number("WORKER"),
         number("CORE"),
         number("RECEIVED"),
+        number("MADE"),
         number("SENT"),
         number("DROPPED"),
+        number("JOINED"),
+        number("WAITING"),
+        number("HANDED-OUT"),
+        number("HANDED-IN"),
+        number("LOAD"),
         number("BATCHES"),
         number("PER-BATCH"),
         number("FREE-FRAMES"),
@@ -161,6 +167,8 @@ pub fn show(topic: &Show, socket: &Path, json: bool) -> Result<(), Failure> {
                 SessionFilter { tunnel_id: *tunnel, user: user.clone(), address: *address };
             (Request::ShowSessions { filter }, if *errors { ERRORS } else { SESSIONS })
         }
+        // Has a module of its own.
+        Show::Quality { .. } => return Ok(()),
         Show::Clients => (Request::ShowClients, CLIENTS),
         Show::Ports => (Request::ShowPorts, PORTS),
         Show::Workers => (Request::ShowWorkers, WORKERS),
@@ -211,25 +219,29 @@ fn print_table(
     mut output: impl Write,
 ) -> Result<(), Failure> {
     let mut table = Table::new(&mut output, layout.columns);
-    let mut notes = Vec::new();
+    let (mut better, mut troubles) = (Vec::new(), Vec::new());
     for row in rows {
         let row = row?;
         match &row {
             Response::Counter(counter) if counter.value == 0 && !with_zeros => continue,
             Response::Port(port) => {
-                notes.extend(
-                    port.not_better.iter().map(|why| (port.interface.clone(), why.clone())),
-                );
+                let line = |text: &String| format!("  {}: {text}", port.interface);
+                better.extend(port.not_better.iter().map(line));
+                troubles.extend(port.troubles.iter().map(line));
             }
             _ => {}
         }
         table.push(cells(&row))?;
     }
     table.finish(layout.empty)?;
-    if !notes.is_empty() {
-        writeln!(output, "\nBetter modes that were not obtained:")?;
-        for (interface, why) in notes {
-            writeln!(output, "  {interface}: {}", table::printable(&why))?;
+    for (title, lines) in
+        [("Better modes that were not obtained:", better), ("What is wrong now:", troubles)]
+    {
+        if !lines.is_empty() {
+            writeln!(output, "\n{title}")?;
+        }
+        for line in lines {
+            writeln!(output, "{}", table::printable(&line))?;
         }
     }
     Ok(output.flush()?)
@@ -251,6 +263,8 @@ fn cells_of(row: &Response) -> Vec<String> {
         ],
         Response::Counter(row) => counter_cells(row),
         Response::Placed(_)
+        | Response::Quality(_)
+        | Response::QualitySummary(_)
         | Response::Cleared { .. }
         | Response::Error { .. }
         | Response::End { .. } => Vec::new(),
@@ -377,13 +391,20 @@ fn port_cells(row: &PortRow) -> Vec<String> {
 
 fn worker_cells(row: &WorkerRow) -> Vec<String> {
     // Tenths, so that a value between 1 and 64 says something.
-    let tenths = row.received.saturating_mul(10).checked_div(row.batches).unwrap_or(0);
+    let frames = row.received.saturating_add(row.handed_in);
+    let tenths = frames.saturating_mul(10).checked_div(row.batches).unwrap_or(0);
     vec![
         row.worker.to_string(),
         row.core.map(|core| core.to_string()).unwrap_or_default(),
         table::count(row.received),
+        table::count(row.originated),
         table::count(row.transmitted),
         table::count(row.dropped),
+        table::count(row.joined),
+        table::count(row.waiting),
+        table::count(row.handed_out),
+        table::count(row.handed_in),
+        format!("{}.{} %", row.load_permille / 10, row.load_permille % 10),
         table::count(row.batches),
         format!("{}.{}", tenths / 10, tenths % 10),
         table::count(row.frames_free),

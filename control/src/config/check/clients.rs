@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::super::client::{CLIENTS_MAX, ROUTES_MAX, SERVERS_MAX, any_of_family};
+use ipnet::IpNet;
+
+use super::super::client::{
+    CLIENTS_MAX, PEER_ADDRESSES_MAX, ROUTES_MAX, SERVERS_MAX, any_of_family,
+};
 use super::super::error::Problem;
 use super::super::key_path::KeyPath;
 use super::super::{ClientConfig, Config, HiddenAvps, RouteConfig};
@@ -29,6 +33,7 @@ pub fn check(config: &Config, problems: &mut Vec<Problem>) {
         check_servers(config, client, &path.key("servers"), problems);
         check_families(client, &path, problems);
         check_routes(config, client, &path.key("routes"), problems);
+        check_peer_addresses(client, &path.key("peer_addresses"), problems);
         check_times(client, &path, problems);
     }
     if TABLES_TAKEN.contains(&config.dial.table) {
@@ -173,6 +178,17 @@ fn check_routes(
     }
 }
 
+fn check_peer_addresses(client: &ClientConfig, path: &KeyPath, problems: &mut Vec<Problem>) {
+    let count = client.peer_addresses.len();
+    if count > PEER_ADDRESSES_MAX {
+        let message = format!("{count} prefixes: 0 to {PEER_ADDRESSES_MAX} prefixes");
+        problems.push(Problem::new(path, message));
+    }
+    for (index, prefix) in client.peer_addresses.iter().enumerate() {
+        addresses::check_host_bits(&path.index(index), IpNet::V4(*prefix), problems);
+    }
+}
+
 fn check_times(client: &ClientConfig, path: &KeyPath, problems: &mut Vec<Problem>) {
     if client.redial_max_seconds < client.redial_initial_seconds {
         let message = format!(
@@ -275,6 +291,20 @@ mod tests {
         refused("", "", &many(8), "client[0].routes: 8 destinations: 0 to 7");
         let wrong = problems("", "", &client("routes = [\"everything\"]\n"));
         assert!(wrong[0].contains("neither \"default\" nor a prefix"), "{wrong:?}");
+    }
+
+    #[test]
+    fn peer_addresses_are_prefixes_of_ipv4() {
+        accepted("", "", &client("peer_addresses = [\"10.0.0.0/8\", \"192.0.2.1/32\"]\n"));
+        let host_bits = client("peer_addresses = [\"10.0.0.0/8\", \"192.0.2.1/24\"]\n");
+        let expected = "client[0].peer_addresses[1]: 192.0.2.1/24 has bits set";
+        refused("", "", &host_bits, expected);
+        let many = |count: u8| {
+            let all: Vec<String> = (0..count).map(|n| format!("\"10.{n}.0.0/16\"")).collect();
+            client(&format!("peer_addresses = [{}]\n", all.join(", ")))
+        };
+        accepted("", "", &many(16));
+        refused("", "", &many(17), "client[0].peer_addresses: 17 prefixes: 0 to 16");
     }
 
     #[test]

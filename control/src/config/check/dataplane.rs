@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use xlns_dataplane::api::PORTS_MAX;
+use xlns_dataplane::quality::PATIENCE_MAX;
 
 use super::super::error::Problem;
 use super::super::key_path::KeyPath;
@@ -23,6 +24,20 @@ pub fn check(config: &Config, problems: &mut Vec<Problem>) {
     check_cores(&path, dataplane, problems);
     check_sockets(config, problems);
     check_ports(config, problems);
+    check_quality(config, problems);
+}
+
+/// `[quality]`: requests that wait for their replies are remembered one by one.
+fn check_quality(config: &Config, problems: &mut Vec<Problem>) {
+    let Some(settings) = config.quality_settings() else { return };
+    if !settings.is_valid() {
+        let (after, interval) = (settings.loss_after_ms, settings.interval_ms);
+        let most = PATIENCE_MAX - 1;
+        let message = format!("{after} ms are more than {most} intervals of {interval} ms");
+        let help = format!("at most {}, or a longer interval_ms", interval.saturating_mul(most));
+        let path = root().key("quality").key("loss_after_ms");
+        problems.push(Problem::new(&path, message).with_help(help));
+    }
 }
 
 fn check_cores(path: &KeyPath, dataplane: &DataplaneConfig, problems: &mut Vec<Problem>) {

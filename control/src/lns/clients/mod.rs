@@ -6,6 +6,17 @@
 //! may hang up whatever it hears of. A tunnel that was hung up lives on for a while, to have its end
 //! acknowledged, and is its client's no more.
 
+/// Tells of a client in the log, unless there was much to tell of it lately: at level debug then.
+macro_rules! tell {
+    ($client:ident, $now:expr, $level:ident, $($what:tt)+) => {
+        if $client.is_told($now) {
+            tracing::$level!(client = $client.config.name, $($what)+);
+        } else {
+            tracing::debug!(client = $client.config.name, $($what)+);
+        }
+    };
+}
+
 mod build;
 mod call;
 mod crossing;
@@ -26,6 +37,7 @@ use crate::l2tp::header::Header;
 use crate::l2tp::result::{TunnelResult, printable};
 use crate::l2tp::tunnel::{self, Tunnel};
 use crate::l2tp::{SessionId, TunnelId};
+use crate::limits::Bucket;
 use crate::ppp::{self, DownCause};
 use crate::time::Time;
 use network::Network;
@@ -33,6 +45,11 @@ use servers::Servers;
 use table::{Action, State};
 
 pub(super) use table::Event;
+
+/// Lines of one client in the log above level debug: at once, what several attempts say; then one each
+/// so often. A server that lets a client in and throws it out again would fill the log otherwise.
+const LINES_BURST: u32 = 20;
+const LINES_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The longest error that is kept to be shown, characters: servers choose some of it.
 const ERROR_CHARS_MAX: usize = 256;
@@ -59,6 +76,7 @@ pub(super) struct Client {
     refusal: String,
     last_error: String,
     traffic: idle::Traffic,
+    lines: Bucket,
 }
 
 /// What was noted of a client.
@@ -92,6 +110,7 @@ impl Client {
             refusal: String::new(),
             last_error: String::new(),
             traffic: idle::Traffic::default(),
+            lines: Bucket::default(),
             config: client.clone(),
         }
     }
@@ -135,6 +154,11 @@ impl Client {
             return Err(format!("{state:?} with network {}", self.network.is_up()));
         }
         Ok(())
+    }
+
+    /// Whether one more line about it goes to the log.
+    fn is_told(&mut self, now: Time) -> bool {
+        self.lines.take_every(now, LINES_INTERVAL, LINES_BURST)
     }
 
     fn server_name(&self) -> String {
@@ -284,7 +308,6 @@ impl Lns {
         };
         let deadline = now + client.setup_max();
         let local = self.config.client_local(&client.config, peer.ip());
-        let (name, dials) = (client.config.name.clone(), client.dials);
         self.set_client_timer(index, Some(deadline));
         // Forged addresses can ask for as many tunnels as there may be.
         let room = self.tunnels.len() < self.config.l2tp.tunnels_max as usize
@@ -293,8 +316,8 @@ impl Lns {
         let (Some(id), Some(local)) = (id, local) else {
             return self.note(index, Event::Failed, "no tunnel is free here (l2tp.tunnels_max)");
         };
-        tracing::info!(client = name, server = %peer, tunnel = id.0, dials, "dialling");
         let Some(client) = self.clients.get_mut(index) else { return };
+        tell!(client, now, info, server = %peer, tunnel = id.0, dials = client.dials, "dialling");
         client.tunnel = Some(id);
         let tunnel = Tunnel::connect(now, id, Arc::clone(&client.tunnel_config), &mut self.rng);
         let policy = Policy::default();
@@ -382,14 +405,10 @@ impl Lns {
         }
         let at = client.servers.next_at().max(now);
         let failures = client.server.map_or(0, |server| client.servers.failures(server));
-        tracing::warn!(
-            client = client.config.name,
-            server = client.server_name(),
-            reason = client.last_error,
-            failures,
-            next_in_ms = at.since(now).as_millis() as u64,
-            "not up, to be dialled again"
-        );
+        let next_in_ms = at.since(now).as_millis() as u64;
+        let (server, reason) = (client.server_name(), client.last_error.clone());
+        let what = "not up, to be dialled again";
+        tell!(client, now, warn, server, reason, failures, next_in_ms, "{what}");
         self.set_client_timer(index, Some(at));
     }
 
@@ -397,8 +416,8 @@ impl Lns {
         let Some(client) = self.clients.get_mut(index) else { return };
         client.up_since = Some(now);
         client.last_error.clear();
-        let (name, server) = (&client.config.name, client.server_name());
-        tracing::info!(client = name, server, redials = client.dials - 1, "session up");
+        let (server, redials) = (client.server_name(), client.dials - 1);
+        tell!(client, now, info, server, redials, "session up");
         let deadline = client.begin_idle_watch(now);
         self.set_client_timer(index, deadline);
     }

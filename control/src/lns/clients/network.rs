@@ -76,7 +76,10 @@ impl Client {
             IpNet::V4(_) => ipv4.is_some(),
             IpNet::V6(_) => ipv6,
         };
-        let peer = ipv4.map(|link| IpNet::from(IpAddr::V4(link.peer)));
+        // A server can claim any address: only one that it is known for leads to it.
+        let allowed = &self.config.peer_addresses;
+        let is_known = |link: &&Ipv4Link| allowed.iter().any(|prefix| prefix.contains(&link.peer));
+        let peer = ipv4.filter(is_known).map(|link| IpNet::from(IpAddr::V4(link.peer)));
         // A subscriber of ours that has this address was there first.
         let peer = peer.filter(|peer| {
             !peer.addr().is_unspecified() && !subscribers.iter().any(|pool| pool.contains(peer))
@@ -127,13 +130,13 @@ impl Lns {
                 tracing::debug!(client, message = printable(&message), "server identifies itself");
             }
             ppp::Event::Ipv4Up { local, peer, dns } => {
-                self.handle_ipv4_up(slot, index, Ipv4Link { local, peer, dns });
+                self.handle_ipv4_up(now, slot, index, Ipv4Link { local, peer, dns });
             }
             ppp::Event::Ipv4Down => self.handle_down(slot, index, |network| network.ipv4 = None),
             ppp::Event::Ipv6Up { local, peer } => {
                 let Some(client) = self.clients.get_mut(index) else { return };
                 let (address, router) = (ipv6::link_local(local), ipv6::link_local(peer));
-                tracing::info!(client = client.config.name, %address, peer = %router, "IPv6 is up");
+                tell!(client, now, info, %address, peer = %router, "IPv6 is up");
                 let duid = client.duid.clone();
                 let host = Box::new(Host::new(now, local, duid, true, &mut self.rng));
                 client.network.ipv6 = Some(Ipv6Link { local, peer, host });
@@ -161,13 +164,13 @@ impl Lns {
         Some(format!("the server gave us {address}, {whose}"))
     }
 
-    fn handle_ipv4_up(&mut self, slot: usize, index: usize, link: Ipv4Link) {
+    fn handle_ipv4_up(&mut self, now: Time, slot: usize, index: usize, link: Ipv4Link) {
         if let Some(text) = self.objection(link.local.into()) {
             return self.note(index, Event::Failed, text);
         }
         if let Some(client) = self.clients.get_mut(index) {
-            let (client_name, Ipv4Link { local, peer, dns }) = (&client.config.name, &link);
-            tracing::info!(client = client_name, address = %local, %peer, ?dns, "IPv4 is up");
+            let Ipv4Link { local, peer, dns } = &link;
+            tell!(client, now, info, address = %local, %peer, ?dns, "IPv4 is up");
             client.network.ipv4 = Some(link);
         }
         self.handle_up(slot, index);
@@ -208,7 +211,7 @@ impl Lns {
         if let Err(discard) = link.host.handle_packet(now, packet, &mut self.rng) {
             tracing::trace!(client = client.config.name, %discard, "IPv6 packet without effect");
         }
-        self.drain_host(slot, index);
+        self.drain_host(now, slot, index);
     }
 
     /// The host machine of a client may have something to do.
@@ -225,12 +228,12 @@ impl Lns {
             return;
         };
         let slot = *slot;
-        self.drain_host(slot, index);
+        self.drain_host(now, slot, index);
         self.transmit_frames(slot);
     }
 
     /// Sends what the host machine has to say, and notices what it has learnt.
-    fn drain_host(&mut self, slot: usize, index: usize) {
+    fn drain_host(&mut self, now: Time, slot: usize, index: usize) {
         let Some(client) = self.clients.get_mut(index) else { return };
         let Some(Ipv6Link { host, .. }) = &mut client.network.ipv6 else { return };
         let link = self.calls.get_mut(slot).and_then(Call::link_mut);
@@ -240,15 +243,11 @@ impl Lns {
             if let Some(text) = status.address.and_then(|own| self.objection(own.into())) {
                 return self.note(index, Event::Failed, text);
             }
-            let Some(client) = self.clients.get(index) else { return };
+            let Some(client) = self.clients.get_mut(index) else { return };
             let text = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
-            tracing::info!(
-                client = client.config.name,
-                address = text(status.address.map(|address| address.to_string())),
-                delegated = text(status.delegated.map(|prefix| prefix.to_string())),
-                dns = ?status.dns,
-                "IPv6 has been told"
-            );
+            let address = text(status.address.map(|address| address.to_string()));
+            let delegated = text(status.delegated.map(|prefix| prefix.to_string()));
+            tell!(client, now, info, address, delegated, dns = ?status.dns, "IPv6 has been told");
             self.change_network(index);
         }
         self.reschedule_client(index);

@@ -1,5 +1,7 @@
 //! What the operator sees of clients, and how he has one dialled anew.
 
+use std::net::IpAddr;
+
 use super::network::{Ipv4Link, Ipv6Link};
 use super::table::State;
 use super::{Client, Event, Lns};
@@ -40,8 +42,15 @@ impl Client {
         let network = &self.network;
         let (ipv4, ipv6) = (network.ipv4.as_ref(), network.ipv6.as_ref());
         let status = ipv6.map(|link| link.host.status());
-        let dns = ipv4.into_iter().flat_map(|link| link.dns.iter().copied()).map(Into::into);
+        let dns4 = ipv4.into_iter().flat_map(|link| link.dns.iter().copied()).map(IpAddr::V4);
         let dns6 = status.into_iter().flat_map(|status| status.dns.iter().copied());
+        let mut dns = Vec::new();
+        for server in dns4.chain(dns6.map(IpAddr::V6)) {
+            // Some servers name the same one twice.
+            if !dns.contains(&server) {
+                dns.push(server);
+            }
+        }
         let in_use = |server: &usize| self.config.servers.get(*server);
         let waits = matches!(self.state, State::Backoff).then_some(self.deadline).flatten();
         let is_specified = |address: &std::net::Ipv4Addr| !address.is_unspecified();
@@ -57,7 +66,7 @@ impl Client {
             peer_link_local: ipv6.map(|link| link_local(link.peer)),
             address6: status.and_then(|status| status.address),
             delegated: status.and_then(|status| status.delegated),
-            dns: dns.chain(dns6.map(Into::into)).collect(),
+            dns,
             routes: network.prefixes.clone(),
             up_seconds: self.up_since.map(|since| now.since(since).as_secs()),
             redial_seconds: waits.map(|at| at.since(now).as_secs()),

@@ -29,7 +29,8 @@ fn client(name: &str, servers: &[&str], more: &str) -> String {
     let servers = servers.join(", ");
     format!(
         "[[client]]\nname = \"{name}\"\nuser = \"alice\"\npassword = \"wonder\"\n\
-         servers = [{servers}]\nroutes = [\"default\"]\n{more}"
+         servers = [{servers}]\nroutes = [\"default\"]\n\
+         peer_addresses = [\"10.0.2.0/24\", \"203.0.113.0/24\"]\n{more}"
     )
 }
 
@@ -42,7 +43,7 @@ fn server_config(gateway: &str, more: &str) -> String {
     format!(
         "[lns]\nlisten = [\"203.0.113.1\", \"203.0.113.2\"]\ngateway = \"{gateway}\"\n\
          allow_gateway_on_listen_address = true\n[[port]]\ninterface = \"eth0\"\n\
-         [ppp]\ndns = [\"9.9.9.9\"]\n\
+         [ppp]\ndns = [\"9.9.9.9\", \"9.9.9.9\"]\n\
          [[pool]]\nname = \"p\"\nprefixes = [\"10.9.0.0/24\"]\n\
          ipv6_prefixes = [\"2001:db8:9::/48\"]\n\
          delegated_prefixes = [\"2001:db8:d000::/36\"]\ndelegated_length = 56\n\
@@ -586,6 +587,38 @@ fn an_unused_session_is_ended() {
     }
     let row = world.assert_state("idle");
     assert_eq!(row.last_error, "no packet for 60 s");
+}
+
+/// It could claim one of somebody else's otherwise, and be sent what is for that one.
+#[test]
+fn the_address_of_a_server_leads_to_it_only_where_that_is_allowed() {
+    for (gateway, leads) in [("10.0.2.255", true), ("10.0.3.0", false), ("9.9.9.9", false)] {
+        let mut world = World::new(&to_first("")).with_server(FIRST, gateway, "");
+        world.seconds(2);
+        let row = world.assert_state("up");
+        assert_eq!(row.peer_address, gateway.parse().ok());
+        let own = net(&format!("{gateway}/32"));
+        assert_eq!(row.routes.contains(&own), leads, "{gateway}");
+        assert_eq!(world.uplinks.routes.contains_key(&own), leads);
+        assert_eq!(world.sessions()[0].prefixes, row.routes);
+    }
+    let by_default = to_first("").replace("peer_addresses", "#");
+    let mut world = World::new(&by_default).with_server(FIRST, "10.0.2.72", "");
+    world.seconds(2);
+    assert_eq!(world.assert_state("up").routes, [net("0.0.0.0/0")]);
+}
+
+/// A server that lets it in and throws it out again.
+#[test]
+fn lines_in_the_log_are_bounded() {
+    let mut world = World::new(&to_first(""));
+    let now = world.now;
+    let client = &mut world.dialler.clients[0];
+    let told = |client: &mut Client, now| (0..100).filter(|_| client.is_told(now)).count();
+    assert_eq!(told(client, now), 20);
+    assert_eq!(told(client, now + Duration::from_secs(9)), 0);
+    assert_eq!(told(client, now + Duration::from_secs(60)), 6);
+    assert_eq!(told(client, now + Duration::from_secs(3600)), 20);
 }
 
 #[test]

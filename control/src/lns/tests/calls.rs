@@ -138,7 +138,7 @@ fn frames_without_effect_are_counted() {
 #[test]
 fn a_subscriber_that_answers_no_echo_is_ended() {
     let mut lab = Lab::new(
-        "[[lac]]\nname = \"watched\"\necho_interval_seconds = 10\n\
+        "[[lac]]\nname = \"watched\"\necho_interval_seconds = 10\nquality = false\n\
          hello_interval_seconds = 0\n",
     );
     lab.open();

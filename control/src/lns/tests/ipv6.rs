@@ -192,6 +192,42 @@ fn each_family_goes_by_itself() {
 }
 
 #[test]
+fn a_subscriber_that_rejects_ipv4_gives_its_address_back() {
+    let mut lab = Lab::new(SIX);
+    lab.open();
+    let session = lab.let_in(5, "carol");
+    let shown = |lab: &Lab| {
+        let (rows, _) = lab.lns.session_rows(lab.now, &Default::default(), 0, 9);
+        rows[0].address
+    };
+    assert_eq!(shown(&lab), Some(Ipv4Addr::new(10, 6, 0, 1).into()));
+    lab.ipv6cp(session);
+    assert_eq!(shown(&lab), None, "it may come up yet, and is not");
+    assert_eq!(lab.addresses(), 2);
+    let protocol_reject = [0xff, 3, 0xc0, 0x21, 8, 1, 0, 6, 0x80, 0x21];
+    lab.frame(session, &protocol_reject);
+    assert_eq!((lab.addresses(), shown(&lab)), (1, None));
+    // LCP begins anew, and with it IPv4.
+    renegotiate(&mut lab, session, "carol", "p");
+    assert_eq!(lab.addresses(), 2);
+    let address = lab.address(session);
+    assert_eq!(shown(&lab), Some(address.into()));
+    lab.frame(session, &protocol_reject);
+    assert_eq!((lab.addresses(), lab.last_set().prefixes.len()), (1, 0));
+    lab.hang_up(session);
+    lab.ended(session);
+    assert_eq!(lab.addresses(), 0);
+
+    // A fixed one as well.
+    let session = lab.let_in(6, "erna");
+    lab.ipv6cp(session);
+    lab.frame(session, &protocol_reject);
+    assert_eq!(lab.addresses(), 4);
+    renegotiate(&mut lab, session, "erna", "p");
+    assert_eq!(lab.addresses(), 5);
+}
+
+#[test]
 fn a_pool_without_ipv4_serves_ipv6_alone() {
     let mut lab = Lab::new(SIX);
     lab.open();

@@ -1,5 +1,7 @@
 //! Signs of life, and tunnels that nobody uses.
 
+use xlns_dataplane::quality::SessionQuality;
+
 use super::*;
 
 impl Lab {
@@ -19,6 +21,12 @@ impl Lab {
             self.drain();
         }
         self.lns.audit().unwrap();
+    }
+
+    /// Echo-Requests of ours.
+    fn echoes(&self) -> usize {
+        let head = [0xff, 0x03, 0xc0, 0x21, 9];
+        self.frames.iter().filter(|(_, frame)| frame.starts_with(&head)).count()
     }
 
     fn is_open(&self) -> bool {
@@ -58,6 +66,58 @@ fn a_silent_tunnel_without_sessions_is_not_asked_about() {
     for _ in 0..70 {
         lab.wait(Duration::from_secs(1));
         assert_eq!(lab.lns.poll_life_question(), []);
+    }
+}
+
+/// Of a session that has left so many requests unanswered.
+fn silent(key: SessionKey) -> (SessionKey, SessionQuality) {
+    (key, SessionQuality { unanswered: 32, ..SessionQuality::default() })
+}
+
+#[test]
+fn a_subscriber_that_is_silent_to_the_workers_is_asked_and_given_up() {
+    let mut lab = Lab::new("[ppp]\necho_interval_seconds = 10\necho_failures_max = 2\n");
+    lab.open();
+    let (session, _) = lab.up(5, "alice", "wonder");
+    // From the time on that a network protocol is up.
+    let monitored = lab.commands.iter().filter_map(|command| match command {
+        Command::SessionSet(session) => Some(session.options.quality),
+        _ => None,
+    });
+    assert_eq!(monitored.collect::<Vec<_>>(), [false, true]);
+    lab.frames.clear();
+    lab.wait(Duration::from_secs(60));
+    assert_eq!(lab.echoes(), 0);
+    // From the first session on, those that leave more unanswered than may be under way.
+    assert_eq!(lab.lns.poll_silence_question(), Some((0, 3)));
+    assert_eq!(lab.lns.poll_silence_question(), None);
+    let stranger = SessionKey { local_tunnel_id: 1, local_session_id: 1 };
+    let key = lab.key(session);
+    lab.lns.handle_silence(lab.now, &[silent(stranger), silent(key)], Some(7));
+    assert_eq!(lab.lns.poll_silence_question(), Some((7, 3)));
+    lab.lns.handle_silence(lab.now, &[], None);
+    assert_eq!(lab.lns.poll_silence_question(), None);
+    lab.wait(Duration::from_secs(11));
+    assert_eq!(lab.echoes(), 2);
+    assert_eq!(lab.lns.poll_silence_question(), Some((0, 3)));
+    lab.wait(Duration::from_secs(20));
+    assert_eq!(lab.lns.session_rows(lab.now, &SessionFilter::default(), 0, 9).0.len(), 0);
+    lab.lns.audit().unwrap();
+}
+
+#[test]
+fn where_nothing_is_monitored_control_asks_by_itself() {
+    for config in [
+        "[quality]\ninterval_ms = 0\n[ppp]\necho_interval_seconds = 10\n",
+        "[[lac]]\nname = \"a\"\nquality = false\necho_interval_seconds = 10\n",
+    ] {
+        let mut lab = Lab::new(config);
+        lab.open();
+        lab.up(5, "alice", "wonder");
+        lab.frames.clear();
+        lab.wait(Duration::from_secs(31));
+        assert_eq!(lab.echoes(), 3, "{config}");
+        assert_eq!(lab.lns.poll_silence_question(), None, "{config}");
     }
 }
 

@@ -52,7 +52,7 @@ fn without_there_are_none() {
     let mut lab = Lab::new("");
     lab.open();
     lab.up_with(false);
-    assert_eq!(lab.options(), SessionOptions::default());
+    assert_eq!(lab.options(), SessionOptions { quality: true, ..SessionOptions::default() });
     assert!(lab.numbers.iter().all(Option::is_none));
     assert_eq!(lab.injected, 0);
 }

@@ -89,14 +89,12 @@ impl Link {
         for ncp in Ncp::ALL {
             let signal = machine!(self, now, ncp, handle_timeout);
             self.on_ncp_signal(ncp, signal);
-            let (again, other) = match ncp {
-                Ncp::Ipv4 => (self.ipcp.is_worth_another_try(), self.ipv6cp.is_hopeful()),
-                Ncp::Ipv6 => (self.ipv6cp.is_worth_another_try(), self.ipcp.is_hopeful()),
+            let other = match ncp {
+                Ncp::Ipv4 => self.ipv6cp.is_hopeful(),
+                Ncp::Ipv6 => self.ipcp.is_hopeful(),
             };
-            // Nobody would tell a peer that believes it to be open, as the link lives on.
-            if signal == Some(Signal::Finished) && again && other {
-                self.ncp_event(now, ncp, automaton::Event::Down);
-                self.ncp_event(now, ncp, automaton::Event::Up);
+            if signal == Some(Signal::Finished) && other {
+                machine!(self, now, ncp, retry);
             }
         }
         self.end_without_network(now);
@@ -177,6 +175,14 @@ impl Link {
             (_, None | Some(Signal::Started | Signal::Finished)) => return,
         };
         self.events.push_back(event);
+    }
+
+    /// Whether IPv4 was to be spoken and will not be, unless LCP begins anew: the peer has rejected it.
+    pub fn is_ipv4_over(&self) -> bool {
+        let is_wanted = self.granted.is_some_and(|granted| granted.ipv4);
+        let state = self.ipcp.state();
+        let is_over = matches!(state, State::Initial | State::Closing | State::Closed);
+        self.phase == Phase::Network && is_wanted && is_over
     }
 
     fn end_without_network(&mut self, now: Time) {

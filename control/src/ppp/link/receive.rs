@@ -128,7 +128,8 @@ impl Link {
             }
             // Some send our magic number back instead of their own.
             code::ECHO_REPLY => {
-                self.echo.handle_reply(packet.identifier);
+                let context = context!(self, now);
+                self.echo.handle_reply(&context, packet.identifier);
             }
             _ => {}
         }

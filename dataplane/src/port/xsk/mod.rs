@@ -5,6 +5,7 @@
 //! names its invariant, and nothing unsafe leaves the folder.
 
 pub mod kernel;
+pub mod link;
 pub mod queue;
 pub mod ring;
 pub mod socket;

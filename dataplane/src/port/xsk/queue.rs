@@ -1,12 +1,17 @@
 //! One queue of one port as its worker sees it: four rings and a descriptor to wake the kernel by.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use super::kernel;
 use super::ring::{Consumer, Descriptor, Producer};
 use super::umem::{Memory, Pool};
 use crate::frame::{Frame, HEADROOM_BYTES};
 use crate::port::PortId;
+
+/// Frames that are out come back within microseconds of a wake-up, and one that sleeps wakes the
+/// kernel ten times a second: a queue from which none came for this long sends nothing.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// A queue that one worker owns.
 #[derive(Debug)]
@@ -17,10 +22,18 @@ pub struct Queue {
     socket: Option<OwnedFd>,
     /// Frames submitted for transmission that have not come back.
     outstanding: u32,
+    /// Frames submitted for transmission, ever.
+    submitted: u64,
     /// The kernel did not take all frames at the last wake-up.
     retry: bool,
     /// The interface is gone: nothing is received from it or sent to it any more.
     gone: bool,
+    /// Since when frames are out and none has come back, by the worker's clock.
+    waits_since: Option<Duration>,
+    /// One has come back since [`Queue::is_stalled`] was asked.
+    completed: bool,
+    /// That it is stalled was said.
+    warned: bool,
 }
 
 /// The four rings of a queue.
@@ -39,7 +52,18 @@ pub struct Rings {
 impl Queue {
     /// A queue of `port` with these rings.
     pub fn new(port: PortId, rings: Rings, socket: Option<OwnedFd>) -> Self {
-        Self { port, rings, socket, outstanding: 0, retry: false, gone: false }
+        Self {
+            port,
+            rings,
+            socket,
+            outstanding: 0,
+            submitted: 0,
+            retry: false,
+            gone: false,
+            waits_since: None,
+            completed: false,
+            warned: false,
+        }
     }
 
     /// The port it belongs to.
@@ -56,6 +80,16 @@ impl Queue {
     /// Frames that were submitted and have not come back.
     pub fn outstanding(&self) -> u32 {
         self.outstanding
+    }
+
+    /// Frames submitted for transmission so far.
+    pub fn submitted(&self) -> u64 {
+        self.submitted
+    }
+
+    /// Whether as many frames as were `submitted` have left, in the order of the ring, or never will.
+    pub fn has_sent(&self, submitted: u64) -> bool {
+        self.gone || self.submitted - u64::from(self.outstanding) >= submitted
     }
 
     /// Whether the kernel has to be asked again to take what is on the transmit ring.
@@ -90,7 +124,26 @@ impl Queue {
         while let Some(address) = self.rings.completion.pop() {
             pool.give_address(address);
         }
-        self.outstanding = self.outstanding.saturating_sub(self.rings.completion.release());
+        let completed = self.rings.completion.release();
+        self.outstanding = self.outstanding.saturating_sub(completed);
+        self.completed |= completed > 0;
+    }
+
+    /// Whether frames are out and none has come back for [`STALLED_AFTER`], at `now` by the worker's
+    /// clock. Drivers do that to queues beyond their CPUs, and where something of theirs was
+    /// changed under a bound socket; a link that is down does it, too.
+    pub fn is_stalled(&mut self, now: Duration) -> bool {
+        if self.outstanding == 0 || std::mem::take(&mut self.completed) || self.gone {
+            self.waits_since = None;
+            self.warned = false;
+            return false;
+        }
+        let since = *self.waits_since.get_or_insert(now);
+        let stalled = now.saturating_sub(since) >= STALLED_AFTER;
+        if stalled && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(port = self.port.0, frames = self.outstanding, "a queue sends nothing");
+        }
+        stalled
     }
 
     /// Gives the kernel frames to receive into, as many as it takes, leaving `reserve` in the pool.
@@ -154,6 +207,7 @@ impl Queue {
     pub fn flush(&mut self, again: bool) {
         let count = self.rings.transmit.submit();
         self.outstanding += count;
+        self.submitted += u64::from(count);
         if self.wants_wakeup(count, again) && self.rings.transmit.needs_wakeup() {
             self.wake();
         }
@@ -207,6 +261,9 @@ impl Wire {
     /// A frame arrives: it is put into the next chunk of the fill ring. Returns whether there was
     /// one, and room in the receive ring.
     pub fn deliver(&mut self, memory: &Memory, octets: &[u8]) -> bool {
+        if self.receive.free(1) == 0 {
+            return false;
+        }
         let Some(chunk) = self.fill.pop() else { return false };
         self.fill.release();
         let address = chunk + HEADROOM_BYTES as u64;
@@ -322,6 +379,29 @@ mod tests {
         wire.completion.submit();
         queue.complete(&mut pool);
         assert_eq!((pool.free(), queue.outstanding()), (1, 0));
+    }
+
+    #[test]
+    fn a_queue_from_which_nothing_comes_back_is_stalled_and_one_that_sends_is_not() {
+        let (mut queue, mut wire) = Queue::pair(PORT, 4);
+        let (memory, mut pool) = memory_and_pool(4);
+        let at = |milliseconds| Duration::from_millis(milliseconds);
+        assert!(!queue.is_stalled(at(10_000)), "nothing is out");
+        for _ in 0..2 {
+            queue.transmit(pool.take(PORT).unwrap()).unwrap();
+        }
+        queue.flush(false);
+        assert!(!queue.is_stalled(at(20_000)));
+        assert!(!queue.is_stalled(at(21_999)));
+        assert!(queue.is_stalled(at(22_000)));
+        assert!(wire.collect(&memory).is_some());
+        queue.complete(&mut pool);
+        assert!(!queue.is_stalled(at(22_001)), "one has come back");
+        assert!(!queue.is_stalled(at(24_000)));
+        assert!(!queue.is_stalled(at(25_999)));
+        assert!(queue.is_stalled(at(26_000)), "the other has not");
+        queue.set_gone();
+        assert!(!queue.is_stalled(at(40_000)));
     }
 
     #[test]

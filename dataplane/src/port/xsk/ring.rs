@@ -1,4 +1,4 @@
-//! The rings between this process and the kernel: single producer, single consumer, on shared
+//! The rings between this process and the kernel, and between workers: single producer, single consumer, on shared
 //! memory, with the indices of the other side cached.
 //!
 //! A ring is a power of two of cells and two free-running 32-bit indices. What lies between the
@@ -16,6 +16,7 @@ use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crossbeam::utils::CachePadded;
 use sync::{AtomicU32, Cell, Ordering};
 
 /// The kernel sleeps and wants a system call to go on (XDP_RING_NEED_WAKEUP).
@@ -146,9 +147,9 @@ impl<T: Copy> Memory<T> {
         T: Send + 'static,
     {
         Self {
-            producer: NonNull::from(&ring.producer),
-            consumer: NonNull::from(&ring.consumer),
-            flags: NonNull::from(&ring.flags),
+            producer: NonNull::from(&*ring.producer),
+            consumer: NonNull::from(&*ring.consumer),
+            flags: NonNull::from(&*ring.flags),
             cells: NonNull::from(&*ring.cells).cast(),
             size: ring.cells.len() as u32,
             _owner: Arc::clone(ring) as Arc<dyn Any + Send + Sync>,
@@ -344,12 +345,12 @@ impl<T: Copy> Consumer<T> {
     }
 }
 
-/// A ring on the heap.
+/// A ring on the heap. Each side's index is on a line of its own: the sides may be on two cores.
 #[derive(Debug)]
 struct Heap<T> {
-    producer: AtomicU32,
-    consumer: AtomicU32,
-    flags: AtomicU32,
+    producer: CachePadded<AtomicU32>,
+    consumer: CachePadded<AtomicU32>,
+    flags: CachePadded<AtomicU32>,
     cells: Box<[Cell<T>]>,
 }
 
@@ -358,7 +359,8 @@ unsafe impl<T: Send> Sync for Heap<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Send for Heap<T> {}
 
-/// Both sides of a ring on the heap, for tests and benchmarks: one of them plays the kernel.
+/// Both sides of a ring on the heap, between two workers; and for tests and benchmarks, where one side
+/// plays the kernel.
 ///
 /// # Panics
 /// Where `size` is not a power of two.
@@ -373,9 +375,9 @@ fn pair_at<T: Copy + Default + Send + 'static>(
 ) -> (Producer<T>, Consumer<T>) {
     assert!(size.is_power_of_two());
     let ring = Arc::new(Heap {
-        producer: AtomicU32::new(index),
-        consumer: AtomicU32::new(index),
-        flags: AtomicU32::new(NEED_WAKEUP),
+        producer: CachePadded::new(AtomicU32::new(index)),
+        consumer: CachePadded::new(AtomicU32::new(index)),
+        flags: CachePadded::new(AtomicU32::new(NEED_WAKEUP)),
         cells: (0..size).map(|_| Cell::default()).collect(),
     });
     (Producer::new(Memory::heap(&ring)), Consumer::new(Memory::heap(&ring)))

@@ -1,8 +1,9 @@
 //! The frames of all ports and queues: one UMEM, and each worker's share of it.
 //!
-//! Invariant: a chunk is in exactly one place: a pool's free list, a [`Frame`], or the kernel's
-//! (fill, receive, transmit or completion ring). A [`Pool`] starts with chunks that no other pool
-//! has; what rings return was put there by the same worker.
+//! Invariant: a chunk is in exactly one place: a pool's free list, a [`Frame`], the kernel's (fill,
+//! receive, transmit or completion ring), or a [`super::link`] between two workers. A [`Pool`] starts
+//! with chunks that no other pool has. What the kernel's rings return was put there by the same worker;
+//! a link gives a chunk for each that it takes, so that a pool never has more than it started with.
 
 use std::io;
 use std::num::NonZeroU32;
@@ -220,12 +221,13 @@ impl Pool {
         }
     }
 
-    /// The frame that the receive ring handed over. A descriptor that leads outside of a chunk
+    /// The frame that a receive ring or another worker handed over. A descriptor that leads outside of a chunk
     /// gives none, and its chunk goes back to the free list.
     #[inline]
     pub(super) fn received(&mut self, descriptor: Descriptor, port: PortId) -> Option<Frame> {
         let Descriptor { address, length, .. } = descriptor;
-        // SAFETY: the kernel hands over a chunk that it had from our fill ring, once.
+        // SAFETY: the kernel hands over a chunk that it had from our fill ring, once; another worker
+        // one that was its frame's, once.
         let frame = unsafe { self.memory.region.frame(address, length, port) };
         if frame.is_none() {
             self.give_address(address);

@@ -22,12 +22,14 @@ use super::epoch::Epochs;
 use super::epoch::arena::Arena;
 use super::fib::{Fib, INDEX_MAX};
 use super::id_map::IdMap;
+use super::quality::QualityTable;
 use super::session::{Sessions, unpack};
 use super::slots::Slots;
 use super::{Limits, PlainPort, PortKind, SteerChange, Tables};
 use crate::api::{Command, CommandError, SessionKey};
 use crate::counters::{SessionCounters, Shard};
 use crate::port::PortId;
+use crate::quality::SessionQuality;
 use sessions::Record;
 
 /// Groups of a route table beyond one per session and route, for host addresses and subscriber
@@ -71,6 +73,9 @@ pub struct Writer {
 /// running for a tenth of a second meets 100,000 changes a second. They take memory once used.
 const SPARE: u32 = 16 * 1024;
 
+/// Session indices looked at for one reply about quality: some hundred microseconds.
+pub const QUALITY_LOOKS: usize = 16 * 1024;
+
 /// `entries` and the spare ones.
 fn with_spare(entries: u32) -> u32 {
     entries.saturating_add(entries / 8).saturating_add(SPARE).min(INDEX_MAX)
@@ -99,6 +104,7 @@ pub(super) fn new(limits: &Limits) -> io::Result<(Arc<Tables>, Writer)> {
         ids: IdMap::new(limits.sessions_max)?,
         sessions: Sessions::new(slots)?,
         states: Arena::new(slots as usize)?,
+        quality: QualityTable::new(limits.quality, slots)?,
         fib4: Arc::clone(fib4.reader()),
         fib6: Arc::clone(fib6.reader()),
         adjacencies: Arc::clone(adjacencies.reader()),
@@ -280,6 +286,29 @@ impl Writer {
         keys.iter()
             .filter_map(|key| Some((*key, self.tables.session_counters(self.session_index(*key)?))))
             .collect()
+    }
+
+    /// The quality of at most `limit` monitored sessions from `cursor` on that leave `unanswered_min`
+    /// requests in a row unanswered, and the cursor to go on with. Looks at [`QUALITY_LOOKS`] places at
+    /// most, so that there may be none among them.
+    pub fn session_quality(
+        &self,
+        cursor: u32,
+        limit: usize,
+        unanswered_min: u8,
+    ) -> (Vec<(SessionKey, SessionQuality)>, Option<u32>) {
+        let mut sessions = Vec::new();
+        let start = (cursor as usize).min(self.records.len());
+        for (index, record) in self.records.iter().enumerate().skip(start) {
+            if sessions.len() == limit || index - start == QUALITY_LOOKS {
+                return (sessions, Some(index as u32));
+            }
+            let Some(record) = record else { continue };
+            let quality = self.tables.quality.read(index as u32);
+            let quality = quality.filter(|quality| quality.unanswered >= unanswered_min);
+            sessions.extend(quality.map(|quality| (self.key_of(record), quality)));
+        }
+        (sessions, None)
     }
 
     /// Number of sessions.

@@ -152,11 +152,17 @@ impl Writer {
         let lines = lines(session, index, path);
         let unchanged = self.prefixes_of(record) == session.prefixes
             && present == lines
-            && self.tables.states[index as usize].has_policers(&session.options);
+            && self.tables.states[index as usize].has_policers(&session.options)
+            && self.tables.quality.is_monitored(index) == self.is_monitored(session);
         if unchanged && let Some(Some(record)) = self.records.get_mut(index as usize) {
             record.named = true;
         }
         unchanged
+    }
+
+    /// Whether a session is to be monitored.
+    fn is_monitored(&self, session: &Session) -> bool {
+        session.options.quality && self.tables.quality.settings().is_some()
     }
 
     /// Writes a slot and publishes it.
@@ -177,6 +183,7 @@ impl Writer {
         if existing.is_none() {
             // Nobody has reached this index since its last session let go of it.
             self.tables.states[index as usize].begin(session.options.first_ns);
+            self.tables.quality.begin(index);
         }
         if let Err(error) = self.publish_prefixes(session, index, slot) {
             // Workers may have seen the slot.
@@ -192,6 +199,7 @@ impl Writer {
             Some(_) => self.tables.ids.replace(decap.key, Some(slot)),
             None => self.tables.ids.insert(decap.key, slot),
         }
+        self.tables.quality.publish(index, slot, self.is_monitored(session));
         let prefixes = Prefixes::new(&session.prefixes, &decap);
         let record = Record { slot, named: true, prefixes };
         self.records.resize_with(self.records.len().max(index as usize + 1), || None);
@@ -247,6 +255,7 @@ impl Writer {
         let record = self.records[index as usize].take().ok_or(CommandError::NoSuchEntry)?;
         let key = pack(key);
         self.tables.ids.replace(key, None);
+        self.tables.quality.withdraw(index);
         self.ended.push_back((self.epoch(), key, index));
         self.sessions -= 1;
         self.let_go(record, &[])

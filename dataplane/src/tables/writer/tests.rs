@@ -19,6 +19,7 @@ fn tables(sessions_max: u32) -> (Arc<Tables>, Writer, Reader) {
         l2tp_port: 1701,
         l2tp_port_count: 1,
         gateways: Default::default(),
+        quality: None,
         ports: vec![ethernet, ethernet, host],
     };
     let (tables, writer) = super::new(&limits).unwrap();

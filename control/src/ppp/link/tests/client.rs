@@ -256,6 +256,52 @@ fn the_link_is_tested_and_given_up_when_nothing_comes_back() {
     pair.expect_down(DownCause::EchoTimeout);
 }
 
+/// Where somebody else watches, nothing is sent before that one hears nothing, nor after an answer.
+#[test]
+fn a_link_that_is_watched_over_is_tested_when_it_is_silent() {
+    let config = Config {
+        echo_interval: Some(10 * SECOND),
+        echo_failures: 2,
+        echo_when_probed: true,
+        ..pap_client()
+    };
+    let mut pair = let_in(config);
+    pair.frames.clear();
+    pair.send("ff03 8021 03 01 000a 03 06 c0a81e0a");
+    let request = pair.next();
+    pair.send_octets(&acknowledge(&request));
+    pair.send("ff03 8021 01 01 0004");
+    pair.frames.clear();
+    pair.advance(100 * SECOND);
+    assert!(pair.frames.is_empty());
+    pair.link.probe(pair.now);
+    pair.advance(SECOND);
+    assert_eq!(pair.next()[..6], hex("ff03 c021 09 01"));
+    pair.link.probe(pair.now);
+    // The workers' replies have other identifiers, should one come here.
+    pair.send("ff03 c021 0a 81 0008 00000000");
+    pair.send("ff03 c021 0a 01 0008 00000000");
+    pair.advance(100 * SECOND);
+    assert!(pair.frames.is_empty());
+    pair.link.probe(pair.now);
+    pair.advance(SECOND);
+    assert_eq!(pair.next()[..6], hex("ff03 c021 09 02"));
+    pair.advance(10 * SECOND);
+    assert_eq!(pair.next()[..6], hex("ff03 c021 09 03"));
+    pair.advance(10 * SECOND);
+    assert_eq!(pair.next()[..5], hex("ff03 c021 05"));
+}
+
+#[test]
+fn nothing_is_tested_that_is_not_to_be() {
+    let config = Config { echo_interval: None, echo_when_probed: true, ..pap_client() };
+    let mut pair = let_in(config);
+    pair.frames.clear();
+    pair.link.probe(pair.now);
+    pair.advance(SECOND);
+    assert!(pair.frames.iter().all(|frame| frame[..5] != hex("ff03 c021 09")));
+}
+
 #[test]
 fn a_late_reply_to_an_echo_counts() {
     let config = Config { echo_interval: Some(10 * SECOND), echo_failures: 2, ..pap_client() };

@@ -248,6 +248,60 @@ fn silence_of_one_protocol_ends_the_link_only_with_the_other() {
     pair.expect_down(DownCause::NetworkProtocolsFailed);
 }
 
+/// One that was deaf for long while IPCP began anew, and has heard no request of ours since.
+#[test]
+fn a_peer_that_may_believe_one_protocol_to_be_open_is_asked_again() {
+    let (mut pair, _) = with_both_up();
+    pair.send("ff03 8021 01 09 000a 03 06 64400709");
+    pair.expect_event(Event::Ipv4Down);
+    pair.next();
+    pair.expect("ff03 8021 02 09 000a 03 06 64400709");
+    // One from before that is late, of an address that it is not to have, proves nothing.
+    pair.send("ff03 8021 01 08 000a 03 06 00000000");
+    assert_eq!(pair.next()[4], 3);
+    // Ten requests, and ten more as it did take part.
+    pair.advance(61 * SECOND);
+    assert_eq!(pair.frames.len(), 9 + 10);
+    pair.frames.clear();
+    for _ in 0..2 {
+        // Ten more, a minute after the last.
+        pair.advance(57 * SECOND);
+        pair.expect_silence();
+        pair.advance(33 * SECOND);
+        assert_eq!(pair.frames.len(), 10);
+        assert!(pair.frames.iter().all(|frame| frame[..5] == hex("ff03 8021 01")));
+        pair.frames.clear();
+    }
+    pair.advance(62 * SECOND);
+    let request = pair.next();
+    pair.frames.clear();
+    // Now it hears, and takes its IPCP down to begin with us.
+    pair.send("ff03 8021 01 0a 000a 03 06 64400709");
+    assert_eq!(pair.next(), request);
+    pair.expect("ff03 8021 02 0a 000a 03 06 64400709");
+    pair.send_octets(&acknowledge(&request));
+    pair.expect_event(IPV4_UP);
+    assert!(pair.link.is_ipv6_up());
+
+    // A question is no hope: the link ends when the other one fails meanwhile.
+    pair.send("ff03 8021 01 0b 000a 03 06 64400709");
+    pair.expect_event(Event::Ipv4Down);
+    pair.advance(120 * SECOND);
+    pair.frames.clear();
+    pair.send("ff03 8057 01 0b 000e 01 0a 0102030405060708");
+    pair.expect_event(Event::Ipv6Down);
+    pair.advance(40 * SECOND);
+    pair.expect_down(DownCause::NetworkProtocolsFailed);
+
+    // One that has said that it is over is not asked.
+    let (mut pair, _) = with_both_up();
+    pair.send("ff03 8021 05 09 0004");
+    pair.expect_event(Event::Ipv4Down);
+    pair.expect("ff03 8021 06 09 0004");
+    pair.advance(600 * SECOND);
+    pair.expect_silence();
+}
+
 #[test]
 fn what_is_not_granted_is_not_spoken() {
     let mut pair = with_grant(Grant::ipv4(PEERS));
