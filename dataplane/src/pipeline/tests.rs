@@ -319,14 +319,15 @@ fn segment(shape: &Shape, ends: [IpAddr; 2]) -> Vec<u8> {
 /// The datagram of a tunnel with the packet in it.
 fn tunnelled(shape: &Shape, packet: &[u8]) -> Vec<u8> {
     let low = if shape.ipv6 { 0x57 } else { 0x21 };
-    let framing: &[u8] = [
-        &[0xff, 0x03, 0x00, low][..],
-        &[0x00, low],
-        &[0xff, 0x03, low],
-        &[low],
-        &[0xff, 0x03, 0x00, 0x57],
-        &[0xff, 0x03, 0x00, 0x21],
-    ][shape.framing];
+    let framing = [
+        vec![0xff, 0x03, 0x00, low],
+        vec![0x00, low],
+        vec![0xff, 0x03, low],
+        vec![low],
+        vec![0xff, 0x03, 0x00, 0x57],
+        vec![0xff, 0x03, 0x00, 0x21],
+    ];
+    let framing = &framing[shape.framing];
     let mut flags = 0x0002;
     let mut numbers = vec![7, shape.id];
     if let Some(ns) = shape.ns {

@@ -15,7 +15,7 @@ use crate::wire::ppp;
 #[derive(Debug, Clone, Copy)]
 pub(in super::super::super) struct VariedDownstream {
     pub(in super::super::super) packet: Packet,
-    /// The sum over the packet.
+    /// The sum over the packet as it is sent.
     pub(in super::super) sum: u16,
     /// The first step of the look-up, then the slot of the session.
     pub(in super::super::super) route: u32,
@@ -26,7 +26,10 @@ pub(in super::super::super) struct VariedDownstream {
 pub(super) fn classify(head: &Head<'_>) -> Option<VariedDownstream> {
     let sum = match head.header {
         Header::V4(header) => encap::plain_ipv4_sum(header, head.segment)?,
-        Header::V6(header) => encap::plain_ipv6_sum(header, head.segment)?,
+        // As it will be sent, a hop less: no checksum of the header makes up for that.
+        Header::V6(header) => {
+            encap::plain_ipv6_sum(header, head.segment)?.minus(Sum::default().number(1))
+        }
     };
     let packet = head.packet;
     head.is_forwardable().then_some(VariedDownstream { packet, sum: sum.seed(), route: 0 })
