@@ -176,9 +176,14 @@ fn first(claims: [u32; 4]) -> u32 {
 #[derive(Debug)]
 pub(crate) struct Fib<K> {
     lpm: LpmWriter,
+    /// Who claims each prefix, but for most of those that one session alone claims: these are found in
+    /// the table itself, whose entry at the prefix's first address says whose it is. There are
+    /// millions of them.
     claims: BTreeMap<(K, u8), Packed>,
     /// Number of prefixes of each length, so that a search skips the lengths that nobody uses.
     lengths: Vec<u32>,
+    /// How many of them are in the table alone.
+    unlisted: Vec<u32>,
     pub(crate) paths: Paths<K>,
 }
 
@@ -189,6 +194,7 @@ impl<K: Key> Fib<K> {
             lpm: LpmWriter::new(groups)?,
             claims: BTreeMap::new(),
             lengths: vec![0; usize::from(K::BITS) + 1],
+            unlisted: vec![0; usize::from(K::BITS) + 1],
             paths: Paths::default(),
         })
     }
@@ -205,10 +211,38 @@ impl<K: Key> Fib<K> {
 
     /// Who claims the prefix.
     pub(crate) fn claims(&self, key: K, length: u8) -> Claims {
-        self.claims.get(&(key, length)).map_or_else(Claims::default, |packed| (*packed).into())
+        match self.claims.get(&(key, length)) {
+            Some(packed) => (*packed).into(),
+            None => self.unlisted(key, length).unwrap_or_default(),
+        }
     }
 
-    /// All prefixes in order.
+    /// The claim of a session that is not listed.
+    fn unlisted(&self, key: K, length: u8) -> Option<Claims> {
+        if self.unlisted[usize::from(length)] == 0 {
+            return None;
+        }
+        let owner = self.lpm.owner(key);
+        let is_session = owner.length == length && Entry::session(owner.value).is_some();
+        is_session.then(|| Claims { session: owner.value, ..Claims::default() })
+    }
+
+    /// Lists a session's claim that a longer prefix with the same first address is about to hide.
+    fn list_before(&mut self, key: K, length: u8) {
+        if self.unlisted.iter().take(length.into()).all(|count| *count == 0) {
+            return;
+        }
+        let owner = self.lpm.owner(key);
+        let is_hidden = owner.length < length && key.network(owner.length) == key;
+        let place = (key, owner.length);
+        if !is_hidden || Entry::session(owner.value).is_none() || self.claims.contains_key(&place) {
+            return;
+        }
+        self.claims.insert(place, Claims { session: owner.value, ..Claims::default() }.into());
+        self.unlisted[usize::from(owner.length)] -= 1;
+    }
+
+    /// All prefixes in order, but for those that one session alone claims.
     pub(crate) fn iter(&self) -> impl Iterator<Item = ((K, u8), Claims)> {
         self.claims.iter().map(|(prefix, packed)| (*prefix, (*packed).into()))
     }
@@ -228,32 +262,32 @@ impl<K: Key> Fib<K> {
         claims: Claims,
         epoch: u64,
     ) -> Result<(), Full> {
-        let (place, new) = ((key, length), claims.best());
-        // One search: what was there comes back from it.
-        let before = match new {
-            0 => self.claims.remove(&place),
-            _ => self.claims.insert(place, claims.into()),
-        };
-        let old = before.map_or(0, |packed| Claims::from(packed).best());
+        let place = (key, length);
+        let listed = self.claims.get(&place).map(|packed| Claims::from(*packed));
+        let before = listed.or_else(|| self.unlisted(key, length));
+        let (old, new) = (before.map_or(0, |before| before.best()), claims.best());
         if new != 0 && old != new {
-            let inserted = self.lpm.insert(key, Owner { value: new, length }, epoch);
-            if let Err(full) = inserted {
-                match before {
-                    Some(before) => self.claims.insert(place, before),
-                    None => self.claims.remove(&place),
-                };
-                return Err(full);
-            }
+            self.list_before(key, length);
+            self.lpm.insert(key, Owner { value: new, length }, epoch)?;
         }
         if new == 0 && old != 0 {
             let heir = self.best_below(key, length);
             self.lpm.remove(key, length, heir, epoch);
         }
-        match (old == 0, new == 0) {
-            (true, false) => self.lengths[usize::from(length)] += 1,
-            (false, true) => self.lengths[usize::from(length)] -= 1,
-            _ => {}
+        let is_session_alone = claims == Claims { session: new, ..Claims::default() };
+        let to_list = !is_session_alone || self.lpm.owner(key) != Owner { value: new, length };
+        match (new != 0 && to_list, listed.is_some()) {
+            (true, _) => drop(self.claims.insert(place, claims.into())),
+            (false, true) => drop(self.claims.remove(&place)),
+            (false, false) => {}
         }
+        let count = |counts: &mut Vec<u32>, was: bool, is: bool| match (was, is) {
+            (false, true) => counts[usize::from(length)] += 1,
+            (true, false) => counts[usize::from(length)] -= 1,
+            _ => {}
+        };
+        count(&mut self.lengths, old != 0, new != 0);
+        count(&mut self.unlisted, old != 0 && listed.is_none(), new != 0 && !to_list);
         Ok(())
     }
 
@@ -272,8 +306,7 @@ impl<K: Key> Fib<K> {
             .rev()
             .filter(|length| self.lengths[usize::from(*length)] > 0)
             .find_map(|length| {
-                let packed = *self.claims.get(&(key.network(length), length))?;
-                let value = best(&packed.into());
+                let value = best(&self.claims(key.network(length), length));
                 (value != 0).then_some(Owner { value, length })
             })
             .unwrap_or(NOBODY)
@@ -283,6 +316,7 @@ impl<K: Key> Fib<K> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn entries_survive_the_encoding() {
@@ -335,5 +369,53 @@ mod tests {
         assert_eq!(seen(&fib), Entry::NoRoute);
         assert_eq!(fib.iter().count(), 0);
         assert!(fib.lengths.iter().all(|count| *count == 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        /// Against a map that holds everything: prefixes that nest and share their first address.
+        #[test]
+        fn claims_are_what_was_set(
+            operations in prop::collection::vec(
+                (0u128..8, prop_oneof![Just(24u8), Just(32), Just(40), Just(48), Just(60), Just(64),
+                    Just(80), Just(128)], 0u32..16, 1u32..9), 1..80)
+        ) {
+            let mut fib: Fib<u128> = Fib::new(4096).unwrap();
+            let mut model = BTreeMap::new();
+            for (bits, length, who, slot) in operations {
+                // First addresses of many lengths are the same.
+                let key = (bits << 96 | (bits & 1) << 63).network(length);
+                let is = |bit: u32, entry: Entry| if who & bit != 0 { entry.encode() } else { 0 };
+                let claims = Claims {
+                    session: is(1, Entry::Session(slot)),
+                    route: is(2, Entry::Neighbor(slot)),
+                    host: is(4, Entry::Local { endpoint: false }),
+                    subscriber: is(8, Entry::Unreachable),
+                    named: Named { route: who & 2 != 0, ..Named::default() },
+                };
+                fib.set(key, length, claims, 0).unwrap();
+                if claims.best() == 0 {
+                    model.remove(&(key, length));
+                } else {
+                    model.insert((key, length), claims);
+                }
+                for (place, claims) in &model {
+                    prop_assert_eq!(fib.claims(place.0, place.1), *claims);
+                }
+                for probe in model.keys().flat_map(|(key, length)| [*key, key.last(*length)]) {
+                    let covers = |(key, length): &(u128, u8)| probe.network(*length) == *key;
+                    let best = model.iter().filter(|(place, _)| covers(place));
+                    let best = best.max_by_key(|((_, length), _)| *length).map(|(_, c)| c.best());
+                    prop_assert_eq!(fib.reader().lookup(probe), best.unwrap_or(0));
+                }
+            }
+            let places: Vec<_> = model.into_keys().collect();
+            for (key, length) in places {
+                fib.set(key, length, Claims::default(), 0).unwrap();
+            }
+            prop_assert!(fib.claims.is_empty());
+            prop_assert!(fib.lengths.iter().chain(&fib.unlisted).all(|count| *count == 0));
+        }
     }
 }

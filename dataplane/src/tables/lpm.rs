@@ -255,6 +255,19 @@ impl LpmWriter {
         self.collapse(key, length, epoch);
     }
 
+    /// The longest prefix that covers `key`, without the default.
+    pub(crate) fn owner<K: Key>(&self, key: K) -> Owner {
+        let mut table = Table::ROOT;
+        loop {
+            let (entry, length) = self.entry(table, table.index(key));
+            let value = entry.load(Ordering::Relaxed);
+            if value & CHILD == 0 {
+                return Owner { value, length: length.load(Ordering::Relaxed) };
+            }
+            table = table.below(value);
+        }
+    }
+
     /// The table in which a prefix of this length ends; tables on the way are made.
     fn descend<K: Key>(&mut self, key: K, length: u8) -> Option<Table> {
         let mut table = Table::ROOT;
