@@ -123,8 +123,12 @@ fn ways(prefixes: &[Prefix], depth: u32, bits: u32, inherited: u32) -> Vec<Way<'
     let mut ways: Vec<_> =
         (0..1usize << bits).map(|_| Way { value: inherited, below: &[] as &[Prefix] }).collect();
     // Shorter ones come first among those of one key, and cover what longer ones say later.
-    let mut short: Vec<_> =
-        prefixes.iter().filter(|prefix| u32::from(prefix.length) <= end).collect();
+    // What ended above is inherited.
+    let ends_here = |prefix: &&Prefix| {
+        let length = u32::from(prefix.length);
+        length <= end && (depth == 0 || length > depth)
+    };
+    let mut short: Vec<_> = prefixes.iter().filter(ends_here).collect();
     short.sort_by_key(|prefix| prefix.length);
     for prefix in short {
         let first = at(prefix.key);
