@@ -93,6 +93,14 @@ fn set_up() -> (Arc<Tables>, Writer) {
         ],
     };
     let (tables, mut writer) = tables::new(&limits).unwrap();
+    for command in routes().into_iter().chain((1..=SESSIONS).map(session)) {
+        writer.apply(&command).unwrap();
+    }
+    (tables, writer)
+}
+
+/// Both endpoints, next hops and the ways that lead there.
+fn routes() -> Vec<Command> {
     let route = |prefix: &str, port, gateway: &str| Command::RouteSet {
         prefix: prefix.parse().unwrap(),
         target: RouteTarget::Neighbor { port, gateway: gateway.parse().unwrap() },
@@ -103,7 +111,7 @@ fn set_up() -> (Arc<Tables>, Writer) {
         mac: [6; 6],
     };
     let endpoint = |address| Command::HostAddressSet { address, tunnel_endpoint: true };
-    let mut commands = vec![
+    vec![
         endpoint(ENDPOINT.into()),
         endpoint(ENDPOINT_IPV6.into()),
         route("0.0.0.0/0", 1, "198.51.100.1"),
@@ -120,35 +128,33 @@ fn set_up() -> (Arc<Tables>, Writer) {
         neighbor(0, "172.16.0.1"),
         neighbor(3, "172.17.0.1"),
         neighbor(0, "2001:db9::2"),
-    ];
-    for id in 1..=SESSIONS {
-        let mut prefixes = vec![IpNet::from(IpAddr::from(subscriber(id)))];
-        prefixes.push(IpNet::new(subscriber_ipv6(id).into(), 64).unwrap().trunc());
-        let (local, peer) = ends(id);
-        if id == 5 {
-            prefixes.push("10.1.0.0/24".parse().unwrap());
-        }
-        commands.push(Command::SessionSet(Box::new(Session {
-            key: SessionKey { local_tunnel_id: 7, local_session_id: id },
-            peer_tunnel_id: 9,
-            peer_session_id: id,
-            local: (local, L2TP_PORT).into(),
-            // One whose tunnel comes from another port.
-            peer: (peer, if id == 6 { 4000 } else { L2TP_PORT }).into(),
-            send_acfc: id & 1 != 0,
-            send_pfc: id & 2 != 0,
-            magic: 0,
-            peer_mru: 80,
-            prefixes,
-            source_check: true,
-            gateway: None,
-            options: options(id),
-        })));
+    ]
+}
+
+/// The session with this ID, and what is particular of it.
+fn session(id: u16) -> Command {
+    let mut prefixes = vec![IpNet::from(IpAddr::from(subscriber(id)))];
+    prefixes.push(IpNet::new(subscriber_ipv6(id).into(), 64).unwrap().trunc());
+    let (local, peer) = ends(id);
+    if id == 5 {
+        prefixes.push("10.1.0.0/24".parse().unwrap());
     }
-    for command in &commands {
-        writer.apply(command).unwrap();
-    }
-    (tables, writer)
+    Command::SessionSet(Box::new(Session {
+        key: SessionKey { local_tunnel_id: 7, local_session_id: id },
+        peer_tunnel_id: 9,
+        peer_session_id: id,
+        local: (local, L2TP_PORT).into(),
+        // One whose tunnel comes from another port.
+        peer: (peer, if id == 6 { 4000 } else { L2TP_PORT }).into(),
+        send_acfc: id & 1 != 0,
+        send_pfc: id & 2 != 0,
+        magic: 0,
+        peer_mru: 80,
+        prefixes,
+        source_check: true,
+        gateway: None,
+        options: options(id),
+    }))
 }
 
 /// An IP packet with a correct header.
