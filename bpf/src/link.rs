@@ -17,13 +17,16 @@ use crate::config::Mode;
 
 /// An attachment; dropping it detaches.
 #[derive(Debug)]
-pub(crate) struct XdpLink {
+pub struct XdpLink {
     _descriptor: OwnedFd,
 }
 
 impl XdpLink {
-    /// Attaches `program` in exactly `mode`.
-    pub(crate) fn attach(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> io::Result<Self> {
+    /// Attaches `program` to an interface of this thread's namespace in exactly `mode`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn attach(program: BorrowedFd<'_>, ifindex: u32, mode: Mode) -> io::Result<Self> {
         // The kernel calls a wrong index an invalid argument, as it calls much else. nix gives an
         // empty name for one.
         if if_indextoname(ifindex).map_or(true, |name| name.is_empty()) {

@@ -24,7 +24,7 @@ use std::time::Duration;
 use xlns_control::l2tp::header;
 
 pub use call::Established;
-pub use keepalive::KeepAlive;
+pub use keepalive::{KeepAlive, Vitals};
 pub use load::Plan;
 pub use outcome::Outcome;
 
