@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use xlns_tests::{LabError, Result};
+use xlns_tests::{LabError, Result, deadline};
 
 use super::ceiling::Ceiling;
 use super::holder::{Control, Holder};
@@ -17,6 +17,7 @@ use super::sender::Sender;
 use super::site::Site;
 use super::station::{self, Drive, Station};
 use super::trial::{Purpose, Trial, Way};
+use crate::calls::emulator::RETRANSMIT_AFTER;
 use crate::calls::lab::drops;
 
 /// The packets of the trial that shows that all is well, a second, and for how long; few enough for
@@ -130,6 +131,10 @@ impl Bench<'_, '_> {
         station::drive(&mut self.stations, drive, |line| {
             progress::tell(purpose, rate, line, std::mem::replace(&mut last, line));
         })?;
+        if purpose == Purpose::Overload {
+            // A HELLO that was lost is only then known to be.
+            deadline::watch(RETRANSMIT_AFTER);
+        }
         let after = (self.link_drops(), self.lns_drops()?, self.holder.look()?);
         let [access, core] = &self.stations;
         let lost_at = |index: usize| {

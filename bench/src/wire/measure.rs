@@ -29,8 +29,7 @@ pub const OVERLOAD: f64 = 2.0;
 ///
 /// # Errors
 /// What failed, and what to do.
-pub fn run(arguments: &Arguments, site: &Site<'_>) -> Result<Report> {
-    let host = Host::read();
+pub fn run(arguments: &Arguments, host: Host, site: &Site<'_>) -> Result<Report> {
     let epoch = clock::now();
     // Attaching a program may take a link down for a moment: before calls come up.
     let open = |end: &End<'_>, side| {

@@ -344,7 +344,8 @@ pub type Mac = [u8; 6];
 /// # Errors
 /// How it is written.
 pub fn mac(text: &str) -> Result<Mac, String> {
-    let octet = |part: &str| (part.len() == 2).then(|| u8::from_str_radix(part, 16).ok())?;
+    let is_hex = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let octet = |part: &str| is_hex(part).then(|| u8::from_str_radix(part, 16).ok())?;
     let octets: Option<Vec<u8>> = text.split(':').map(octet).collect();
     octets
         .and_then(|octets| octets.try_into().ok())

@@ -191,9 +191,12 @@ fn unwrap(packet: &[u8]) -> Result<(Ids, &[u8]), Seen> {
     let segment = packet.get(lengths.header..lengths.total).ok_or(Seen::Corrupt)?;
     let (_, datagram) = udp::parse(segment).ok_or(Seen::Corrupt)?;
     let header = l2tp::parse(datagram).map_err(|_| Seen::Corrupt)?;
+    if header.control {
+        return Err(Seen::Other);
+    }
     let frame = datagram.get(header.payload_offset..header.payload_end).ok_or(Seen::Corrupt)?;
     let framing = ppp::parse(frame).ok_or(Seen::Corrupt)?;
-    if header.control || framing.protocol != ppp::IPV4 {
+    if framing.protocol != ppp::IPV4 {
         return Err(Seen::Other);
     }
     let inner = frame.get(framing.offset..).ok_or(Seen::Corrupt)?;
@@ -362,6 +365,10 @@ mod tests {
     fn what_is_no_test_packet_is_something_else() {
         let flows = flows();
         let other = |packet: &[u8]| read(&LINK.frame(packet), Side::Core, &flows, CORE);
+        let flow = &flows[0];
+        let zlb = crate::calls::emulator::wire::zlb(7, 1, 1);
+        let zlb = datagram(*flow.lns.ip(), *flow.lac.ip(), [1701, 1701], &zlb);
+        assert_eq!(read(&LINK.frame(&zlb), Side::Access, &flows, CORE), Seen::Other);
         let mdns = datagram(CORE, CORE, [5353, 5353], &[0; 30]);
         assert_eq!(other(&mdns), Seen::Other);
         assert_eq!(read(&[0; 13], Side::Core, &flows, CORE), Seen::Other);

@@ -28,7 +28,7 @@ pub struct Vitals {
     pub calls_lost: u64,
     /// Tunnels that are up.
     pub tunnels: u32,
-    /// Tunnels that wait for an acknowledgement.
+    /// Tunnels that have had to repeat themselves and still wait for an acknowledgement.
     pub tunnels_waiting: u32,
     /// HELLOs sent so far.
     pub hellos_sent: u64,
@@ -61,7 +61,7 @@ impl Emulator {
             held: self.in_progress().1,
             calls_lost: self.outcome.lost,
             tunnels: up.clone().count() as u32,
-            tunnels_waiting: up.filter(|tunnel| !tunnel.is_idle()).count() as u32,
+            tunnels_waiting: up.filter(|tunnel| tunnel.is_overdue()).count() as u32,
             hellos_sent: self.outcome.hellos_sent,
             retransmissions: self.tunnels.iter().map(|tunnel| tunnel.retransmissions).sum(),
             echoes_sent: self.outcome.echoes_sent,

@@ -8,7 +8,7 @@
 
 pub mod run;
 pub mod subscriber;
-pub(super) mod wire;
+pub(crate) mod wire;
 
 mod call;
 mod keepalive;
@@ -27,6 +27,7 @@ pub use call::Established;
 pub use keepalive::{KeepAlive, Vitals};
 pub use load::Plan;
 pub use outcome::Outcome;
+pub use tunnel::RETRANSMIT_AFTER;
 
 use call::Call;
 use load::Load;
