@@ -187,6 +187,12 @@ pub fn drops(xlns: &Xlns<'_>) -> Result<BTreeMap<String, u64>> {
                 .then(|| (format!("{group}/{name}"), value))
         })
         .collect();
+    for row in xlns.show("ports")? {
+        let lost = row["kernel_dropped"].as_u64().unwrap_or(0);
+        if let Some(interface) = row["interface"].as_str().filter(|_| lost > 0) {
+            drops.insert(format!("{interface}/receive_ring_full"), lost);
+        }
+    }
     let [control, _] = xlns.process_ids();
     let lost = socket_drops(control).unwrap_or(0);
     if lost > 0 {

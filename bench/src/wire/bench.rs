@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 use xlns_tests::{LabError, Result, deadline};
 
 use super::ceiling::Ceiling;
+use super::filler::Filler;
 use super::holder::{Control, Holder};
 use super::kernel::frames::Link;
-use super::options::{Arguments, Size};
+use super::options::{Arguments, Generator, Size};
 use super::packet::{Form, Side};
 use super::progress;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use super::site::Site;
 use super::station::{self, Drive, Station};
-use super::trial::{Purpose, Trial, Way};
+use super::trial::{Purpose, Sample, Trial, Way};
 use crate::calls::emulator::RETRANSMIT_AFTER;
 use crate::calls::lab::drops;
 
@@ -27,6 +28,13 @@ const PROBE_SECONDS: f64 = 0.3;
 
 /// What may be lost of them, percent: the machine does other things as well.
 const PROBE_LOSS_PERCENT: f64 = 5.0;
+
+/// The generator makes no more than this share of what it once made, to be relied upon.
+const NEAR_THE_END: f64 = 0.9;
+
+/// Of packets that the kernel makes beside, so many are numbered: a sample that takes little of the core.
+const NUMBERED_SHARE: f64 = 0.1;
+const NUMBERED_PPS_MAX: f64 = 30_000.0;
 
 /// Everything in place.
 pub struct Bench<'a, 'scope> {
@@ -72,7 +80,7 @@ impl Bench<'_, '_> {
     /// # Errors
     /// What to look at.
     pub fn probe(&mut self) -> Result<()> {
-        let trial = self.trial_of(Purpose::Probe, Some(PROBE_PPS), PROBE_SECONDS)?;
+        let trial = self.trial_of(Purpose::Probe, Some(PROBE_PPS), 0.0, PROBE_SECONDS)?;
         for way in &trial.directions {
             // Packets spoilt on purpose are none that should arrive.
             let spoilt = 100.0 * way.injected as f64 / way.offered.max(1) as f64;
@@ -115,20 +123,63 @@ impl Bench<'_, '_> {
     /// # Errors
     /// Where sessions, LNS or interfaces are not what they were.
     pub fn trial(&mut self, purpose: Purpose, rate: Option<f64>) -> Result<Trial> {
-        self.trial_of(purpose, rate, self.arguments.seconds())
+        self.trial_of(purpose, rate, 0.0, self.arguments.seconds())
     }
 
-    fn trial_of(&mut self, purpose: Purpose, rate: Option<f64>, seconds: f64) -> Result<Trial> {
+    /// A trial of so many packets a second of each direction, of which a part is numbered where the
+    /// generator, which offered `most_pps` at its end, would not make all of them.
+    ///
+    /// # Errors
+    /// See [`Bench::trial`].
+    pub fn overload(&mut self, size: &Size, pps: f64, most_pps: f64) -> Result<Trial> {
+        if pps < NEAR_THE_END * most_pps || !self.may_fill() {
+            return self.trial_of(Purpose::Overload, Some(pps), 0.0, self.arguments.seconds());
+        }
+        self.set_fillers(size)?;
+        let numbered = (pps * NUMBERED_SHARE).min(NUMBERED_PPS_MAX);
+        let seconds = self.arguments.seconds();
+        let trial = self.trial_of(Purpose::Overload, Some(numbered), pps - numbered, seconds);
+        self.stations.iter_mut().for_each(|station| station.filler = None);
+        trial.map(|trial| Trial { wanted_pps: Some(pps), ..trial })
+    }
+
+    /// Only what is in the lab is known to take live frames and to hurt nobody.
+    fn may_fill(&self) -> bool {
+        self.site.xlns.is_some() && self.arguments.generator == Generator::Xdp
+    }
+
+    fn set_fillers(&mut self, size: &Size) -> Result<()> {
+        let Site { access, core, .. } = self.site;
+        let bytes = size.mean_bytes() as usize;
+        let forms = [(access, Form::Upstream), (core, Form::Downstream)];
+        for ((station, link), (end, form)) in self.stations.iter_mut().zip(self.links).zip(forms) {
+            if station.sender.is_some() {
+                let filler = Filler::new(&self.holder.flows, form, bytes, link, end)?;
+                station.filler = Some(filler);
+            }
+        }
+        Ok(())
+    }
+
+    fn trial_of(
+        &mut self,
+        purpose: Purpose,
+        rate: Option<f64>,
+        filler_rate: f64,
+        seconds: f64,
+    ) -> Result<Trial> {
         let before = (self.holder.look()?, self.lns_drops()?, self.link_drops());
         let drive = Drive {
             epoch: self.epoch,
             rate,
+            filler_rate,
             span: Duration::from_secs_f64(seconds),
             cores: &self.arguments.generator_core,
             realtime: self.arguments.realtime,
         };
-        let mut last = station::Line::default();
+        let (mut last, mut samples) = (station::Line::default(), Vec::new());
         station::drive(&mut self.stations, drive, |line| {
+            samples.push(Sample::of(line));
             progress::tell(purpose, rate, line, std::mem::replace(&mut last, line));
         })?;
         if purpose == Purpose::Overload {
@@ -147,14 +198,15 @@ impl Bench<'_, '_> {
         let single = self.arguments.generator_core.len() < 2;
         let ceiling = if shared && single { ceiling / 2.0 } else { ceiling };
         let ways = [
-            Way::of("in", [access, core], lost_at(0), ceiling),
-            Way::of("out", [core, access], lost_at(1), ceiling),
+            Way::of("in", [access, core], rate, lost_at(0), ceiling),
+            Way::of("out", [core, access], rate, lost_at(1), ceiling),
         ];
         Ok(Trial {
             purpose,
             wanted_pps: rate,
             seconds,
             directions: ways.into_iter().flatten().collect(),
+            samples,
             control: Control::between(before.0, after.2),
             lns_drops: before.1.zip(after.1).map(|(before, after)| difference(&before, after)),
         })

@@ -95,6 +95,7 @@ impl<'a> Bed<'a> {
         let drive = Drive {
             epoch: self.epoch,
             rate: None,
+            filler_rate: 0.0,
             span: if self.arguments.quick { RUN_QUICK } else { RUN },
             cores: &self.arguments.generator_core,
             realtime: self.arguments.realtime,

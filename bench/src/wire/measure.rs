@@ -108,7 +108,7 @@ fn trials(bench: &mut Bench<'_, '_>, size: &Size) -> Result<SizeReport> {
     } else {
         let found = search(bench, &mut trials)?;
         let overload = match &found {
-            Some(best) if !arguments.search => Some(overload(bench, best)?),
+            Some(best) if !arguments.search => Some(overload(bench, size, best, &trials)?),
             _ => None,
         };
         finding = Some(Finding::new(found, overload));
@@ -140,10 +140,16 @@ fn search(bench: &mut Bench<'_, '_>, trials: &mut Vec<Trial>) -> Result<Option<T
     Ok(best)
 }
 
-/// Twice of it, or as much as the generator makes.
-fn overload(bench: &mut Bench<'_, '_>, best: &Trial) -> Result<Trial> {
+/// Twice of it.
+fn overload(
+    bench: &mut Bench<'_, '_>,
+    size: &Size,
+    best: &Trial,
+    trials: &[Trial],
+) -> Result<Trial> {
     use crate::search::Trial as _;
-    let trial = bench.trial(Purpose::Overload, Some(OVERLOAD * best.offered_pps()))?;
+    let most = trials.iter().map(Trial::offered_pps).fold(0.0, f64::max);
+    let trial = bench.overload(size, OVERLOAD * best.offered_pps(), most)?;
     progress::tell_result(&trial);
     Ok(trial)
 }

@@ -11,7 +11,7 @@
 //! | `options` | the command line |
 //! | `payload`, `packet` | what a test packet is |
 //! | `port`, `xdp`, `packet_socket`, `redirect` | an interface |
-//! | `sender`, `receiver`, `window`, `fairness` | one direction |
+//! | `sender`, `receiver`, `window`, `fairness`, `filler` | one direction |
 //! | `station`, `trial` | traffic for a time, and what came of it |
 //! | `holder` | the sessions |
 //! | `site`, `place`, `lab`, `server` | what is tested |
@@ -22,6 +22,7 @@
 pub mod bench;
 pub mod ceiling;
 pub mod fairness;
+pub mod filler;
 pub mod holder;
 pub mod kernel;
 pub mod lab;

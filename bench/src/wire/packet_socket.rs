@@ -8,6 +8,7 @@ use nix::sys::socket::{
     AddressFamily, LinkAddr, MsgFlags, MultiHeaders, SockFlag, SockProtocol, SockType,
     SockaddrLike, bind, recvmmsg, sendmmsg, setsockopt, socket, sockopt,
 };
+use xlns_bpf::IngressLink;
 use xlns_dataplane::port::interface::Interface;
 use xlns_tests::{LabError, Result};
 
@@ -28,19 +29,9 @@ pub struct PacketPort {
     /// Octets of each frame in `outgoing`.
     lengths: Vec<usize>,
     incoming: Vec<u8>,
-    /// Keeps the kernel from answering; its filter goes with the interface's namespace, or here.
-    _shield: Shield,
-}
-
-struct Shield {
-    redirect: Redirect,
-    interface_index: u32,
-}
-
-impl Drop for Shield {
-    fn drop(&mut self) {
-        self.redirect.unshield(self.interface_index);
-    }
+    /// Keeps the kernel from answering.
+    _shield: IngressLink,
+    _redirect: Redirect,
 }
 
 impl PacketPort {
@@ -62,14 +53,15 @@ impl PacketPort {
         setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES)
             .and_then(|()| setsockopt(&socket, sockopt::SndBufForce, &BUFFER_BYTES))
             .map_err(failed("buffers"))?;
-        redirect.shield(interface.index)?;
+        let shield = redirect.shield(interface.index)?;
         Ok(Self {
             socket,
             mac: interface.mac,
             outgoing: vec![0; BATCH * FRAME_BYTES_MAX],
             lengths: Vec::with_capacity(BATCH),
             incoming: vec![0; BATCH * FRAME_BYTES_MAX],
-            _shield: Shield { redirect, interface_index: interface.index },
+            _shield: shield,
+            _redirect: redirect,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Where an interface is: in a namespace of the lab, or in that of this process.
 
+use nix::sched::{CloneFlags, setns};
 use xlns_dataplane::port::interface::Interface;
 use xlns_tests::netns::Netns;
 use xlns_tests::{LabError, Result};
@@ -41,6 +42,33 @@ impl Place<'_> {
                 .map_err(|error| LabError::io("read the interfaces' counters", &error))
         });
         text.ok().and_then(|text| send_drops(&text, name))
+    }
+}
+
+/// The way into a namespace, for a thread that goes to and fro.
+#[derive(Debug)]
+pub struct Door(std::fs::File);
+
+impl Door {
+    /// That of a place.
+    ///
+    /// # Errors
+    /// Where the namespace is gone.
+    pub fn of(place: Place<'_>) -> Result<Self> {
+        let open = || {
+            std::fs::File::open("/proc/thread-self/ns/net")
+                .map_err(|error| LabError::io("open the namespace", &error))
+        };
+        place.inside(open).map(Self)
+    }
+
+    /// Takes this thread there, to stay.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn enter(&self) -> Result<()> {
+        setns(&self.0, CloneFlags::CLONE_NEWNET)
+            .map_err(|error| LabError::io("enter the namespace", &error.into()))
     }
 }
 

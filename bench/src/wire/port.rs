@@ -127,6 +127,14 @@ impl Port {
         }
     }
 
+    /// Packets that arrived and only fill the LNS, so far.
+    pub fn fillers(&self) -> u64 {
+        match &self.way {
+            Way::Xdp(port) => port.fillers(),
+            Way::Packet(_) => 0,
+        }
+    }
+
     /// Frames that arrived and were lost here for want of room; `None` where nobody knows.
     pub fn dropped(&self) -> Option<u64> {
         match &self.way {

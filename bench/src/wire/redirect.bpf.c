@@ -26,7 +26,7 @@ struct {
 	__type(value, __u32);
 } sockets SEC(".maps");
 
-/* What `drop` dropped. */
+/* What `drop` dropped, and what `redirect` did: packets that only fill the LNS. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -38,9 +38,14 @@ struct {
 const volatile __be32 lns = 0;
 /* The UDP port of test packets at the core. */
 const volatile __be16 core_port = 0;
+/* The UDP port that packets go to which only fill the LNS, on either side. */
+const volatile __be16 filler_port = 0;
 
-/* Whether L2TP carries an IPv4 packet in a data message, in any framing. */
-static __always_inline bool is_l2tp_ipv4(struct cursor *cursor)
+/* What a frame is. */
+enum kind { OTHER, TEST, FILLER };
+
+/* Moves to the IPv4 packet that a data message carries, in any framing; 0 where it carries none. */
+static __always_inline bool take_l2tp(struct cursor *cursor)
 {
 	const __be16 *field = peek(cursor, 2);
 	const __u8 *octets;
@@ -74,10 +79,23 @@ static __always_inline bool is_l2tp_ipv4(struct cursor *cursor)
 	octets = peek(cursor, 2);
 	if (!octets)
 		return 0;
-	return octets[0] == PPP_IPV4 || (octets[0] == 0 && octets[1] == PPP_IPV4);
+	if (octets[0] == PPP_IPV4)
+		return take(cursor, 1) != NULL;
+	return octets[0] == 0 && octets[1] == PPP_IPV4 && take(cursor, 2);
 }
 
-static __always_inline bool is_test(void *data, void *end)
+/* Moves past an IPv4 header in front of UDP, whole. */
+static __always_inline const struct iphdr *take_ipv4(struct cursor *cursor)
+{
+	const struct iphdr *ip = peek(cursor, sizeof(*ip));
+
+	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_UDP ||
+	    (ip->frag_off & bpf_htons(IPV4_FRAGMENT)) || !take(cursor, ip->ihl * 4))
+		return NULL;
+	return ip;
+}
+
+static __always_inline enum kind kind_of(void *data, void *end)
 {
 	struct cursor cursor = { .position = data, .end = end };
 	const struct ethhdr *ethernet = take(&cursor, sizeof(*ethernet));
@@ -86,27 +104,43 @@ static __always_inline bool is_test(void *data, void *end)
 	__be16 type;
 
 	if (!ethernet)
-		return 0;
+		return OTHER;
 	type = ethernet->h_proto;
 	for (int i = 0; i < TAGS_MAX && is_tag(type); i++) {
 		const struct tag *tag = take(&cursor, sizeof(*tag));
 
 		if (!tag)
-			return 0;
+			return OTHER;
 		type = tag->type;
 	}
 	if (type != bpf_htons(ETH_P_IP))
-		return 0;
-	ip = peek(&cursor, sizeof(*ip));
-	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_UDP ||
-	    (ip->frag_off & bpf_htons(IPV4_FRAGMENT)) || !take(&cursor, ip->ihl * 4))
-		return 0;
-	udp = take(&cursor, sizeof(*udp));
+		return OTHER;
+	ip = take_ipv4(&cursor);
+	udp = ip ? take(&cursor, sizeof(*udp)) : NULL;
 	if (!udp)
-		return 0;
-	if (lns)
-		return ip->saddr == lns && is_l2tp_ipv4(&cursor);
-	return udp->dest == core_port;
+		return OTHER;
+	if (lns) {
+		if (ip->saddr != lns || !take_l2tp(&cursor))
+			return OTHER;
+		/* Spoilt on its way, it may not look like UDP any more. */
+		ip = take_ipv4(&cursor);
+		udp = ip ? take(&cursor, sizeof(*udp)) : NULL;
+		return udp && udp->dest == filler_port ? FILLER : TEST;
+	}
+	if (udp->dest == core_port)
+		return TEST;
+	return udp->dest == filler_port ? FILLER : OTHER;
+}
+
+static __always_inline void count(struct xdp_md *context)
+{
+	__u32 key = 0;
+	struct arrived *count = bpf_map_lookup_elem(&dropped, &key);
+
+	if (count) {
+		count->packets++;
+		count->octets += context->data_end - context->data;
+	}
 }
 
 /* Test packets to the socket of their queue. */
@@ -115,9 +149,15 @@ int redirect(struct xdp_md *context)
 {
 	void *data = (void *)(long)context->data, *end = (void *)(long)context->data_end;
 
-	if (!is_test(data, end))
+	switch (kind_of(data, end)) {
+	case TEST:
+		return bpf_redirect_map(&sockets, context->rx_queue_index, XDP_PASS);
+	case FILLER:
+		count(context);
+		return XDP_DROP;
+	default:
 		return XDP_PASS;
-	return bpf_redirect_map(&sockets, context->rx_queue_index, XDP_PASS);
+	}
 }
 
 /* Beside a packet socket, which has seen them by now: the kernel does not answer test packets. */
@@ -129,21 +169,15 @@ int shield(struct __sk_buff *skb)
 
 	if (bpf_skb_pull_data(skb, wanted))
 		return TC_ACT_OK;
-	return is_test((void *)(long)skb->data, (void *)(long)skb->data_end) ? TC_ACT_SHOT
-									      : TC_ACT_OK;
+	return kind_of((void *)(long)skb->data, (void *)(long)skb->data_end) == OTHER ? TC_ACT_OK
+										       : TC_ACT_SHOT;
 }
 
 /* Counts and drops every frame in the driver: what the sender is measured with. */
 SEC("xdp")
 int drop(struct xdp_md *context)
 {
-	__u32 key = 0;
-	struct arrived *count = bpf_map_lookup_elem(&dropped, &key);
-
-	if (count) {
-		count->packets++;
-		count->octets += context->data_end - context->data;
-	}
+	count(context);
 	return XDP_DROP;
 }
 

@@ -5,10 +5,11 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapCore, MapFlags, TC_INGRESS, TcHookBuilder};
-use xlns_bpf::{Mode, XdpLink};
+use libbpf_rs::{MapCore, MapFlags};
+use xlns_bpf::{IngressLink, Mode, XdpLink};
 use xlns_tests::{LabError, Result};
 
+use super::kernel::frames::INNER_PORTS;
 use super::packet::{CORE_PORT, Side};
 
 /// What libbpf-cargo makes of `redirect.bpf.c`.
@@ -16,6 +17,9 @@ use super::packet::{CORE_PORT, Side};
 mod skeleton {
     include!(concat!(env!("OUT_DIR"), "/redirect.skel.rs"));
 }
+
+/// Where packets go that only fill the LNS, those of the kernel's generator.
+const FILLER_PORT: u16 = INNER_PORTS[1];
 
 /// Queues of an interface that have a socket, at most, as in `redirect.bpf.c`.
 pub const QUEUES_MAX: u16 = 64;
@@ -38,6 +42,7 @@ impl Redirect {
         let mut open = skeleton::RedirectSkelBuilder::default().open(place).map_err(error)?;
         if let Some(constants) = &mut open.maps.rodata_data {
             constants.core_port = CORE_PORT.to_be();
+            constants.filler_port = FILLER_PORT.to_be();
             constants.lns = match side {
                 Side::Access => u32::from_ne_bytes(lns.octets()),
                 Side::Core => 0,
@@ -63,38 +68,14 @@ impl Redirect {
             .map_err(|error| LabError::io("attach the counter of frames", &error))
     }
 
-    /// Keeps the kernel of this thread's namespace from answering test packets on an interface, for as
-    /// long as the interface is there or [`Redirect::unshield`] is not called.
+    /// Keeps the kernel of this thread's namespace from answering test packets on an interface, until the
+    /// link is dropped.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn shield(&self, interface_index: u32) -> Result<()> {
-        let mut hook = self.hook(interface_index)?;
-        // Where it is there already, libbpf would say so on the error output.
-        let printer = libbpf_rs::set_print(None);
-        let created = hook.create();
-        libbpf_rs::set_print(printer);
-        let attached = created.and_then(|mut hook| hook.attach());
-        attached.map(|_| ()).map_err(|error| failed("attach the tester's filter", &error))
-    }
-
-    /// Undoes [`Redirect::shield`], from the same namespace.
-    pub fn unshield(&self, interface_index: u32) {
-        if let Ok(mut hook) = self.hook(interface_index) {
-            // Gone with the interface at the latest.
-            let _ = hook.detach();
-        }
-    }
-
-    fn hook(&self, interface_index: u32) -> Result<libbpf_rs::TcHook> {
-        let index = i32::try_from(interface_index)
-            .map_err(|_| LabError::new("no interface has such an index"))?;
-        Ok(TcHookBuilder::new(self.skeleton.progs.shield.as_fd())
-            .ifindex(index)
-            .replace(true)
-            .handle(1)
-            .priority(1)
-            .hook(TC_INGRESS))
+    pub fn shield(&self, interface_index: u32) -> Result<IngressLink> {
+        IngressLink::attach(self.skeleton.progs.shield.as_fd(), interface_index)
+            .map_err(|error| LabError::io("attach the tester's filter (Linux 6.6)", &error))
     }
 
     /// Packets of a queue go to this socket from here on.
@@ -110,7 +91,7 @@ impl Redirect {
             .map_err(|error| failed("enter the tester's socket", &error))
     }
 
-    /// Packets that were counted and dropped so far.
+    /// Packets that were counted and dropped so far: all, or those that only fill the LNS.
     ///
     /// # Errors
     /// What the kernel says.

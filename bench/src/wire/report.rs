@@ -138,10 +138,15 @@ fn ports_of(xlns: &Xlns<'_>) -> Vec<PortFacts> {
             driver: text("driver"),
             queues: row["queues"].as_u64().unwrap_or(0) as usize,
             xdp_mode: text("mode"),
-            not_better: text("not_better").lines().map(str::to_owned).collect(),
+            not_better: lines(&row["not_better"]),
         })
     };
     rows.iter().filter_map(facts).collect()
+}
+
+fn lines(list: &serde_json::Value) -> Vec<String> {
+    let lines = list.as_array().into_iter().flatten();
+    lines.filter_map(|line| line.as_str().map(str::to_owned)).collect()
 }
 
 impl SizeReport {
@@ -162,8 +167,8 @@ impl Finding {
     pub fn new(found: Option<Trial>, overload: Option<Trial>) -> Self {
         let overload = found.as_ref().zip(overload).map(|(found, trial)| Overload {
             wanted_pps: OVERLOAD * found.offered_pps(),
-            offered_times: trial.offered_pps() / found.offered_pps().max(1.0),
-            through_times: trial.received_pps() / found.received_pps().max(1.0),
+            offered_times: trial.all_offered_pps() / found.all_offered_pps().max(1.0),
+            through_times: trial.all_received_pps() / found.all_received_pps().max(1.0),
             trial,
         });
         Self {

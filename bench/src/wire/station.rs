@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::gettid;
 use xlns_tests::{LabError, Result};
 
+use super::filler::Filler;
 use super::kernel::direction::put_first;
 use super::port::Port;
 use super::receiver::{Arrived, Receiver};
@@ -32,6 +33,10 @@ pub struct Station {
     pub sender: Option<Sender>,
     /// `None` where nothing is to arrive.
     pub receiver: Option<Receiver>,
+    /// More load from here in the trials that want it.
+    pub filler: Option<Filler>,
+    /// Its packets that had arrived here before this trial, and in it.
+    pub fillers: [u64; 2],
     /// What had arrived when the other side stopped sending.
     pub in_time: Arrived,
     /// How long it sent, nanoseconds.
@@ -47,6 +52,8 @@ impl Station {
             port,
             sender: None,
             receiver: None,
+            filler: None,
+            fillers: [0; 2],
             in_time: Arrived::default(),
             sent_for_ns: 0,
             dropped: None,
@@ -80,6 +87,9 @@ impl Station {
             self.port.receive(|_| ());
         }
         let mut sent = 0;
+        if let Some(filler) = self.filler.as_mut().filter(|_| sending) {
+            filler.turn(nanoseconds(epoch));
+        }
         if let Some(sender) = self.sender.as_mut().filter(|_| sending) {
             sent = sender.turn(&mut self.port, nanoseconds(epoch));
         } else {
@@ -96,6 +106,8 @@ pub struct Drive<'a> {
     pub epoch: Instant,
     /// Packets a second of each direction; `None`: as many as it makes.
     pub rate: Option<f64>,
+    /// Packets a second of each direction that only fill the LNS, where there is a filler.
+    pub filler_rate: f64,
     /// How long is sent.
     pub span: Duration,
     /// A core for all, or one for each station.
@@ -193,6 +205,10 @@ fn begin(stations: &mut [Station], drive: Drive<'_>) {
         // What is left of the trial before is not of this one.
         while station.port.receive(|_| ()) > 0 {}
         station.dropped = station.port.dropped();
+        station.fillers = [station.port.fillers(), 0];
+        if let Some(filler) = &mut station.filler {
+            filler.begin(now, drive.filler_rate);
+        }
         if let Some(sender) = &mut station.sender {
             sender.begin(now, drive.rate);
         }
@@ -256,6 +272,8 @@ fn run(stations: &mut [(usize, &mut Station)], drive: Drive<'_>, shown: &Shown) 
         let before = station.dropped;
         let dropped = station.port.dropped().zip(before);
         station.dropped = dropped.map(|(now, before)| now.saturating_sub(before));
+        let [before, arrived] = &mut station.fillers;
+        *arrived = station.port.fillers() - *before;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use xlns_dataplane::api::AttachMode;
+
 use super::holder::Control;
 use super::progress::name;
 use super::report::{Finding, Overload, Report, SizeReport};
@@ -47,11 +49,15 @@ impl Display for Report {
             writeln!(f)?;
             size.write(f, self.loss_percent_max)?;
         }
-        if self.sizes.iter().any(SizeReport::has_generator_bound) {
+        if !self.sizes.iter().any(SizeReport::has_generator_bound) {
+            return Ok(());
+        }
+        writeln!(f, "\n* within a tenth of what the generator can do: the LNS may do more.")?;
+        if self.ports.iter().any(|port| port.xdp_mode != AttachMode::NativeZeroCopy.name()) {
             writeln!(
                 f,
-                "\n* within a tenth of what the generator can do: the LNS may do more. In copy mode \
-                 AF_XDP takes about a microsecond to send a packet."
+                "Without zero-copy the kernel copies each packet on the sender's core, and on veth that \
+                 core does the receiving port's work as well."
             )?;
         }
         Ok(())
@@ -174,6 +180,13 @@ fn write_row(f: &mut Formatter<'_>, what: &str, way: &Way) -> fmt::Result {
         fairness.jain_index,
         if way.generator_bound { " *" } else { "" }
     )?;
+    if let Some(filler) = way.filler {
+        writeln!(
+            f,
+            "{:15}beside these the kernel made {:.0}/s that only fill the LNS: {:.0}/s got through",
+            "", filler.offered_pps, filler.received_pps
+        )?;
+    }
     let tester = way.lost_at_tester.unwrap_or(0);
     if tester > 0 {
         writeln!(f, "{:15}{tester} of the lost arrived and were lost in the tester itself", "")?;
@@ -198,7 +211,7 @@ impl Finding {
         match self.no_drop_pps {
             Some(pps) => writeln!(
                 f,
-                "  no-drop rate (loss of {loss_percent_max} % at most): {:.3} Mpps each way{}",
+                "  no-drop rate (loss of {loss_percent_max} % at most): {:.3} Mpps of each direction{}",
                 pps / 1e6,
                 if self.generator_bound {
                     ": the generator's end, the LNS may do more"

@@ -8,11 +8,14 @@ use serde::Serialize;
 use super::fairness::Fairness;
 use super::holder::Control;
 use super::receiver::Receiver;
-use super::station::Station;
+use super::station::{Line, Station};
 use crate::search;
 
 /// A figure of at least this share of the generator's end is the generator's.
 const GENERATOR_SHARE: f64 = 0.9;
+
+/// A generator that offers less than this share of what is wanted is at its end.
+const AT_ITS_END: f64 = 0.95;
 
 /// The first bucket of a latency distribution ends here, nanoseconds; each one after is wider by a
 /// quarter.
@@ -48,10 +51,34 @@ pub struct Trial {
     pub seconds: f64,
     /// Each direction.
     pub directions: Vec<Way>,
+    /// How far it was after each second.
+    pub samples: Vec<Sample>,
     /// Tunnels and sessions meanwhile.
     pub control: Control,
     /// What the LNS dropped, by reason; `null` where it is not ours to ask.
     pub lns_drops: Option<BTreeMap<String, u64>>,
+}
+
+/// How far a trial was at some time; numbered packets alone.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Sample {
+    /// Since its start.
+    pub elapsed_seconds: f64,
+    /// Packets offered so far: in, out.
+    pub offered: [u64; 2],
+    /// Frames that had arrived: in, out.
+    pub received: [u64; 2],
+}
+
+impl Sample {
+    /// What a line of the progress tells.
+    pub fn of(line: Line) -> Self {
+        Self {
+            elapsed_seconds: line.elapsed.as_secs_f64(),
+            offered: line.sent,
+            received: line.arrived,
+        }
+    }
 }
 
 /// One direction of a trial.
@@ -97,12 +124,23 @@ pub struct Way {
     pub lost_at_link: Option<u64>,
     /// Packets that arrived and were lost in the tester: its figure, not the LNS's.
     pub lost_at_tester: Option<u64>,
-    /// Whether what was offered is within a tenth of what the generator can do.
+    /// Whether what arrived is within a tenth of what the generator can do: the LNS may do more.
     pub generator_bound: bool,
+    /// Packets beside these that only fill the LNS, where the generator does not make enough.
+    pub filler: Option<Fill>,
     /// From sending to receiving.
     pub latency: Latency,
     /// Between sessions.
     pub fairness: Fairness,
+}
+
+/// Packets that the kernel made beside the numbered ones.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Fill {
+    /// Packets offered a second.
+    pub offered_pps: f64,
+    /// Packets of those that arrived, a second.
+    pub received_pps: f64,
 }
 
 /// A distribution of times from sending to receiving, nanoseconds.
@@ -143,11 +181,12 @@ impl Latency {
 }
 
 impl Way {
-    /// From one station to the other; `None` where nothing was sent. `lost_at_link` frames did not leave,
-    /// and the generator can do `ceiling_pps`.
+    /// From one station to the other; `None` where nothing was sent. `wanted_pps` were to be
+    /// offered, `lost_at_link` frames did not leave, and the generator can do `ceiling_pps`.
     pub fn of(
         direction: &'static str,
         [from, to]: [&Station; 2],
+        wanted_pps: Option<f64>,
         lost_at_link: Option<u64>,
         ceiling_pps: f64,
     ) -> Option<Self> {
@@ -158,6 +197,12 @@ impl Way {
         let lost = sent.packets.saturating_sub(arrived.packets);
         let offered_pps = sent.packets as f64 / seconds;
         let bits = |bytes: u64| bytes as f64 * 8.0 / seconds;
+        let received_pps = to.in_time.packets as f64 / seconds;
+        let [_, fillers] = to.fillers;
+        let filler = from.filler.as_ref().map(|filler| Fill {
+            offered_pps: filler.offered() as f64 / seconds,
+            received_pps: fillers as f64 / seconds,
+        });
         Some(Self {
             direction,
             offered: sent.packets,
@@ -173,13 +218,14 @@ impl Way {
             others: arrived.others,
             injected: sent.injected,
             offered_pps,
-            received_pps: to.in_time.packets as f64 / seconds,
+            received_pps,
             offered_inner_bits_per_second: bits(sent.inner_bytes),
             received_inner_bits_per_second: bits(to.in_time.inner_bytes),
             offered_frame_bits_per_second: bits(sent.frame_bytes),
             lost_at_link,
             lost_at_tester: to.dropped,
-            generator_bound: offered_pps >= GENERATOR_SHARE * ceiling_pps,
+            generator_bound: is_bound(wanted_pps, offered_pps, received_pps, ceiling_pps),
+            filler,
             latency: Latency::of(receiver.latency_ns()),
             fairness: Fairness::of(sender.sent_by_flow().zip(Receiver::received_by_flow(receiver))),
         })
@@ -189,6 +235,24 @@ impl Way {
     pub fn loss(&self) -> f64 {
         self.loss_percent / 100.0
     }
+
+    /// Packets offered a second, those beside among them.
+    pub fn all_offered_pps(&self) -> f64 {
+        self.offered_pps + self.filler.map_or(0.0, |filler| filler.offered_pps)
+    }
+
+    /// Packets that arrived a second, those beside among them.
+    pub fn all_received_pps(&self) -> f64 {
+        self.received_pps + self.filler.map_or(0.0, |filler| filler.received_pps)
+    }
+}
+
+/// Whether what arrived is within a tenth of what the generator can do: of what it makes for a port that
+/// drops all, or of all that it made here, where that was less than was wanted.
+fn is_bound(wanted: Option<f64>, offered: f64, received: f64, ceiling: f64) -> bool {
+    let is_at_its_end = wanted.is_none_or(|wanted| offered < AT_ITS_END * wanted);
+    let end = if is_at_its_end { ceiling.min(offered) } else { ceiling };
+    received >= GENERATOR_SHARE * end
 }
 
 impl search::Trial for Trial {
@@ -209,15 +273,33 @@ impl Trial {
         self.directions.iter().any(|way| way.generator_bound)
     }
 
-    /// Packets a second that got through, both directions.
-    pub fn received_pps(&self) -> f64 {
-        self.directions.iter().map(|way| way.received_pps).sum()
+    /// Packets a second that were offered, both directions and those beside.
+    pub fn all_offered_pps(&self) -> f64 {
+        self.directions.iter().map(Way::all_offered_pps).sum()
+    }
+
+    /// Packets a second that got through, both directions and those beside.
+    pub fn all_received_pps(&self) -> f64 {
+        self.directions.iter().map(Way::all_received_pps).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_figure_near_the_generator_s_end_is_the_generator_s() {
+        // At 91 % and at 89 % of what it makes for a port that drops all.
+        assert!(is_bound(Some(910.0), 910.0, 910.0, 1000.0));
+        assert!(!is_bound(Some(890.0), 890.0, 890.0, 1000.0));
+        // As fast as it goes, all of it through; and most of it lost.
+        assert!(is_bound(None, 600.0, 600.0, 1000.0));
+        assert!(!is_bound(None, 600.0, 100.0, 1000.0));
+        // Less than was wanted; and twice as much as gets through.
+        assert!(is_bound(Some(900.0), 600.0, 590.0, 1000.0));
+        assert!(!is_bound(Some(600.0), 600.0, 300.0, 1000.0));
+    }
 
     #[test]
     fn a_distribution_has_its_quantiles_and_all_its_packets() {

@@ -44,7 +44,7 @@ pub struct XdpPort {
     sockets: Vec<Socket>,
     obtained: Obtained,
     _link: XdpLink,
-    _redirect: Redirect,
+    redirect: Redirect,
 }
 
 impl XdpPort {
@@ -76,7 +76,7 @@ impl XdpPort {
             queues.push(queue);
         }
         let batch = Vec::with_capacity(RECEIVE_MAX);
-        Ok(Self { queues, batch, pool, sockets, obtained, _link: link, _redirect: redirect })
+        Ok(Self { queues, batch, pool, sockets, obtained, _link: link, redirect })
     }
 
     /// The mode obtained, and why no better one.
@@ -136,6 +136,11 @@ impl XdpPort {
             queue.refill(&mut self.pool, RESERVE_PER_QUEUE);
         }
         count
+    }
+
+    /// Packets that arrived and only fill the LNS: they are dropped in the driver.
+    pub fn fillers(&self) -> u64 {
+        self.redirect.dropped().unwrap_or(0)
     }
 
     /// Frames that the kernel dropped for want of room in our rings.
