@@ -139,7 +139,8 @@ fn an_lns_of_somebody_else_is_tested_by_two_interfaces_and_left_as_it_was() {
         ["--server", &lns, "--access", LAC_END, "--core", CORE_END],
         ["--secret", "tunnel-secret", "--user", "alice", "--password", "alice-password"],
     ];
-    let more = ["--sessions", "10", "--tunnels", "2"];
+    // A core for each interface.
+    let more = ["--sessions", "10", "--tunnels", "2", "--generator-core", "0,1"];
     let words = [words.concat(), more.to_vec()].concat();
     let tested = report(field.tester.command(&program), &words).unwrap();
     assert_eq!(tested["target"], "192.0.2.1:1701");
