@@ -35,6 +35,7 @@ use crate::port::xsk::{Pool, Queue, kernel};
 use crate::tables::{Guard, Reader, Tables};
 use crate::verdict::{DropReason, Verdict};
 use clock::Clock;
+pub use clock::start_of_time;
 use handle::Injected;
 pub use handle::{Handle, Status};
 use handoff::Handoff;
@@ -73,12 +74,6 @@ pub struct WorkerParts {
     pub start: Instant,
     /// Its links with other workers; `None` where it has none.
     pub handoff: Option<Handoff>,
-}
-
-/// From when on the time of workers counts: now.
-#[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
-pub fn start_of_time() -> Instant {
-    Instant::now()
 }
 
 /// Starts a worker's thread. On return its fill rings are filled: the first frame finds a place even

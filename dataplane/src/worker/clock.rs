@@ -3,6 +3,12 @@
 
 use std::time::Instant;
 
+/// From when on the time of workers counts: now.
+#[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
+pub fn start_of_time() -> Instant {
+    Instant::now()
+}
+
 /// A worker's.
 #[derive(Debug)]
 pub(super) struct Clock {
@@ -31,7 +37,6 @@ impl Clock {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::start_of_time;
     use super::*;
 
     #[test]
