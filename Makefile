@@ -61,8 +61,8 @@ bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
 loom: ## every interleaving of the epoch and the rings (a build of its own)
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test -p xlns-dataplane --lib loom
 
-soak: ## workers that read for a minute while sessions and routes come and go: CHANGES=10000000
-	CHANGES=$(or $(CHANGES),10000000) $(CARGO) test --release -p xlns-dataplane --lib \
+soak: ## workers that read for a minute while sessions and routes come and go: CHANGES=60000000
+	CHANGES=$(or $(CHANGES),60000000) $(CARGO) test --release -p xlns-dataplane --lib \
 		no_read_meets_half_an_entry
 
 # Programs and tests in one go: what either needs of dependencies is compiled once.
