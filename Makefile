@@ -73,7 +73,7 @@ privileged: setup ## scripted and real peers in network namespaces (root)
 
 zerocopy: build ## zero-copy for real: virtio_net in a guest (QEMU), beside kernel L2TP (root, 4 minutes)
 	@scripts/setup qemu-system-x86 busybox-static xz-utils zstd debian-archive-keyring
-	@$(ROOT) target/release/xlns-zerocopy --realtime
+	@$(ROOT) target/release/xlns-zerocopy --realtime --restarts 5
 
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind
