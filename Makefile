@@ -61,8 +61,8 @@ bpf: ## the steering program over its table of frames (BPF_PROG_TEST_RUN, root)
 loom: ## every interleaving of the epoch and the rings (a build of its own)
 	RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom $(CARGO) test -p xlns-dataplane --lib loom
 
-soak: ## workers that read for a minute while sessions and routes come and go: CHANGES=10000000
-	CHANGES=$(or $(CHANGES),10000000) $(CARGO) test --release -p xlns-dataplane --lib \
+soak: ## workers that read for a minute while sessions and routes come and go: CHANGES=60000000
+	CHANGES=$(or $(CHANGES),60000000) $(CARGO) test --release -p xlns-dataplane --lib \
 		no_read_meets_half_an_entry
 
 # Programs and tests in one go: what either needs of dependencies is compiled once.
@@ -73,7 +73,7 @@ privileged: setup ## scripted and real peers in network namespaces (root)
 
 zerocopy: build ## zero-copy for real: virtio_net in a guest (QEMU), beside kernel L2TP (root, 4 minutes)
 	@scripts/setup qemu-system-x86 busybox-static xz-utils zstd debian-archive-keyring
-	@$(ROOT) target/release/xlns-zerocopy --realtime
+	@$(ROOT) target/release/xlns-zerocopy --realtime --restarts 5
 
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind

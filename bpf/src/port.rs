@@ -93,6 +93,13 @@ impl Port {
         )
     }
 
+    /// Entries that are not there are no error.
+    pub(crate) fn remove_sockets(&mut self) {
+        for queue in 0..self.config.queues {
+            let _ = self.skeleton.maps.sockets.delete(&u32::from(queue).to_ne_bytes());
+        }
+    }
+
     pub(crate) fn set_mac(&mut self, mac: [u8; 6]) {
         let [a, b, c, d, e, f] = mac;
         if let Some(variables) = &mut self.skeleton.maps.bss_data {

@@ -6,8 +6,9 @@
  *   datagrams to a tunnel endpoint, which they put together, destinations under a subscriber prefix,
  *   on a core port all transit.
  * - To the kernel: the slow path of L2TP and PPP, each kind behind its own token bucket, and
- *   everything that is not provably ours. Fragments of strangers have a bucket, too. Peers that have shown that they are where they say have buckets
- *   apart from strangers', so that a flood from forged addresses takes nothing from them.
+ *   everything that is not provably ours. Fragments of strangers have a bucket, too. Peers that have
+ *   shown that they are where they say have buckets apart from strangers', so that a flood from
+ *   forged addresses takes nothing from them.
  * - Dropped: what is over those rates, and L2TP data whose header cannot be read.
  *
  * Addresses of this host come before subscriber prefixes, those before the core mark. TTL, header
@@ -23,6 +24,13 @@ _Static_assert((COUNTERS_MAX & (COUNTERS_MAX - 1)) == 0, "the mask below needs a
 
 /* A step that has not decided. */
 #define UNDECIDED REASON_COUNT
+
+/*
+ * A bucket that holds what comes in so many nanoseconds, two ticks, is kept by the clock of the last
+ * tick, of which there are a hundred a second at least: reading the other one costs as much as all
+ * the rest.
+ */
+#define COARSE_TOLERANCE_NS 20000000ULL
 
 /* How often a bucket is tried while other cores take from it at the same instant. */
 #define BUCKET_TRIES 8
@@ -44,7 +52,8 @@ static __always_inline enum reason take_token(__u64 *arrival_ns, enum bucket buc
 {
 	__u64 interval = bucket_interval_ns[bucket];
 	__u64 tolerance = bucket_tolerance_ns[bucket];
-	__u64 now = bpf_ktime_get_ns();
+	__u64 now = tolerance < COARSE_TOLERANCE_NS ? bpf_ktime_get_ns()
+						    : bpf_ktime_get_coarse_ns();
 
 	for (int i = 0; i < BUCKET_TRIES; i++) {
 		__u64 expected = *(volatile __u64 *)arrival_ns;

@@ -72,6 +72,15 @@ impl Steer {
         self.port_mut(port)?.set_socket(queue, socket)
     }
 
+    /// Takes back the sockets of all queues of a port: what was for them is the kernel's from here on.
+    ///
+    /// # Errors
+    /// [`SteerError::NoSuchPort`].
+    pub fn remove_sockets(&mut self, port: usize) -> Result<(), SteerError> {
+        self.port_mut(port)?.remove_sockets();
+        Ok(())
+    }
+
     /// Tells the port's MAC address: unicast frames to others are then the kernel's. Until told,
     /// the address is not looked at. May be told again when it changes.
     ///

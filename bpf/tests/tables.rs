@@ -243,6 +243,23 @@ fn a_closed_socket_is_forgotten() {
 }
 
 #[test]
+fn sockets_that_are_taken_back_get_nothing() {
+    let mut steer = load(UNLIMITED);
+    steer.set_host_address(address(ENDPOINT), true).expect("set");
+    let socket = xdp_socket();
+    steer.set_socket(ACCESS, 0, socket.as_raw_fd()).expect("set");
+    for _ in 0..2 {
+        // Also those that are not there.
+        steer.remove_sockets(ACCESS).expect("removed");
+    }
+    steer.test_run(ACCESS, &data_to(ENDPOINT), 1).expect("runs");
+    assert_eq!(count(&steer, ACCESS, XskL2tpIpv4), 0);
+    assert_eq!(count(&steer, ACCESS, PassNoSocket), 1);
+    let error = steer.remove_sockets(3).expect_err("three ports");
+    assert!(matches!(error, SteerError::NoSuchPort { port: 3, ports: 3 }), "{error}");
+}
+
+#[test]
 fn counters_are_listed_by_reason_and_add_up() {
     let steer = load(UNLIMITED);
     for port in [ACCESS, CORE] {

@@ -11,10 +11,11 @@
 
 mod balance;
 mod bell;
+mod clock;
 mod handle;
 pub mod handoff;
+mod look;
 mod meter;
-
 mod quality;
 
 use std::io;
@@ -33,18 +34,17 @@ use crate::port::tun::TunQueue;
 use crate::port::xsk::{Pool, Queue, kernel};
 use crate::tables::{Guard, Reader, Tables};
 use crate::verdict::{DropReason, Verdict};
+use clock::Clock;
+pub use clock::start_of_time;
 use handle::Injected;
 pub use handle::{Handle, Status};
 use handoff::Handoff;
+use look::{IDLE_TURNS, Look};
 use meter::Meter;
 
-/// Empty turns before a worker sleeps: some microseconds, in which a sender that keeps a steady
-/// pace is met awake.
-const IDLE_TURNS: u32 = 32;
-
-/// A busy worker looks at the host's queue once in so many turns, and at what it sent before: the
-/// host's packets are few, and asking is a system call.
-const AROUND_TURNS: u32 = 8;
+/// Full batches of a queue that are processed before what leaves is shown to the kernel, which is a
+/// system call: as many as it sends at once.
+const BATCHES_MAX: usize = 4;
 
 /// Frames that no fill ring gets, so that the host's packets find some when receive rings fill up.
 const HOST_RESERVE_FRAMES: usize = BATCH_MAX;
@@ -74,23 +74,6 @@ pub struct WorkerParts {
     pub start: Instant,
     /// Its links with other workers; `None` where it has none.
     pub handoff: Option<Handoff>,
-}
-
-/// Whether a worker whose last `idle` turns were empty looks around in its turn number `turns`: now
-/// and then while it is busy, once when there is nothing more to do, and once more before it sleeps.
-/// One that never sleeps goes on in that step.
-fn looks_around(idle: u32, turns: u32) -> bool {
-    match idle {
-        0 => turns.is_multiple_of(AROUND_TURNS),
-        1 => true,
-        _ => idle.is_multiple_of(IDLE_TURNS - 1),
-    }
-}
-
-/// From when on the time of workers counts: now.
-#[expect(clippy::disallowed_methods, reason = "the seam where the clock is read")]
-pub fn start_of_time() -> Instant {
-    Instant::now()
 }
 
 /// Starts a worker's thread. On return its fill rings are filled: the first frame finds a place even
@@ -132,6 +115,8 @@ struct Worker {
     sleepers: Vec<libc::pollfd>,
     status: Arc<Status>,
     busy_poll: bool,
+    /// The host has something, as far as the last sleep has shown.
+    host_waits: bool,
     turns: u32,
 }
 
@@ -144,8 +129,7 @@ struct Io {
     pool: Pool,
     tables: Arc<Tables>,
     index: usize,
-    /// Time counts from here.
-    start: Instant,
+    clock: Clock,
     meter: Meter,
     handoff: Option<Box<Handoff>>,
 }
@@ -178,7 +162,7 @@ impl Worker {
             pool,
             tables: Arc::clone(tables),
             index,
-            start,
+            clock: Clock::new(start),
             meter: Meter::default(),
             handoff,
         };
@@ -192,6 +176,7 @@ impl Worker {
             sleepers,
             status,
             busy_poll,
+            host_waits: false,
             turns: 0,
         }
     }
@@ -199,7 +184,11 @@ impl Worker {
     fn run(mut self) {
         let mut idle: u32 = 0;
         while !self.status.stop.load(Ordering::Acquire) {
-            if self.turn(looks_around(idle, self.turns)) > 0 {
+            let look = match self.host_waits {
+                true => Look::Host,
+                false => Look::of_turn(idle, self.turns, self.busy_poll),
+            };
+            if self.turn(look) > 0 {
                 idle = 0;
                 continue;
             }
@@ -220,26 +209,33 @@ impl Worker {
         self.io.missing(self.pipeline.reserve().len())
     }
 
-    /// One turn over all queues; with `around` also over what costs a system call even where nothing
-    /// is to be done. Returns the number of frames received.
-    fn turn(&mut self, around: bool) -> usize {
+    /// One turn over all queues. Returns the number of frames received.
+    fn turn(&mut self, look: Look) -> usize {
+        let around = look >= Look::Around;
         let Self { reader, pipeline, io, batch, verdicts, .. } = self;
         let guard = reader.guard();
+        io.clock.begin_turn();
         let mut received = 0;
         for port in 0..io.ports.len() {
             for lane in 0..io.ports[port].len() {
-                if io.receive(port, lane, batch) == 0 {
-                    continue;
+                for _ in 0..BATCHES_MAX {
+                    let count = io.receive(port, lane, batch);
+                    if count > 0 {
+                        io.divide(pipeline, lane, batch);
+                        io.process(pipeline, &guard, batch, verdicts);
+                        io.settle(lane, batch, verdicts, pipeline.extras());
+                    }
+                    received += count;
+                    if count < BATCH_MAX {
+                        break;
+                    }
                 }
-                received += batch.len();
-                io.divide(pipeline, lane, batch);
-                io.process(pipeline, &guard, batch, verdicts);
-                io.settle(lane, batch, verdicts, pipeline.extras());
             }
         }
         received += io.take_in(pipeline, &guard, batch, verdicts);
         self.turns = self.turns.wrapping_add(1);
-        if around && io.receive_from_host(batch) > 0 {
+        self.host_waits = false;
+        if look == Look::Host && io.receive_from_host(batch) > 0 {
             received += batch.len();
             io.process(pipeline, &guard, batch, verdicts);
             // Always by the same queue: the packets of a connection keep their order.
@@ -249,7 +245,7 @@ impl Worker {
             received += 1;
             io.inject(pipeline, &guard, &injected);
         }
-        if pipeline.is_monitoring() && io.monitor(pipeline, &guard, batch, verdicts) {
+        if (received > 0 || around) && io.monitor(pipeline, &guard, batch, verdicts) {
             // As good as a frame: there is more to do.
             received += 1;
         }
@@ -301,6 +297,7 @@ impl Worker {
         const GONE: libc::c_short = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
         let [wake, host, queues @ ..] = self.sleepers.as_mut_slice() else { return };
         debug_assert_eq!(wake.revents & GONE, 0);
+        self.host_waits = host.revents & libc::POLLIN != 0;
         if host.revents & GONE != 0 {
             host.fd = -1;
             tracing::warn!(worker = self.index, "the TUN device is gone");
@@ -319,12 +316,6 @@ impl Io {
     #[inline]
     fn shard(&self) -> &Shard {
         self.tables.shard(self.index)
-    }
-
-    /// The time, nanoseconds: 64 bits last for 584 years.
-    #[inline]
-    fn now(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64
     }
 
     /// Receives a batch from the worker's queue number `lane` of `port`.
@@ -388,7 +379,7 @@ impl Io {
             let Some(frame) = self.pool.take(self.host_port) else { break };
             reserve.push(frame);
         }
-        let now = self.now();
+        let now = self.clock.now();
         self.meter.on_work(now);
         pipeline.set_time(now);
         pipeline.process(guard, batch, verdicts);
@@ -583,7 +574,7 @@ mod tests {
             let status = Arc::new(Status::new(&parts).unwrap());
             let worker = Worker::new(parts, &tables, status);
             let mut bench = Self { worker, memory, wires, _writer: writer };
-            bench.worker.turn(false);
+            bench.worker.turn(Look::Rings);
             bench
         }
 
@@ -614,16 +605,6 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_worker_looks_around_once_and_before_it_sleeps() {
-        let looks: Vec<u32> = (1..IDLE_TURNS).filter(|idle| looks_around(*idle, 1)).collect();
-        assert_eq!(looks, [1, IDLE_TURNS - 1]);
-        let looks = (0..4 * AROUND_TURNS).filter(|turns| looks_around(0, *turns)).count();
-        assert_eq!(looks, 4, "a busy one");
-        let endless = (1..10 * IDLE_TURNS).filter(|idle| looks_around(*idle, 1)).count();
-        assert!(endless >= 10, "one that never sleeps goes on");
-    }
-
-    #[test]
     fn rings_are_filled_before_the_first_frame() {
         let mut bench = Bench::new();
         assert_eq!(bench.wires[0].fill.available(), RING);
@@ -643,7 +624,7 @@ mod tests {
         }
         assert_eq!(bench.wires[0].collect(&bench.memory), None);
         assert_eq!(bench.worker.missing(), 0);
-        bench.worker.turn(false);
+        bench.worker.turn(Look::Rings);
         assert_eq!(bench.worker.io.pool.free(), free);
         assert_eq!(bench.worker.missing(), 0);
     }
@@ -682,7 +663,10 @@ mod tests {
         for round in 0..200 {
             let count = (round * 7) % 65;
             bench.deliver(round % 2, count);
-            assert_eq!(bench.worker.turn(round % 3 == 0), count);
+            assert_eq!(
+                bench.worker.turn(if round % 3 == 0 { Look::Around } else { Look::Rings }),
+                count
+            );
             received += count as u64;
             while bench.wires.iter_mut().any(|wire| wire.collect(&bench.memory).is_some()) {}
             assert_eq!(bench.worker.missing(), 0);
@@ -712,7 +696,7 @@ mod tests {
         assert_eq!(handle.inject(key, &[0; INJECT_BYTES_MAX]), Some(()));
         // It does not sleep over it, and not twice.
         assert!(bench.worker.park());
-        assert_eq!(bench.worker.turn(true), 1);
+        assert_eq!(bench.worker.turn(Look::Host), 1);
         assert_eq!(bench.counters(), (1, 0, 1));
         assert_eq!(bench.worker.io.pool.free(), free);
         for _ in 0..INBOX_MAX {

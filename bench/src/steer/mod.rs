@@ -139,11 +139,12 @@ impl Stage {
             core,
             queues: 1,
         };
+        // More than can be asked, but limits all the same.
         let rates = Rates {
-            setup_packets_per_second: u32::MAX,
-            tunnel_packets_per_second: u32::MAX,
-            ppp_packets_per_second: u32::MAX,
-            burst_packets: 1,
+            setup_packets_per_second: 1_000_000_000,
+            tunnel_packets_per_second: 1_000_000_000,
+            ppp_packets_per_second: 1_000_000_000,
+            burst_packets: u32::MAX,
         };
         let mut steer = Steer::load(&SteerConfig {
             l2tp_port: 1701,

@@ -133,16 +133,23 @@ impl DataPlane {
         }
     }
 
-    /// Gives the ports back to the kernel, stops the workers, and lets go of the rest.
+    /// Gives the ports back to the kernel, stops the workers, and lets go of the rest. The programs go
+    /// last: a driver whose queues are shared with sockets would have to take those apart meanwhile,
+    /// on which virtio_net has hung.
     pub fn stop(self) {
         let SetUp { ports, mut steer, sockets, memory, workers, writer } = self.parts;
+        for port in 0..ports.len() {
+            if let Err(error) = steer.remove_sockets(port) {
+                tracing::warn!(port, %error, "cannot keep frames from the workers");
+            }
+        }
+        setup::stop(workers);
+        drop(sockets);
         for port in 0..ports.len() {
             if let Err(error) = steer.detach(port) {
                 tracing::warn!(port, %error, "cannot detach the steering program");
             }
         }
-        setup::stop(workers);
-        drop(sockets);
         drop(writer);
         debug_assert_eq!(Arc::strong_count(&memory), 1, "frames outlive their workers");
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -110,7 +111,7 @@ impl Handle {
 impl Io {
     /// Notes how many queues of each port do not send what they were given.
     pub(super) fn watch(&mut self, stalled: &[AtomicU32]) {
-        let now = self.start.elapsed();
+        let now = Duration::from_nanos(self.clock.now());
         for (queues, stalled) in self.ports.iter_mut().zip(stalled) {
             let count = queues.iter_mut().filter_map(|queue| queue.is_stalled(now).then_some(()));
             stalled.store(count.count() as u32, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! How much of its time a worker works: two readings of the clock in a turn that found frames, none in one
-//! that did not.
+//! How much of its time a worker works. Turns with frames that follow one another are work from the
+//! first to the first one without, so that each needs to know only when it began.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -31,10 +31,8 @@ impl Load {
 pub(super) struct Meter {
     window_start: u64,
     worked: u64,
-    /// When this turn's work began.
-    began: Option<u64>,
-    /// When the last turn ended, if that found frames, too.
-    ended: Option<u64>,
+    /// Up to when work was counted, while there is some.
+    counted_to: Option<u64>,
     batches: u32,
     full: u32,
     load: u16,
@@ -52,31 +50,32 @@ impl Meter {
     /// Work begins, or goes on.
     #[inline]
     pub(super) fn on_work(&mut self, now: u64) {
-        if self.began.is_none() {
-            self.began = Some(now);
+        self.count_to(now);
+        self.counted_to = Some(now);
+    }
+
+    fn count_to(&mut self, now: u64) {
+        if let Some(since) = self.counted_to {
+            self.worked += now.saturating_sub(since);
         }
     }
 
-    /// A turn that found nothing ends. Returns whether the clock is worth a look, as after a sleep.
+    /// Whether the clock is worth a look in a turn that found nothing: work ended, or a sleep.
     #[inline]
-    pub(super) fn on_idle(&mut self) -> bool {
-        (self.began, self.ended) = (None, None);
-        std::mem::take(&mut self.has_slept)
+    pub(super) fn wants_time(&self) -> bool {
+        self.counted_to.is_some() || self.has_slept
+    }
+
+    /// A turn that found nothing.
+    #[inline]
+    pub(super) fn on_idle(&mut self, now: u64) {
+        self.count_to(now);
+        (self.counted_to, self.has_slept) = (None, false);
     }
 
     /// The worker sleeps: a window may be long over then.
     pub(super) fn on_sleep(&mut self) {
         self.has_slept = true;
-    }
-
-    /// A turn that found frames ends.
-    #[inline]
-    pub(super) fn on_turn(&mut self, now: u64) {
-        // Turns that follow one another are work from end to end.
-        let began = self.began.take();
-        let start = self.ended.or(began).unwrap_or(now);
-        self.worked += now.saturating_sub(start);
-        self.ended = Some(now);
     }
 
     /// Where a window is over: whether most of what was received in it came in full batches.
@@ -104,16 +103,13 @@ impl Io {
     #[inline]
     pub(super) fn measure(&mut self, received: usize, around: bool) -> Option<bool> {
         if received == 0 {
-            let has_slept = self.meter.on_idle();
-            if !(around || has_slept) {
+            if !(around || self.meter.wants_time()) {
                 return None;
             }
+            let now = self.clock.now();
+            self.meter.on_idle(now);
         }
-        let now = self.now();
-        if received > 0 {
-            self.meter.on_turn(now);
-        }
-        self.meter.close(now)
+        self.meter.close(self.clock.now())
     }
 }
 
@@ -128,8 +124,7 @@ mod tests {
         let mut meter = Meter::default();
         for turn in 0..5 {
             meter.on_work(turn * 2 * MILLISECOND);
-            meter.on_turn((turn * 2 + 1) * MILLISECOND);
-            meter.on_idle();
+            meter.on_idle((turn * 2 + 1) * MILLISECOND);
             assert_eq!(meter.close((turn * 2 + 1) * MILLISECOND), None);
         }
         assert_eq!(meter.close(10 * MILLISECOND), Some(false));
@@ -139,19 +134,19 @@ mod tests {
     #[test]
     fn turns_that_follow_one_another_are_work_from_end_to_end() {
         let mut meter = Meter::default();
-        meter.on_work(0);
-        for turn in 1..=10 {
-            meter.on_turn(turn * MILLISECOND);
-            meter.on_work(turn * MILLISECOND + 999_000);
-        }
+        (0..=10).for_each(|turn| meter.on_work(turn * MILLISECOND));
         assert_eq!(meter.close(10 * MILLISECOND), Some(false));
         assert_eq!(meter.load(), 1000);
         // A long sleep is a long window, and the clock is looked at after it.
-        assert!(!meter.on_idle());
+        assert!(meter.wants_time());
+        meter.on_idle(11 * MILLISECOND);
+        assert!(!meter.wants_time());
         meter.on_sleep();
-        assert!(meter.on_idle() && !meter.on_idle());
-        assert_eq!(meter.close(1000 * MILLISECOND), Some(false));
-        assert_eq!(meter.load(), 0);
+        assert!(meter.wants_time());
+        meter.on_idle(1010 * MILLISECOND);
+        assert!(!meter.wants_time());
+        assert_eq!(meter.close(1010 * MILLISECOND), Some(false));
+        assert_eq!(meter.load(), 1);
     }
 
     #[test]

@@ -16,8 +16,11 @@ impl Io {
         batch: &mut Vec<Frame>,
         verdicts: &mut Vec<Verdict>,
     ) -> bool {
+        if !pipeline.is_monitoring() {
+            return false;
+        }
+        pipeline.set_time(self.clock.now());
         verdicts.clear();
-        pipeline.set_time(self.now());
         let (pool, host_port) = (&mut self.pool, self.host_port);
         let more = pipeline.monitor(guard, || pool.take(host_port), batch, verdicts);
         if !batch.is_empty() {
@@ -38,6 +41,7 @@ pub(super) fn park_milliseconds(pipeline: &Pipeline) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::look::Look;
     use super::super::tests::Bench;
     use super::*;
     use crate::pipeline::ECHOES_MAX;
@@ -58,10 +62,10 @@ mod tests {
         let mut sent = Vec::new();
         // Real time passes here; it decides when, not whether.
         while sent.len() < 3 {
-            bench.worker.turn(true);
+            bench.worker.turn(Look::Host);
             sent.extend(collect(&mut bench));
         }
-        bench.worker.turn(true);
+        bench.worker.turn(Look::Host);
         let request = &sent[0];
         // Ethernet, IPv4, UDP, L2TP, address, control and protocol in front.
         let packet = &request[14 + 20 + 8 + 6 + 4..];
@@ -70,7 +74,7 @@ mod tests {
         assert_eq!(counters.originated, counters.transmitted + counters.dropped);
         assert!(counters.originated >= 3);
         collect(&mut bench);
-        bench.worker.turn(true);
+        bench.worker.turn(Look::Host);
         assert_eq!(bench.worker.missing(), 0);
         assert!(bench.worker.io.pool.free() + ECHOES_MAX >= free);
     }
@@ -78,7 +82,7 @@ mod tests {
     #[test]
     fn a_worker_sleeps_no_longer_than_until_the_next_request() {
         let mut bench = Bench::with_sessions(Some(SETTINGS), 1);
-        bench.worker.turn(true);
+        bench.worker.turn(Look::Host);
         let wait = park_milliseconds(&bench.worker.pipeline);
         assert!((1..=100).contains(&wait), "{wait}");
         let silent = Bench::with_sessions(None, 1);
@@ -89,7 +93,7 @@ mod tests {
     fn without_settings_nothing_is_sent() {
         let mut bench = Bench::with_sessions(None, 1);
         for _ in 0..10 {
-            assert_eq!(bench.worker.turn(true), 0);
+            assert_eq!(bench.worker.turn(Look::Host), 0);
         }
         assert!(collect(&mut bench).is_empty());
         assert_eq!(bench.worker.io.shard().worker().originated, 0);

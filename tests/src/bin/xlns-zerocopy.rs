@@ -61,6 +61,10 @@ struct Options {
     /// CPUs of the guest.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
     cpus: u16,
+    /// Before anything is measured, start and stop xlns so often: each time its sockets share the NICs'
+    /// rings, and give them back.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1000))]
+    restarts: u32,
     /// Look for a newer kernel in the archive.
     #[arg(long)]
     refresh: bool,
@@ -158,6 +162,10 @@ fn measure_all(options: &Options, interrupted: &Arc<AtomicBool>) -> Result<()> {
     core.connect()?;
     steps.done(&format!("guest booted: {} CPUs, QEMU {}", options.cpus, summary.qemu));
     let mut bench = Bench { lab: &lab, machine: &machine, options, seed: 0 };
+    for number in 1..=options.restarts {
+        Xlns::start(&lab, &machine.guest, "")?.stop()?;
+        steps.done(&format!("started and stopped, {number} of {}", options.restarts));
+    }
     for _ in 0..options.rounds {
         bench.round_of_xlns(&mut access, &mut core, &mut steps, &mut summary)?;
         bench.round_of_kernel(&mut access, &mut core, &mut steps, &mut summary)?;

@@ -111,6 +111,18 @@ impl<'a> Xlns<'a> {
         self.job.output().text()
     }
 
+    /// Ends it as a service manager does.
+    ///
+    /// # Errors
+    /// Where it does not end in time, or not as it should.
+    pub fn stop(self) -> Result<()> {
+        self.guest.signal(&self.job, "TERM")?;
+        match self.guest.wait(&self.job, COMMAND_WAIT) {
+            Some(0) => Ok(()),
+            status => Err(self.error(&format!("is told to end: {status:?}"))),
+        }
+    }
+
     /// An error, with all that it said.
     pub fn error(&self, what: &str) -> crate::LabError {
         self.guest.error(format!("xlns {what}; it said:\n{}", self.log()))

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::super::handle::Status;
+use super::super::look::Look;
 use super::super::{Io, Worker, WorkerParts};
 use super::*;
 use crate::api::{Command, RouteTarget, Session, SessionKey, SessionOptions};
@@ -166,7 +167,7 @@ impl Rig {
             let mut worker = Worker::new(parts, writer.tables(), status);
             // Tests say what moves, not the machine's load.
             worker.io.handoff.as_mut().unwrap().balance = None;
-            worker.turn(false);
+            worker.turn(Look::Rings);
             workers.push(worker);
             wires.push(ends);
         }
@@ -209,7 +210,7 @@ impl Rig {
     fn finish(&mut self) {
         for _ in 0..100 {
             for worker in 0..self.workers.len() {
-                self.workers[worker].turn(true);
+                self.workers[worker].turn(Look::Host);
                 self.collect(worker, usize::MAX);
             }
         }
@@ -253,8 +254,8 @@ fn one_tunnel_is_shared_and_every_packet_leaves_once_in_order() {
         for number in 0..40 {
             rig.deliver(0, 1 + (round * 40 + number * 7) % SESSIONS);
         }
-        rig.workers[0].turn(false);
-        rig.workers[1].turn(false);
+        rig.workers[0].turn(Look::Rings);
+        rig.workers[1].turn(Look::Rings);
         rig.collect(0, 64);
         rig.collect(1, 64);
     }
@@ -275,7 +276,7 @@ fn a_worker_that_is_behind_gets_no_more_than_its_part() {
     for number in 0..2000 {
         rig.deliver(0, 1 + number % SESSIONS);
         if number % 32 == 31 {
-            rig.workers[0].turn(false);
+            rig.workers[0].turn(Look::Rings);
             rig.collect(0, 64);
         }
     }
@@ -297,13 +298,13 @@ fn frames_wait_until_those_of_before_have_left() {
     frame.reset(PortId(0), &upstream(0, 5, 1));
     let share = crate::pipeline::spread::share_of(&limits, &frame).unwrap();
     rig.deliver(0, 5);
-    rig.workers[0].turn(false);
+    rig.workers[0].turn(Look::Rings);
     rig.move_share(0, share, 1);
     // The first packet is on the transmit ring: the second one waits, and does not overtake it.
     rig.deliver(0, 5);
     for _ in 0..3 {
-        rig.workers[0].turn(false);
-        rig.workers[1].turn(false);
+        rig.workers[0].turn(Look::Rings);
+        rig.workers[1].turn(Look::Rings);
     }
     assert_eq!(rig.workers[0].io.handoff.as_ref().unwrap().waiting.len(), 1);
     assert_eq!(rig.counters()[1].handed_in, 0);
@@ -313,13 +314,13 @@ fn frames_wait_until_those_of_before_have_left() {
     assert_eq!(rig.counters()[1].handed_in, 1);
     // And back: the second worker has it on its ring.
     rig.deliver(0, 5);
-    rig.workers[0].turn(false);
-    rig.workers[1].turn(false);
+    rig.workers[0].turn(Look::Rings);
+    rig.workers[1].turn(Look::Rings);
     rig.move_share(0, share, 0);
     rig.deliver(0, 5);
     for _ in 0..3 {
-        rig.workers[0].turn(false);
-        rig.workers[1].turn(false);
+        rig.workers[0].turn(Look::Rings);
+        rig.workers[1].turn(Look::Rings);
     }
     assert_eq!(rig.workers[0].io.handoff.as_ref().unwrap().waiting.len(), 1);
     rig.collect(0, 64);
@@ -335,13 +336,13 @@ fn a_move_that_takes_too_long_is_given_up_in_order() {
     for share in 0..=Share::MAX {
         // Nothing is under way: each goes at the next turn.
         rig.move_share(0, share, 1);
-        rig.workers[0].turn(true);
+        rig.workers[0].turn(Look::Host);
     }
     // The second worker stands still; what comes home meanwhile waits until it is enough.
     for id in 1..=40 {
         rig.deliver(0, id);
     }
-    rig.workers[0].turn(false);
+    rig.workers[0].turn(Look::Rings);
     let owners = rig.workers[0].io.handoff.as_ref().unwrap().owners.clone();
     assert!(owners.iter().all(|owner| *owner == 1));
     let Worker { io, pipeline, .. } = &mut rig.workers[0];
@@ -351,7 +352,7 @@ fn a_move_that_takes_too_long_is_given_up_in_order() {
     let mut waited = 0;
     for number in 0..WAITING_MAX as u16 {
         rig.deliver(0, 1 + number % SESSIONS);
-        rig.workers[0].turn(false);
+        rig.workers[0].turn(Look::Rings);
         let handoff = rig.workers[0].io.handoff.as_ref().unwrap();
         waited = waited.max(handoff.waiting.len());
         if handoff.moving.is_none() {
@@ -376,13 +377,13 @@ fn who_sleeps_is_woken_by_a_frame_and_who_has_one_does_not_sleep() {
     for id in 1..=20 {
         rig.deliver(0, id);
     }
-    rig.workers[0].turn(false);
+    rig.workers[0].turn(Look::Rings);
     assert_eq!(handoff(&mut rig, 1).wake().read().unwrap(), 1);
     assert!(!handoff(&mut rig, 1).lie_down());
     // It is awake: nobody rings.
     rig.deliver(0, 1);
     rig.deliver(0, 2);
-    rig.workers[0].turn(false);
+    rig.workers[0].turn(Look::Rings);
     assert!(handoff(&mut rig, 1).wake().read().is_err());
     rig.finish();
     rig.check();
@@ -415,8 +416,8 @@ fn a_datagram_that_came_in_fragments_goes_where_its_session_is() {
             let frame = ethernet(&ipv4(PEER, ENDPOINT, flags, part));
             assert!(rig.wires[0][ACCESS].deliver(&rig.memory, &frame));
         }
-        rig.workers[0].turn(false);
-        rig.workers[1].turn(false);
+        rig.workers[0].turn(Look::Rings);
+        rig.workers[1].turn(Look::Rings);
         rig.collect(0, 64);
         rig.collect(1, 64);
     }
@@ -465,7 +466,7 @@ proptest! {
                     (0..count).for_each(|_| rig.deliver(tunnel, session));
                 }
                 Step::Turn(worker) => {
-                    rig.workers[worker].turn(false);
+                    rig.workers[worker].turn(Look::Rings);
                 }
                 Step::Collect(worker, most) => rig.collect(worker, most.into()),
                 Step::Move(tunnel, share, to) => {
@@ -495,6 +496,8 @@ impl Drop for Over<'_> {
 #[test]
 fn order_outlives_threads() {
     const PACKETS: u64 = 6_000;
+    // Where the machine has other work, it takes longer until each worker has had a turn with some.
+    const PACKETS_MAX: u64 = 100 * PACKETS;
     let mut rig = Rig::new(3, api::Handoff::Auto);
     let mut workers = std::mem::take(&mut rig.workers);
     let over = std::sync::atomic::AtomicBool::new(false);
@@ -504,7 +507,7 @@ fn order_outlives_threads() {
             scope.spawn(move || {
                 let mut turns = 0u32;
                 while !over.load(Ordering::Relaxed) {
-                    if worker.turn(false) == 0 {
+                    if worker.turn(Look::Rings) == 0 {
                         std::thread::yield_now();
                     }
                     turns = turns.wrapping_add(1);
@@ -529,14 +532,16 @@ fn order_outlives_threads() {
         }
         // Also where an assertion fails: nobody would wait for the workers' end in vain.
         let _over = Over(&over);
-        let mut dropped = 0;
-        while rig.received + dropped < PACKETS {
-            if rig.sent < PACKETS {
+        let (mut dropped, mut idle) = (0, 3);
+        while rig.received + dropped < rig.sent.max(PACKETS) {
+            if rig.sent < PACKETS || (idle > 0 && rig.sent < PACKETS_MAX) {
                 let number = (rig.sent % u64::from(SESSIONS)) as u16;
                 rig.deliver(0, 1 + number);
             }
             (0..3).for_each(|worker| rig.collect(worker, 8));
-            dropped = rig.counters().iter().map(|worker| worker.dropped).sum();
+            let counters = rig.counters();
+            dropped = counters.iter().map(|worker| worker.dropped).sum();
+            idle = counters.iter().filter(|worker| worker.transmitted == 0).count();
         }
     });
     rig.workers = workers;

@@ -113,7 +113,7 @@ impl Io {
             handoff.drain(ports);
         }
         let Some(is_backed_up) = is_backed_up else { return };
-        let (now, load) = (self.now(), self.meter.load());
+        let (now, load) = (self.clock.now(), self.meter.load());
         let Self { handoff: Some(handoff), ports, .. } = self else { return };
         handoff.board.posts[handoff.me].load.set(load);
         match handoff.decide(is_backed_up, shares) {
@@ -137,7 +137,7 @@ impl Io {
         if self.handoff.as_ref().is_none_or(|handoff| handoff.moving.is_none()) {
             return false;
         }
-        let now = self.now();
+        let now = self.clock.now();
         let Self { handoff: Some(handoff), ports, .. } = self else { return false };
         let Some(owner) = handoff.outcome(ports, now) else { return false };
         handoff.end_move(owner, pipeline.shares());
