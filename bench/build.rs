@@ -32,6 +32,8 @@ fn main() {
             );
         }
     }
+    // What `redirect.bpf.c` includes.
+    println!("cargo:rerun-if-changed=../bpf/src/parse.h");
     println!("cargo:rustc-env=XLNS_BENCH_COMPILER={}", compiler());
 }
 

@@ -63,7 +63,7 @@ impl Filler {
     }
 
     /// Begins to offer so many packets a second.
-    pub fn begin(&mut self, now_ns: u64, rate: f64) {
+    pub fn start(&mut self, now_ns: u64, rate: f64) {
         self.gap_ns = 1e9 / rate.max(1.0);
         self.start_ns = now_ns;
         self.offered = 0;

@@ -18,6 +18,9 @@ use super::redirect::Redirect;
 /// Octets of a frame at most.
 const FRAME_BYTES_MAX: usize = 2048;
 
+/// Frames that wait for a flush: a batch, and each of it twice where that is asked for.
+const OUTGOING_MAX: usize = 2 * BATCH;
+
 /// Asked of the kernel, so that the tester is never what loses.
 const BUFFER_BYTES: usize = 64 * 1024 * 1024;
 
@@ -57,8 +60,8 @@ impl PacketPort {
         Ok(Self {
             socket,
             mac: interface.mac,
-            outgoing: vec![0; BATCH * FRAME_BYTES_MAX],
-            lengths: Vec::with_capacity(BATCH),
+            outgoing: vec![0; OUTGOING_MAX * FRAME_BYTES_MAX],
+            lengths: Vec::with_capacity(OUTGOING_MAX),
             incoming: vec![0; BATCH * FRAME_BYTES_MAX],
             _shield: shield,
             _redirect: redirect,
@@ -67,7 +70,7 @@ impl PacketPort {
 
     /// How many frames may be sent now.
     pub fn room(&self) -> usize {
-        BATCH - self.lengths.len()
+        BATCH.saturating_sub(self.lengths.len())
     }
 
     /// Sends a frame of so many octets at the next [`PacketPort::flush`].

@@ -83,13 +83,17 @@ impl Sender {
         self.inject = injections.to_vec();
     }
 
-    /// A trial begins: packets a second, or as many as it makes.
-    pub fn begin(&mut self, now_ns: u64, rate: Option<f64>) {
+    /// A trial is next: packets a second, or as many as it makes.
+    pub fn begin(&mut self, rate: Option<f64>) {
         self.first.copy_from_slice(&self.next);
         self.sent = Sent::default();
         self.gap_ns = rate.map(|rate| 1e9 / rate.max(1.0));
-        self.start_ns = now_ns;
         self.left.clone_from(&self.inject);
+    }
+
+    /// It begins now.
+    pub fn start(&mut self, now_ns: u64) {
+        self.start_ns = now_ns;
     }
 
     /// The first number of each flow in this trial.
@@ -248,7 +252,8 @@ mod tests {
     /// Sends for `span_ns` in turns of a millisecond; what arrives at the core.
     fn run(sender: &mut Sender, receiver: &mut Receiver, rate: f64, span_ms: u64) -> Arrived {
         let mut port = Port::memory(2);
-        sender.begin(0, Some(rate));
+        sender.begin(Some(rate));
+        sender.start(0);
         receiver.begin(sender.first());
         for turn in 0..=span_ms {
             let now = turn * MILLISECOND;
@@ -284,7 +289,7 @@ mod tests {
             let flows = flows(count);
             let mut sender = sender(&flows, "imix");
             let mut port = Port::memory(1);
-            sender.begin(0, None);
+            sender.begin(None);
             while sender.sent().packets < 12 * 8 * u64::from(count) {
                 sender.turn(&mut port, 0);
             }
@@ -331,7 +336,8 @@ mod tests {
         let flows = flows(1);
         let mut sender = sender(&flows, "64");
         let mut port = Port::memory(1);
-        sender.begin(0, Some(100_000.0));
+        sender.begin(Some(100_000.0));
+        sender.start(0);
         while sender.turn(&mut port, 1000 * MILLISECOND) > 0 {}
         assert_eq!(sender.sent().packets, LATE_MAX as u64, "not a second's worth");
         while sender.turn(&mut port, 1001 * MILLISECOND) > 0 {}

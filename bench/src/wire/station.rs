@@ -20,6 +20,9 @@ const SETTLE_NS: u64 = 100_000_000;
 /// When to stop waiting for the last one: as long as RFC 2544 waits for what is left.
 const SETTLE_NS_MAX: u64 = 2_000_000_000;
 
+/// Batches that are left of a trial, at most: more comes from somebody else.
+const DRAIN_TURNS_MAX: u32 = 1000;
+
 /// How often a line tells of a trial, milliseconds.
 const PROGRESS: Duration = Duration::from_millis(1000);
 
@@ -93,7 +96,9 @@ impl Station {
         }
         if let Some(sender) = self.sender.as_mut().filter(|_| sending) {
             sent = sender.turn(&mut self.port, nanoseconds(epoch));
-        } else {
+        }
+        if sent == 0 {
+            // What the kernel did not take at once must not wait for the next packet.
             self.port.flush();
         }
         (sent, received)
@@ -168,8 +173,10 @@ pub fn drive(
                 let (shown, core) = (&shown, *core);
                 scope.spawn(move || {
                     let result = prepare(core, drive.realtime);
-                    if result.is_ok() {
-                        run(group, drive, shown);
+                    match &result {
+                        Ok(()) => run(group, drive, shown),
+                        // The others must not wait for what is not sent.
+                        Err(_) => drop(shown.sending.fetch_sub(1, Ordering::Relaxed)),
                     }
                     shown.done.fetch_add(1, Ordering::Release);
                     result
@@ -201,17 +208,16 @@ fn line(shown: &Shown, elapsed: Duration) -> Line {
 }
 
 fn begin(stations: &mut [Station], drive: Drive<'_>) {
-    let now = nanoseconds(drive.epoch);
     for station in &mut *stations {
         // What is left of the trial before is not of this one.
-        while station.port.receive(|_| ()) > 0 {}
+        let mut turns = 0;
+        while station.port.receive(|_| ()) > 0 && turns < DRAIN_TURNS_MAX {
+            turns += 1;
+        }
         station.dropped = station.port.dropped();
         station.fillers = [station.port.fillers(), 0];
-        if let Some(filler) = &mut station.filler {
-            filler.begin(now, drive.filler_rate);
-        }
         if let Some(sender) = &mut station.sender {
-            sender.begin(now, drive.rate);
+            sender.begin(drive.rate);
         }
     }
     if let [access, core] = stations {
@@ -237,6 +243,14 @@ fn run(stations: &mut [(usize, &mut Station)], drive: Drive<'_>, shown: &Shown) 
     let start = nanoseconds(drive.epoch);
     let end = start + drive.span.as_nanos() as u64;
     let (mut sending, mut last) = (true, start);
+    for (_, station) in &mut *stations {
+        if let Some(sender) = &mut station.sender {
+            sender.start(start);
+        }
+        if let Some(filler) = &mut station.filler {
+            filler.start(start, drive.filler_rate);
+        }
+    }
     loop {
         let mut idle = true;
         for (index, station) in &mut *stations {

@@ -117,10 +117,13 @@ impl XdpPort {
         }
     }
 
-    /// Shows what was pushed to the kernel.
+    /// Shows what was pushed to the kernel, and asks it again where it did not take all before.
     #[inline]
     pub fn flush(&mut self) {
-        self.queues.iter_mut().for_each(|queue| queue.flush(true));
+        for queue in &mut self.queues {
+            queue.complete(&mut self.pool);
+            queue.flush(true);
+        }
     }
 
     /// Hands out what arrived. Returns how many frames.
