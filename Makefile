@@ -83,6 +83,7 @@ bench: build ## ns, instructions and memory in memory; calls a second; packets a
 	target/release/xlns-bench tables --candidates
 	target/release/xlns-bench calls --memory
 	$(ROOT) target/release/xlns-bench steer
+	$(ROOT) target/release/xlns-bench wire --generator kernel
 	$(ROOT) target/release/xlns-bench wire
 
 bench-guard: ## instructions a packet against bench/instructions.json: fails above 3 % more

@@ -7,8 +7,11 @@ use std::process::Command;
 use libbpf_cargo::SkeletonBuilder;
 
 /// Each source and what its skeleton is called.
-const SOURCES: [(&str, &str); 2] =
-    [("src/wire/traffic.bpf.c", "traffic.skel.rs"), ("src/steer/empty.bpf.c", "empty.skel.rs")];
+const SOURCES: [(&str, &str); 3] = [
+    ("src/wire/kernel/traffic.bpf.c", "traffic.skel.rs"),
+    ("src/steer/empty.bpf.c", "empty.skel.rs"),
+    ("src/wire/redirect.bpf.c", "redirect.skel.rs"),
+];
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));

@@ -30,7 +30,7 @@ enum What {
     Tables(pipeline::tables::Arguments),
     /// The steering program over an empty one: ns a packet (root).
     Steer(steer::Arguments),
-    /// Small packets across the data plane on veth: rate, loss, CPU time (root).
+    /// Packets through an LNS, each numbered and timed: rate, loss, latency, overload (root).
     Wire(wire::Arguments),
     /// xlns and l2tpns, the same packets, one after the other: rate, no-drop rate, CPU time (root).
     Compare(compare::Arguments),

@@ -31,6 +31,7 @@ pub use config::{
     SUBSCRIBER_PREFIXES_MAX, SteerConfig,
 };
 pub use error::SteerError;
+pub use link::{IngressLink, XdpLink};
 pub use port::{Action, TestRun};
 pub use reason::{Reason, Way};
 pub use steer::Steer;

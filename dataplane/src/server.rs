@@ -6,7 +6,7 @@
 //! peer reads the replies.
 
 mod data_plane;
-mod modes;
+pub mod modes;
 mod plan;
 mod session;
 mod setup;

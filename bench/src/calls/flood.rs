@@ -20,8 +20,8 @@ use super::emulator::wire::{ControlMessage, attribute, message};
 use super::emulator::{KeepAlive, Outcome, Plan, run};
 use super::lab::{self, Stand};
 use super::{Arguments, Forged, PORT, report};
-use crate::wire::frames::{self, Link};
-use crate::wire::traffic::Traffic;
+use crate::wire::kernel::frames::{self, Link};
+use crate::wire::kernel::traffic::Traffic;
 
 /// Forged datagrams that are sent in turn.
 const FRAMES: u32 = 131_072;
@@ -215,7 +215,7 @@ const SCCRQ_BYTES: usize = 12 + 8 + 8 + 9 + 10 + 8;
 
 const _: () = assert!(
     ethernet::HEADER_BYTES + ipv4::HEADER_BYTES + udp::HEADER_BYTES + SCCRQ_BYTES
-        <= crate::wire::traffic::HEAD_BYTES_MAX
+        <= crate::wire::kernel::traffic::HEAD_BYTES_MAX
 );
 
 #[cfg(test)]

@@ -24,7 +24,8 @@ const ADDRESSES_MAX: u16 = 200;
 /// Subscribers; a million of them.
 const SUBSCRIBERS: &str = "10.64.0.0/12";
 
-const SECRET: &str = "tunnel-secret";
+/// Of the tunnels.
+pub const SECRET: &str = "tunnel-secret";
 
 /// The namespaces, and xlns in them.
 pub struct Stand {
@@ -55,16 +56,24 @@ impl Stand {
     /// # Errors
     /// Where they do not come up; names the log.
     pub fn start(&self, arguments: &Arguments) -> Result<Xlns<'_>> {
+        self.start_for("calls", arguments.lns_core, &account(arguments))
+    }
+
+    /// Like [`Stand::start`], for subscribers with this account; `name` names the log.
+    ///
+    /// # Errors
+    /// Where they do not come up; names the log.
+    pub fn start_for(&self, name: &str, lns_core: u16, account: &Account) -> Result<Xlns<'_>> {
         // Children run where their parent does.
-        run::pin(arguments.lns_core)?;
-        let configuration = self.configuration(arguments);
-        Xlns::start_with(&self.lab, &self.topology.lns, "calls", &configuration)
+        run::pin(lns_core)?;
+        let configuration = self.configuration(lns_core, account);
+        Xlns::start_with(&self.lab, &self.topology.lns, name, &configuration)
     }
 
     /// As an operator would have it, with what is not the default because of the machine only.
-    fn configuration(&self, arguments: &Arguments) -> String {
+    fn configuration(&self, lns_core: u16, account: &Account) -> String {
         let folder = self.lab.scratch();
-        let Account { user, password, .. } = account(arguments);
+        let Account { user, password, authentication } = account;
         format!(
             "[lns]\nhost_name = \"xlns-lab\"\nlisten = [\"{LNS_ADDRESS}\"]\n\
              gateway = \"{GATEWAY}\"\n\
@@ -78,10 +87,10 @@ impl Stand {
              [[user]]\nname = {:?}\npassword = {:?}\n",
             folder.join("admin.sock"),
             folder.join("dataplane.sock"),
-            arguments.lns_core,
-            arguments.authentication.name(),
-            String::from_utf8_lossy(&user),
-            String::from_utf8_lossy(&password),
+            lns_core,
+            authentication.name(),
+            String::from_utf8_lossy(user),
+            String::from_utf8_lossy(password),
         )
     }
 
@@ -178,6 +187,12 @@ pub fn drops(xlns: &Xlns<'_>) -> Result<BTreeMap<String, u64>> {
                 .then(|| (format!("{group}/{name}"), value))
         })
         .collect();
+    for row in xlns.show("ports")? {
+        let lost = row["kernel_dropped"].as_u64().unwrap_or(0);
+        if let Some(interface) = row["interface"].as_str().filter(|_| lost > 0) {
+            drops.insert(format!("{interface}/receive_ring_full"), lost);
+        }
+    }
     let [control, _] = xlns.process_ids();
     let lost = socket_drops(control).unwrap_or(0);
     if lost > 0 {

@@ -6,7 +6,7 @@
 
 pub mod emulator;
 mod flood;
-mod lab;
+pub(crate) mod lab;
 mod lac;
 mod memory;
 mod report;
@@ -178,7 +178,11 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
+/// Reads an address with a port, or without: that of L2TP then.
+///
+/// # Errors
+/// That it is none.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
     let with_port = text.parse::<SocketAddr>();
     with_port
         .or_else(|_| text.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT)))

@@ -6,9 +6,9 @@ use xlns_tests::{LabError, Result, deadline};
 use super::lane::send;
 use super::stand::interface;
 use crate::spread::Spread;
-use crate::wire::direction::Load;
-use crate::wire::frames::{Flow, Link};
-use crate::wire::traffic::Traffic;
+use crate::wire::kernel::direction::Load;
+use crate::wire::kernel::frames::{Flow, Link};
+use crate::wire::kernel::traffic::Traffic;
 
 /// The ends of a link of its own: beside those of the servers, of the same kind.
 const ENDS: [&str; 2] = ["ceiling0", "ceiling1"];

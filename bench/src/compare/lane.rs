@@ -15,8 +15,9 @@ use xlns_tests::netns::Netns;
 use xlns_tests::{LabError, Result, deadline};
 
 use crate::calls::emulator::run::pin;
-use crate::wire::direction::{Load, put_first};
-use crate::wire::traffic::{Delivered, Sent, Traffic};
+use crate::search::Trial;
+use crate::wire::kernel::direction::{Load, put_first};
+use crate::wire::kernel::traffic::{Delivered, Sent, Traffic};
 
 /// How long caches and queues fill before a run.
 const WARM_UP: Duration = Duration::from_millis(150);
@@ -48,6 +49,16 @@ impl Run {
     /// Share of the offered packets that was lost.
     pub fn loss(&self) -> f64 {
         self.lost as f64 / self.offered.max(1) as f64
+    }
+}
+
+impl Trial for Run {
+    fn offered_pps(&self) -> f64 {
+        self.offered_pps
+    }
+
+    fn loss(&self) -> f64 {
+        Run::loss(self)
     }
 }
 

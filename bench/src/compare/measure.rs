@@ -6,14 +6,14 @@ use xlns_tests::Result;
 
 use super::lane::Run;
 use super::report::{Ceiling, Cell, Figures, Mode, Report, Side};
-use super::search::Search;
 use super::server::{Kind, package_version};
 use super::stand::{Site, Stand, inner_bytes};
 use super::{Arguments, ceiling};
 use crate::calls::emulator::run::pin;
 use crate::clock;
 use crate::host::Host;
-use crate::wire::direction::Load;
+use crate::search::Search;
+use crate::wire::kernel::direction::Load;
 
 /// How much is measured.
 struct Extent {
@@ -27,6 +27,9 @@ struct Extent {
 
 /// Where a search begins: this times the rate at saturation is surely too much.
 const SEARCH_FROM: f64 = 1.25;
+
+/// Packets that may be lost at the no-drop rate, of all offered.
+const LOSS_MAX: f64 = 0.001;
 
 /// Both servers are given this share of the lower no-drop rate, to see what they take where they have
 /// time to sleep.
@@ -191,7 +194,7 @@ impl Comparison<'_> {
         let mut best = [const { Vec::new() }; 2];
         let mut trials = [const { Vec::new() }; 2];
         for _ in 0..self.extent.searches {
-            let mut searches = rates.map(|rate| Search::new(rate, self.extent.steps));
+            let mut searches = rates.map(|rate| Search::new(rate, self.extent.steps, LOSS_MAX));
             while searches.iter().any(|search| search.rate().is_some()) {
                 for (server, search) in searches.iter_mut().enumerate() {
                     let Some(rate) = search.rate() else { continue };

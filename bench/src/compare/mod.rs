@@ -12,7 +12,6 @@
 
 pub mod lane;
 pub mod report;
-pub mod search;
 pub mod server;
 pub mod stand;
 
@@ -24,7 +23,7 @@ use xlns_dataplane::api::AttachMode;
 use xlns_tests::{LabError, Result};
 
 use crate::calls::print_json;
-use crate::wire::mode;
+use crate::wire::kernel::mode;
 
 /// The smallest size: an Ethernet frame of 64 octets with its check sequence, at the core.
 pub const SIZE_MIN: u16 = 64;

@@ -22,9 +22,9 @@ use super::lane::{Lane, Meter};
 use super::server::{self, Kind, Server};
 use crate::calls::emulator::run::{hold, pin};
 use crate::calls::emulator::{Established, Plan};
-use crate::wire::direction::{CORE_END, Load, put_first};
-use crate::wire::frames::{self, Flow};
-use crate::wire::traffic::Traffic;
+use crate::wire::kernel::direction::{CORE_END, Load, put_first};
+use crate::wire::kernel::frames::{self, Flow};
+use crate::wire::kernel::traffic::Traffic;
 
 /// LACs: an address and a tunnel each. Several tunnels from one address at once are more than
 /// l2tpns takes.
@@ -101,7 +101,11 @@ pub fn interface(namespace: &Netns, name: &str) -> Result<Interface> {
     namespace.inside(|| Interface::read(name).map_err(|error| LabError::new(error.to_string())))
 }
 
-fn neighbor(
+/// Tells a namespace for good which MAC address an address has.
+///
+/// # Errors
+/// What `ip` says.
+pub fn neighbor(
     namespace: &Netns,
     address: Ipv4Addr,
     interface: &Interface,

@@ -1,240 +1,81 @@
-//! `xlns-bench wire`: how many small packets a second cross the data plane on veth, and at what
-//! cost.
+//! `xlns-bench wire`: packets through an LNS, and what becomes of each.
 //!
-//! The real `xlns-dataplane` stands between two veth pairs in a namespace of its own, filled over
-//! its socket as the control process would. The kernel makes the packets on one core, the one
-//! worker runs on another; what arrives at the far end is counted and dropped there. On veth nearly
-//! all of the cost is the kernel's, and the port that receives is served by the sender's core: the
-//! figures compare whole servers on one machine, they say nothing of a NIC.
+//! The emulator of `calls` brings sessions up and holds them. Traffic runs through them from user space
+//! by AF_XDP: every packet has its session's number, its own, the time it was sent and a check, so that
+//! loss, reordering, duplicates, corrupted and misdelivered packets are told apart and latency is that of
+//! each packet. Against an xlns that the run starts in namespaces of its own, or against any LNS by two
+//! interfaces of this host.
+//!
+//! | file | |
+//! |---|---|
+//! | `options` | the command line |
+//! | `payload`, `packet` | what a test packet is |
+//! | `port`, `xdp`, `packet_socket`, `redirect` | an interface |
+//! | `sender`, `receiver`, `window`, `fairness`, `filler` | one direction |
+//! | `station`, `trial` | traffic for a time, and what came of it |
+//! | `holder` | the sessions |
+//! | `site`, `place`, `lab`, `server` | what is tested |
+//! | `bench`, `ceiling`, `measure` | the order of a run |
+//! | `progress`, `report`, `table` | what is told |
+//! | `kernel` | another generator: floods in the kernel, without calls |
 
-pub mod data_plane;
-pub mod direction;
-pub mod frames;
+pub mod bench;
+pub mod ceiling;
+pub mod fairness;
+pub mod filler;
+pub mod holder;
+pub mod kernel;
+pub mod lab;
+pub mod measure;
+pub mod options;
+pub mod packet;
+pub mod packet_socket;
+pub mod payload;
+pub mod place;
+pub mod port;
+pub mod progress;
+pub mod receiver;
+pub mod redirect;
 pub mod report;
-pub mod traffic;
+pub mod sender;
+pub mod server;
+pub mod site;
+pub mod station;
+pub mod trial;
+pub mod window;
+pub mod xdp;
 
-use std::time::Duration;
+mod table;
 
-use clap::Args;
-use xlns_dataplane::api::{
-    AttachMode, Configuration, ControlRates, Handoff, PortConfiguration, PortStatus,
-};
-use xlns_dataplane::wire::l2tp;
-use xlns_tests::topology::{ACCESS_PORT, CORE_PORT, QUEUES, Topology};
-use xlns_tests::{Lab, LabError, Result};
+use xlns_tests::{LabError, Result};
 
-use crate::host::Host;
+pub use options::Arguments;
+use options::Generator;
 
-use data_plane::DataPlane;
-use direction::Load;
-use report::{Port, Report, Summary};
+use crate::calls::print_json;
 
-/// Runs of each direction.
-const RUNS: u32 = 7;
-const RUNS_QUICK: u32 = 3;
-
-/// Length of a run, milliseconds.
-const WINDOW_MS: u64 = 2000;
-const WINDOW_MS_QUICK: u64 = 500;
-
-/// Frames of the UMEM per queue: the rings' largest size, twice.
-const FRAMES_PER_QUEUE: u32 = 8192;
-
-/// Routes besides the sessions' own.
-const ROUTES_MAX: u32 = 64;
-
-/// Of control traffic there is none.
-const CONTROL_RATES: ControlRates = ControlRates {
-    setup_packets_per_second: 1000,
-    tunnel_packets_per_second: 1000,
-    ppp_packets_per_second: 1000,
-    burst_packets: 1000,
-};
-
-/// What can be said on the command line.
-#[derive(Debug, Clone, Args)]
-pub struct Arguments {
-    /// Print the report as JSON.
-    #[arg(long)]
-    pub json: bool,
-
-    /// Fewer and shorter runs.
-    #[arg(long)]
-    pub quick: bool,
-
-    /// Sessions, sent to and from in turn.
-    #[arg(long, value_name = "COUNT", default_value_t = 1000,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(frames::SESSIONS_MAX)))]
-    pub sessions: u32,
-
-    /// Runs of each direction, alternating [default: 7, with --quick 3].
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub runs: Option<u32>,
-
-    /// Length of a run, milliseconds [default: 2000, with --quick 500].
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=600_000))]
-    pub window: Option<u64>,
-
-    /// Frames to offer a second, for loss and CPU time at a given load; without, a flood.
-    #[arg(long, value_name = "PPS", value_parser = clap::value_parser!(u32).range(1000..))]
-    pub rate: Option<u32>,
-
-    /// The core that makes the packets.
-    #[arg(long, value_name = "CORE", default_value_t = 0)]
-    pub generator_core: u16,
-
-    /// The core of the data plane's worker.
-    #[arg(long, value_name = "CORE", default_value_t = 1)]
-    pub worker_core: u16,
-
-    /// The best way to attach XDP that is tried: native-zero-copy, native-copy or generic.
-    #[arg(long, value_name = "MODE", default_value = "native-zero-copy", value_parser = mode)]
-    pub mode: AttachMode,
-
-    /// Run generator and worker at real-time priority: steadier on a machine that does other work,
-    /// which has to wait meanwhile.
-    #[arg(long)]
-    pub realtime: bool,
-
-    /// Let the worker poll without sleeping.
-    #[arg(long)]
-    pub busy_poll: bool,
-}
-
-/// Reads the name of an attach mode.
-///
-/// # Errors
-/// The names that there are.
-pub fn mode(name: &str) -> std::result::Result<AttachMode, String> {
-    let modes = [AttachMode::NativeZeroCopy, AttachMode::NativeCopy, AttachMode::Generic];
-    modes
-        .into_iter()
-        .find(|mode| mode.name() == name)
-        .ok_or_else(|| format!("{} can be", modes.map(AttachMode::name).join(", ")))
-}
-
-/// Measures both directions and prints the report. Everything it made is gone when it returns, and
-/// soon after this process ends in any other way.
+/// Measures and prints the report. Everything it made is gone when it returns, and soon after this
+/// process ends in any other way.
 ///
 /// # Errors
 /// What failed, and which log to read.
 pub fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.generator_core == arguments.worker_core {
-        return Err(LabError::new("generator and worker need a core each"));
+    if arguments.generator == Generator::Kernel {
+        if arguments.server.is_some() {
+            return Err(LabError::new("--generator kernel makes no calls: it has no --server"));
+        }
+        return kernel::run(&arguments.kernel());
     }
-    let report = measure(arguments)?;
+    let report = match arguments.server {
+        Some(_) => server::run(arguments)?,
+        None if arguments.generator_core.contains(&arguments.lns_core) => {
+            return Err(LabError::new("generator and LNS need a core each"));
+        }
+        None => lab::run(arguments)?,
+    };
     if arguments.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| LabError::io("report", &error.into()))?;
-        println!("{text}");
-    } else {
-        print!("{report}");
+        return print_json(&report);
     }
+    print!("{report}");
     Ok(())
-}
-
-fn measure(arguments: &Arguments) -> Result<Report> {
-    let lab = Lab::start("wire")?;
-    let topology = Topology::build(&lab)?;
-    let (mut directions, neighbors) = direction::both(&topology, arguments.sessions)?;
-    let mut data_plane = DataPlane::start(&lab, &topology.lns)?;
-    let ports = data_plane.configure(configuration(arguments))?;
-    for port in ports.iter().filter(|port| port.mode == AttachMode::Generic) {
-        // Live frames reach a veth only where its end has a queue of its own: XDP in the driver
-        // makes one, and so does GRO.
-        topology.lns.run(&format!("ethtool -K {} gro on", port.interface))?;
-    }
-    data_plane.fill(arguments.sessions, neighbors)?;
-    for direction in &mut directions {
-        direction.trial(&mut data_plane, arguments.sessions)?;
-    }
-    check_core(&mut data_plane, arguments.worker_core)?;
-    let load = Load {
-        window: window(arguments),
-        rate: arguments.rate,
-        core: arguments.generator_core,
-        realtime: arguments.realtime,
-    };
-    if arguments.realtime {
-        for (worker, _) in data_plane.workers()? {
-            direction::put_first(worker)?;
-        }
-    }
-    let mut runs = [const { Vec::new() }; 2];
-    for _ in 0..arguments.runs.unwrap_or(if arguments.quick { RUNS_QUICK } else { RUNS }) {
-        for (direction, runs) in directions.iter_mut().zip(&mut runs) {
-            runs.push(direction.run(&mut data_plane, load)?);
-        }
-    }
-    let summaries = directions
-        .iter()
-        .zip(runs)
-        .map(|(direction, runs)| Summary::new(direction.name, direction.octets_in, runs));
-    Ok(report(arguments, &ports, summaries.collect()))
-}
-
-/// A worker that is not pinned where the report says would share the generator's core.
-fn check_core(data_plane: &mut DataPlane, core: u16) -> Result<()> {
-    let pinned = data_plane.counters()?.workers.iter().all(|worker| worker.core == Some(core));
-    if pinned { Ok(()) } else { Err(LabError::new(format!("no worker runs on core {core}"))) }
-}
-
-fn window(arguments: &Arguments) -> Duration {
-    let default = if arguments.quick { WINDOW_MS_QUICK } else { WINDOW_MS };
-    Duration::from_millis(arguments.window.unwrap_or(default))
-}
-
-fn configuration(arguments: &Arguments) -> Configuration {
-    let port = |interface: &str| PortConfiguration {
-        interface: interface.to_owned(),
-        queues: QUEUES,
-        core: false,
-        mode: arguments.mode,
-        vlan: None,
-    };
-    Configuration {
-        ports: vec![port(ACCESS_PORT), port(CORE_PORT)],
-        workers: 1,
-        cores: vec![arguments.worker_core],
-        frames_per_queue: FRAMES_PER_QUEUE,
-        sessions_max: arguments.sessions,
-        routes_max: ROUTES_MAX + arguments.sessions,
-        tun_name: "xlns0".to_owned(),
-        tun_mtu: 1500,
-        busy_poll: arguments.busy_poll,
-        handoff: Handoff::Off,
-        l2tp_port: l2tp::PORT,
-        l2tp_port_count: 1,
-        gateway: None,
-        gateway_ipv6: None,
-        quality: None,
-        control_rates: CONTROL_RATES,
-    }
-}
-
-fn report(arguments: &Arguments, ports: &[PortStatus], directions: Vec<Summary>) -> Report {
-    let port = |port: &PortStatus| Port {
-        interface: port.interface.clone(),
-        queues: port.queues,
-        xdp_mode: port.mode.name(),
-        not_better: port
-            .not_better
-            .iter()
-            .map(|(mode, why)| format!("{}: {why}", mode.name()))
-            .collect(),
-    };
-    Report {
-        benchmark: "wire",
-        host: Host::read(),
-        ports: ports.iter().map(port).collect(),
-        sessions: arguments.sessions,
-        generator_core: arguments.generator_core,
-        worker_core: arguments.worker_core,
-        busy_poll: arguments.busy_poll,
-        realtime: arguments.realtime,
-        rate: arguments.rate,
-        window_seconds: window(arguments).as_secs_f64(),
-        inner_octets: frames::INNER_BYTES,
-        directions,
-    }
 }

@@ -1,13 +1,17 @@
-//! What the runs come to: medians with their range, for people and for programs.
-
-use std::collections::BTreeMap;
-use std::fmt;
+//! What a run comes to, for programs; [`super::table`] has it for people.
 
 use serde::Serialize;
+use xlns_tests::xlns::Xlns;
 
-use super::direction::Run;
+use super::ceiling::Ceiling;
+use super::holder::{Holder, SetUp};
+use super::measure::OVERLOAD;
+use super::options::{Arguments, Direction, Generator, Size};
+use super::port::PortFacts;
+use super::site::Site;
+use super::trial::Trial;
 use crate::host::Host;
-use crate::spread::Spread;
+use crate::search::Trial as _;
 
 /// The whole report.
 #[derive(Debug, Serialize)]
@@ -17,187 +21,161 @@ pub struct Report {
     /// The machine and the command line.
     #[serde(flatten)]
     pub host: Host,
-    /// Each port as it came up.
-    pub ports: Vec<Port>,
+    /// `lab`, or the LNS's address.
+    pub target: String,
+    /// What made the packets.
+    pub generator: Generator,
+    /// The tester's interfaces: access and core.
+    pub ports: Vec<PortFacts>,
+    /// The LNS's, where it is ours to ask.
+    pub lns_ports: Vec<PortFacts>,
+    /// Which way packets went.
+    pub direction: Direction,
     /// Sessions, sent to and from in turn.
-    pub sessions: u32,
-    /// The core that makes frames (and does the receiving ports' kernel work, as veth does).
-    pub generator_core: u16,
-    /// The core of the one worker.
-    pub worker_core: u16,
-    /// Whether the worker polls busily.
-    pub busy_poll: bool,
-    /// Whether generator and worker had real-time priority.
+    pub sessions: usize,
+    /// Tunnels that they were in.
+    pub tunnels: u16,
+    /// How they came up.
+    pub set_up: SetUp,
+    /// Length of a trial.
+    pub trial_seconds: f64,
+    /// What may be lost in a trial that counts as without drops, percent.
+    pub loss_percent_max: f64,
+    /// Cores that sent and received.
+    pub generator_cores: Vec<u16>,
+    /// The core that played the LACs.
+    pub lac_core: u16,
+    /// The core of the LNS, in the lab.
+    pub lns_core: Option<u16>,
+    /// Whether sender and LNS had real-time priority.
     pub realtime: bool,
-    /// Frames a second that were to be offered; `null`: as many as the generator makes.
-    pub rate: Option<u32>,
-    /// Length of a run.
-    pub window_seconds: f64,
-    /// Octets of the subscriber's IPv4 packet.
-    pub inner_octets: usize,
-    /// What was measured.
-    pub directions: Vec<Summary>,
+    /// Each size.
+    pub sizes: Vec<SizeReport>,
 }
 
-/// A port of the data plane.
+/// The trials with packets of one size.
 #[derive(Debug, Serialize)]
-pub struct Port {
-    /// Interface.
-    pub interface: String,
-    /// Queues.
-    pub queues: u16,
-    /// The attach mode obtained.
-    pub xdp_mode: &'static str,
-    /// Each better one, and why not.
-    pub not_better: Vec<String>,
+pub struct SizeReport {
+    /// As it was asked for.
+    pub size: String,
+    /// Octets of a subscriber's packet, on average.
+    pub inner_octets_mean: f64,
+    /// What the generator can do.
+    pub ceiling: Option<Ceiling>,
+    /// The no-drop rate, where it was searched for.
+    pub finding: Option<Finding>,
+    /// Every trial.
+    pub trials: Vec<Trial>,
 }
 
-/// One direction, all runs.
+/// What a search found.
 #[derive(Debug, Serialize)]
-pub struct Summary {
-    /// `upstream` or `downstream`.
-    pub direction: &'static str,
-    /// Octets of a frame as offered.
-    pub octets_in: usize,
-    /// Octets of a frame at the far end.
-    pub octets_out: f64,
-    /// Frames offered a second.
-    pub offered_pps: Spread,
-    /// Frames that arrived at the far end, a second.
-    pub forwarded_pps: Spread,
-    /// Share of the offered frames that did not arrive, percent.
-    pub lost_percent: Spread,
-    /// CPU time of the worker a frame that arrived, nanoseconds; the kernel's part included.
-    pub cpu_ns_per_packet: Spread,
-    /// Share of the time that the worker ran, percent.
-    pub worker_load_percent: Spread,
-    /// Frames lost before a worker saw them: receive ring or pool exhausted; all runs.
-    pub dropped_by_kernel: u64,
-    /// Frames that workers dropped, by reason; all runs.
-    pub dropped: BTreeMap<&'static str, u64>,
-    /// Every run.
-    pub runs: Vec<Run>,
+pub struct Finding {
+    /// Packets a second of each direction at which no more was lost than may be; `null` where more was
+    /// lost at every rate tried.
+    pub no_drop_pps: Option<f64>,
+    /// Whether that is within a tenth of what the generator can do: the LNS may do more.
+    pub generator_bound: bool,
+    /// That trial.
+    pub trial: Option<Trial>,
+    /// Twice as much.
+    pub overload: Option<Overload>,
 }
 
-impl Summary {
-    /// Of these runs.
-    pub fn new(direction: &'static str, octets_in: usize, runs: Vec<Run>) -> Self {
-        let spread = |value: fn(&Run) -> f64| Spread::of(runs.iter().map(value));
-        let mut dropped = BTreeMap::new();
-        for (reason, count) in runs.iter().flat_map(|run| &run.dropped) {
-            *dropped.entry(*reason).or_default() += count;
-        }
+/// What is left when more is offered than the LNS forwards.
+#[derive(Debug, Serialize)]
+pub struct Overload {
+    /// Packets a second that were to be offered to each direction: twice the no-drop rate.
+    pub wanted_pps: f64,
+    /// What was offered over the no-drop rate; below 2 the generator was at its end.
+    pub offered_times: f64,
+    /// Packets a second that got through over those at the no-drop rate, both directions.
+    pub through_times: f64,
+    /// Whether all sessions stayed up, every HELLO was acknowledged, and how many echoes were answered
+    /// is in its `control`.
+    pub trial: Trial,
+}
+
+impl Report {
+    /// Of a run.
+    pub fn new(
+        arguments: &Arguments,
+        host: Host,
+        site: &Site<'_>,
+        ports: [PortFacts; 2],
+        holder: &Holder<'_>,
+        sizes: Vec<SizeReport>,
+    ) -> Self {
         Self {
-            direction,
-            octets_in,
-            octets_out: spread(|run| run.octets_out).median,
-            offered_pps: spread(|run| run.offered_pps),
-            forwarded_pps: spread(|run| run.forwarded_pps),
-            lost_percent: spread(|run| percent(run.lost, run.offered)),
-            cpu_ns_per_packet: spread(|run| run.cpu_ns_per_packet),
-            worker_load_percent: spread(|run| 100.0 * run.worker_load),
-            dropped_by_kernel: runs.iter().map(|run| run.dropped_by_kernel).sum(),
-            dropped,
-            runs,
+            benchmark: "wire",
+            host,
+            target: site.name.clone(),
+            generator: arguments.generator,
+            ports: ports.into(),
+            lns_ports: site.xlns.map(ports_of).unwrap_or_default(),
+            direction: arguments.direction,
+            sessions: holder.flows.len(),
+            tunnels: arguments.tunnels,
+            set_up: holder.set_up,
+            trial_seconds: arguments.seconds(),
+            loss_percent_max: arguments.loss,
+            generator_cores: arguments.generator_core.clone(),
+            lac_core: arguments.lac_core(),
+            lns_core: site.xlns.map(|_| arguments.lns_core),
+            realtime: arguments.realtime,
+            sizes,
         }
     }
 }
 
-fn percent(part: u64, whole: u64) -> f64 {
-    100.0 * part as f64 / whole.max(1) as f64
+/// The ports of an xlns; none where it does not say.
+fn ports_of(xlns: &Xlns<'_>) -> Vec<PortFacts> {
+    let rows = xlns.show("ports").unwrap_or_default();
+    let facts = |row: &serde_json::Value| {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        (row["mode"] != "tun").then(|| PortFacts {
+            interface: text("interface"),
+            driver: text("driver"),
+            queues: row["queues"].as_u64().unwrap_or(0) as usize,
+            xdp_mode: text("mode"),
+            not_better: lines(&row["not_better"]),
+        })
+    };
+    rows.iter().filter_map(facts).collect()
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.host.fmt(f)?;
-        for port in &self.ports {
-            writeln!(f, "{}: {} queues, XDP {}", port.interface, port.queues, port.xdp_mode)?;
-        }
-        let rate = self.rate.map_or("flood".to_owned(), |rate| format!("{rate} frames/s"));
-        writeln!(
-            f,
-            "{} sessions, inner packets of {} octets, {rate}; generator on core {}, worker on core \
-             {}{}; medians (min - max) of {} runs of {} s\n",
-            self.sessions,
-            self.inner_octets,
-            self.generator_core,
-            self.worker_core,
-            match (self.busy_poll, self.realtime) {
-                (false, false) => "",
-                (true, false) => ", busy polling",
-                (false, true) => ", real-time priority",
-                (true, true) => ", busy polling, real-time priority",
-            },
-            self.directions.first().map_or(0, |direction| direction.runs.len()),
-            self.window_seconds
-        )?;
-        writeln!(
-            f,
-            "{:<11}{:>10}  {:<24}{:<24}{:<21}{:<21}{:<18}",
-            "",
-            "octets",
-            "offered Mpps",
-            "forwarded Mpps",
-            "lost %",
-            "CPU ns/packet",
-            "worker load %"
-        )?;
-        for direction in &self.directions {
-            direction.fmt(f)?;
-        }
-        Ok(())
+fn lines(list: &serde_json::Value) -> Vec<String> {
+    let lines = list.as_array().into_iter().flatten();
+    lines.filter_map(|line| line.as_str().map(str::to_owned)).collect()
+}
+
+impl SizeReport {
+    /// Of these trials.
+    pub fn new(
+        size: &Size,
+        ceiling: Option<Ceiling>,
+        trials: Vec<Trial>,
+        finding: Option<Finding>,
+    ) -> Self {
+        let (name, inner_octets_mean) = (size.name.clone(), size.mean_bytes());
+        Self { size: name, inner_octets_mean, ceiling, finding, trials }
     }
 }
 
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cell =
-            |spread: Spread, unit: f64, digits: usize| format!("{:.digits$}", spread.per(unit));
-        writeln!(
-            f,
-            "{:<11}{:>10}  {:<24}{:<24}{:<21}{:<21}{:<18}",
-            self.direction,
-            format!("{} > {:.0}", self.octets_in, self.octets_out),
-            cell(self.offered_pps, 1e6, 3),
-            cell(self.forwarded_pps, 1e6, 3),
-            cell(self.lost_percent, 1.0, 1),
-            cell(self.cpu_ns_per_packet, 1.0, 0),
-            cell(self.worker_load_percent, 1.0, 0),
-        )?;
-        let offered = self.runs.iter().map(|run| run.offered).sum();
-        let mut losses = vec![("kernel: receive ring full", self.dropped_by_kernel)];
-        losses.extend(self.dropped.iter().map(|(reason, count)| (*reason, *count)));
-        for (reason, count) in losses.into_iter().filter(|(_, count)| *count > 0) {
-            writeln!(f, "{:<13}{count} lost, {reason} ({:.1} %)", "", percent(count, offered))?;
+impl Finding {
+    /// Of the best trial that passed, and of what was seen above it.
+    pub fn new(found: Option<Trial>, overload: Option<Trial>) -> Self {
+        let overload = found.as_ref().zip(overload).map(|(found, trial)| Overload {
+            wanted_pps: OVERLOAD * found.offered_pps(),
+            offered_times: trial.all_offered_pps() / found.all_offered_pps().max(1.0),
+            through_times: trial.all_received_pps() / found.all_received_pps().max(1.0),
+            trial,
+        });
+        Self {
+            no_drop_pps: found.as_ref().map(Trial::offered_pps),
+            generator_bound: found.as_ref().is_some_and(Trial::is_generator_bound),
+            trial: found,
+            overload,
         }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn drops_of_all_runs_add_up() {
-        let run = |reason, count| Run {
-            offered_pps: 1e6,
-            forwarded_pps: 5e5,
-            offered: 1000,
-            lost: 500,
-            cpu_ns_per_packet: 2000.0,
-            worker_load: 1.0,
-            octets_out: 60.0,
-            dropped_by_kernel: 490,
-            dropped: BTreeMap::from([(reason, count)]),
-        };
-        let runs = vec![run("no_route", 4), run("no_route", 6), run("too_big", 1)];
-        let summary = Summary::new("upstream", 98, runs);
-        assert_eq!(summary.dropped, BTreeMap::from([("no_route", 10), ("too_big", 1)]));
-        assert_eq!(summary.dropped_by_kernel, 3 * 490);
-        assert_eq!(summary.lost_percent.median, 50.0);
-        let text = summary.to_string();
-        assert!(text.contains("98 > 60") && text.contains("0.500 (0.500 - 0.500)"), "{text}");
-        assert!(text.contains("10 lost, no_route (0.3 %)"), "{text}");
     }
 }

@@ -12,3 +12,4 @@ mod ipv6;
 mod ppp;
 mod sizes;
 mod stage;
+mod wire;

@@ -45,7 +45,8 @@ pub struct Call {
     pub subscriber: Subscriber,
 }
 
-/// A call that is up, as its packets show it.
+/// A call that is up, as its packets show it. PPP frames both ways have address and control octets and
+/// a protocol of two: the emulator asks for no compression and uses none.
 #[derive(Debug, Clone, Copy)]
 pub struct Established {
     /// Number of the socket that its tunnel comes from.
@@ -56,6 +57,10 @@ pub struct Established {
     pub tunnel_id: u16,
     /// The LNS's ID of the session.
     pub session_id: u16,
+    /// Our ID of the tunnel, on packets from the LNS.
+    pub local_tunnel_id: u16,
+    /// Our ID of the session.
+    pub local_session_id: u16,
     /// The subscriber's address.
     pub address: Ipv4Addr,
 }
@@ -80,6 +85,8 @@ impl Emulator {
                 lns: tunnel.lns,
                 tunnel_id: tunnel.peer_id,
                 session_id: call.peer,
+                local_tunnel_id: tunnel.local_id,
+                local_session_id: call.local,
                 address: call.subscriber.address().into(),
             })
         });

@@ -16,14 +16,59 @@ pub struct KeepAlive {
     pub echoes: usize,
 }
 
+/// Whether what is held is alive, as it was when a round of signs began: all answers to the rounds
+/// before have had their time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Rounds so far.
+    pub round: u64,
+    /// Calls that are up.
+    pub held: u32,
+    /// Calls that were up and ended, though nobody here wanted it.
+    pub calls_lost: u64,
+    /// Tunnels that are up.
+    pub tunnels: u32,
+    /// Tunnels that have had to repeat themselves and still wait for an acknowledgement.
+    pub tunnels_waiting: u32,
+    /// HELLOs sent so far.
+    pub hellos_sent: u64,
+    /// Messages sent again so far, for want of an acknowledgement.
+    pub retransmissions: u64,
+    /// Echo-Requests of sessions so far, and their answers.
+    pub echoes_sent: u64,
+    /// See `echoes_sent`.
+    pub echoes_answered: u64,
+}
+
 /// What of it is under way.
 #[derive(Default)]
 pub struct Rounds {
     next: Option<Duration>,
     cursor: usize,
+    vitals: Vitals,
 }
 
 impl Emulator {
+    /// Whether what is held was alive when the last round of signs began.
+    pub fn vitals(&self) -> Vitals {
+        self.rounds.vitals
+    }
+
+    fn take_vitals(&mut self) {
+        let up = self.tunnels.iter().filter(|tunnel| tunnel.state == State::Up);
+        self.rounds.vitals = Vitals {
+            round: self.rounds.vitals.round + 1,
+            held: self.in_progress().1,
+            calls_lost: self.outcome.lost,
+            tunnels: up.clone().count() as u32,
+            tunnels_waiting: up.filter(|tunnel| tunnel.is_overdue()).count() as u32,
+            hellos_sent: self.outcome.hellos_sent,
+            retransmissions: self.tunnels.iter().map(|tunnel| tunnel.retransmissions).sum(),
+            echoes_sent: self.outcome.echoes_sent,
+            echoes_answered: self.outcome.echoes_answered,
+        };
+    }
+
     /// Sends what is due while calls are held.
     pub(super) fn keep_alive(&mut self, now: Duration) {
         let Some(KeepAlive { interval, echoes }) = self.plan.keep_alive else { return };
@@ -31,10 +76,12 @@ impl Emulator {
             return;
         }
         self.rounds.next = Some(now + interval);
+        self.take_vitals();
         for number in 0..self.tunnels.len() {
             let Some(tunnel) = self.tunnels.get_mut(number) else { continue };
             if tunnel.state == State::Up {
                 tunnel.send(ControlMessage::new(tunnel.peer_id, 0, message::HELLO).finish());
+                self.outcome.hellos_sent += 1;
                 self.touch(number);
             }
         }

@@ -8,7 +8,7 @@
 
 pub mod run;
 pub mod subscriber;
-pub(super) mod wire;
+pub(crate) mod wire;
 
 mod call;
 mod keepalive;
@@ -24,9 +24,10 @@ use std::time::Duration;
 use xlns_control::l2tp::header;
 
 pub use call::Established;
-pub use keepalive::KeepAlive;
+pub use keepalive::{KeepAlive, Vitals};
 pub use load::Plan;
 pub use outcome::Outcome;
+pub use tunnel::RETRANSMIT_AFTER;
 
 use call::Call;
 use load::Load;

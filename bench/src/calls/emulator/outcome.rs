@@ -37,6 +37,8 @@ pub struct Outcome {
     pub echoes_sent: u64,
     /// See `echoes_sent`.
     pub echoes_answered: u64,
+    /// HELLOs of tunnels that were up.
+    pub hellos_sent: u64,
     /// Calls that came up in each second of the run.
     pub opened_in_second: Vec<u32>,
     setup_micros: Histogram<u64>,
@@ -61,6 +63,7 @@ impl Default for Outcome {
             retransmissions_ppp: 0,
             echoes_sent: 0,
             echoes_answered: 0,
+            hellos_sent: 0,
             opened_in_second: Vec::new(),
             setup_micros,
         }

@@ -1,5 +1,6 @@
 //! The loop: the emulator on its sockets, by the clock.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -68,40 +69,89 @@ pub fn run(plan: Plan, progress: impl FnMut(Progress)) -> Result<Outcome> {
 /// # Errors
 /// Where a source address cannot be bound.
 pub fn hold(plan: Plan, stop: &AtomicBool, up: impl FnOnce(Vec<Established>)) -> Result<Outcome> {
+    let up = |emulator: &Emulator| up(emulator.established());
+    hold_watched(plan, stop, Farewell::None, |_| (), up, |_| ())
+}
+
+/// What becomes of calls that are not held any longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// They are ended, and their tunnels.
+    HangUp,
+    /// Nothing is said: the LNS ends as well.
+    None,
+}
+
+/// Like [`hold`], tells `progress` once a second until all calls are up, and has `watch` look after
+/// each turn from then on.
+///
+/// # Errors
+/// Where a source address cannot be bound.
+pub fn hold_watched(
+    plan: Plan,
+    stop: &AtomicBool,
+    farewell: Farewell,
+    mut progress: impl FnMut(Progress),
+    up: impl FnOnce(&Emulator),
+    mut watch: impl FnMut(&Emulator),
+) -> Result<Outcome> {
     let mut up = Some(up);
+    let complete = Cell::new(false);
     run_watched(
         plan,
-        |_| (),
+        |now| {
+            if !complete.get() {
+                progress(now);
+            }
+        },
         |emulator| {
-            if up.is_some() && (emulator.outcome().failures() > 0 || emulator.stage() == Stage::End)
-            {
-                return ControlFlow::Break(());
+            if emulator.stage() == Stage::End && farewell == Farewell::HangUp {
+                return ControlFlow::Continue(());
+            }
+            let failed = emulator.outcome().failures() > 0 || emulator.stage() == Stage::End;
+            if up.is_some() && failed {
+                return over(emulator, farewell);
             }
             if emulator.is_complete()
                 && let Some(up) = up.take()
             {
-                up(emulator.established());
+                complete.set(true);
+                up(emulator);
+            }
+            if complete.get() {
+                watch(emulator);
             }
             match stop.load(Ordering::Relaxed) {
-                true => ControlFlow::Break(()),
+                true => over(emulator, farewell),
                 false => ControlFlow::Continue(()),
             }
         },
     )
 }
 
+/// Ends a run as its farewell says.
+fn over(emulator: &mut Emulator, farewell: Farewell) -> ControlFlow<()> {
+    match farewell {
+        Farewell::HangUp => {
+            emulator.stop();
+            ControlFlow::Continue(())
+        }
+        Farewell::None => ControlFlow::Break(()),
+    }
+}
+
 /// The loop; `watch` may end it after each turn.
 fn run_watched(
     plan: Plan,
     mut progress: impl FnMut(Progress),
-    mut watch: impl FnMut(&Emulator) -> ControlFlow<()>,
+    mut watch: impl FnMut(&mut Emulator) -> ControlFlow<()>,
 ) -> Result<Outcome> {
     let mut sockets = Sockets::bind(&plan.sources)?;
     let mut emulator = Emulator::new(plan);
     let start = clock::now();
     let (mut next_tick, mut next_progress) = (TICK, PROGRESS);
     let (mut told, mut ending) = (0, None);
-    while emulator.stage() != Stage::Over && watch(&emulator).is_continue() {
+    while emulator.stage() != Stage::Over && watch(&mut emulator).is_continue() {
         let now = start.elapsed();
         let received = sockets.receive(|from, octets| emulator.handle_datagram(now, from, octets));
         if now >= next_tick {

@@ -10,8 +10,8 @@ use super::wire;
 /// The window of a peer that does not say (RFC 2661 section 4.4.3).
 const WINDOW_DEFAULT: u16 = 4;
 
-/// Waiting for an acknowledgement, and how often.
-const RETRANSMIT_AFTER: Duration = Duration::from_secs(1);
+/// Waiting for an acknowledgement; the longest of it, and how often.
+pub const RETRANSMIT_AFTER: Duration = Duration::from_secs(1);
 const RETRANSMIT_MAX: Duration = Duration::from_secs(8);
 const TRIES_MAX: u32 = 6;
 
@@ -104,6 +104,11 @@ impl Tunnel {
     /// Whether everything said is acknowledged.
     pub fn is_idle(&self) -> bool {
         self.queue.is_empty()
+    }
+
+    /// Whether something had to be said again and is not acknowledged yet.
+    pub fn is_overdue(&self) -> bool {
+        self.tries > 0
     }
 
     /// A Session ID for a call; `None` where all are in use. One that was in use rests as long as

@@ -29,7 +29,7 @@ const INNER_BYTES_MIN: usize = ipv4::HEADER_BYTES + udp::HEADER_BYTES + TRAILER.
 const SESSIONS_PER_TUNNEL: u32 = 50_000;
 
 /// UDP ports of the subscribers' packets: no service of either side.
-const INNER_PORTS: [u16; 2] = [40_000, 40_001];
+pub const INNER_PORTS: [u16; 2] = [40_000, 40_001];
 
 const TTL: u8 = 64;
 

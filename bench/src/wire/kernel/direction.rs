@@ -224,7 +224,16 @@ fn pin(core: u16) -> Result<()> {
 /// # Errors
 /// What `chrt` says.
 pub fn put_first(thread: Pid) -> Result<()> {
-    run(Command::new("chrt").args(["--rr", "--pid", "1", &thread.to_string()])).map(|_| ())
+    put_at(thread, 1)
+}
+
+/// Gives a thread this real-time priority: before those of a lower one, too.
+///
+/// # Errors
+/// What `chrt` says.
+pub fn put_at(thread: Pid, priority: u8) -> Result<()> {
+    let words = ["--rr", "--pid", &priority.to_string(), &thread.to_string()];
+    run(Command::new("chrt").args(words)).map(|_| ())
 }
 
 /// Waits until nothing is on its way any more; yields the counters then.
