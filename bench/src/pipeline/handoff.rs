@@ -24,6 +24,7 @@ use super::instructions::counted;
 use super::load::{Direction, Load, Reading};
 use super::packets::Packets;
 use crate::clock;
+use crate::wire::kernel::spread::{self, Spread};
 
 /// Frames of each worker.
 const FRAMES: u32 = 2048;
@@ -58,6 +59,9 @@ pub struct Arguments {
     /// Counts instructions (needs valgrind).
     #[arg(long)]
     instructions: bool,
+    /// On the data plane itself, flooded by one queue of veth: which worker does how much (root).
+    #[arg(long, conflicts_with = "instructions")]
+    live: bool,
     /// Inside of valgrind: up to which step.
     #[arg(long, hide = true, value_enum)]
     run: Option<Step>,
@@ -98,6 +102,12 @@ struct Report {
     workers_fed: f64,
 }
 
+#[derive(Debug, Serialize)]
+struct Live<'a> {
+    sessions: u32,
+    ways: &'a [spread::Way],
+}
+
 /// Instructions a packet.
 #[derive(Debug, Serialize)]
 struct Instructions {
@@ -118,6 +128,9 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if arguments.instructions {
         return count_all(arguments);
     }
+    if arguments.live {
+        return show_live(arguments);
+    }
     let report = measure(arguments)?;
     if arguments.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -134,6 +147,20 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     line("other worker: process", report.taken, report.process);
     line("without hand-off: process", 0, report.process_at_home);
     println!("one that gives all away keeps {:.1} others busy", report.workers_fed);
+    Ok(())
+}
+
+fn show_live(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let &[other, owner] = arguments.cores.as_slice() else {
+        return Err("--cores takes two".into());
+    };
+    let Arguments { sessions, milliseconds, .. } = *arguments;
+    let ways = spread::measure(&Spread { sessions, milliseconds, cores: [owner, other] })?;
+    if arguments.json {
+        println!("{}", serde_json::to_string(&Live { sessions, ways: &ways })?);
+    } else {
+        spread::print(sessions, &ways);
+    }
     Ok(())
 }
 

@@ -11,6 +11,7 @@ pub mod data_plane;
 pub mod direction;
 pub mod frames;
 pub mod report;
+pub mod spread;
 pub mod traffic;
 
 use std::time::Duration;
@@ -75,6 +76,24 @@ pub struct Settings {
     pub realtime: bool,
     /// Let the worker poll without sleeping.
     pub busy_poll: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            json: false,
+            quick: false,
+            sessions: 1000,
+            runs: None,
+            window: None,
+            rate: None,
+            generator_core: 0,
+            worker_core: 1,
+            mode: AttachMode::NativeZeroCopy,
+            realtime: false,
+            busy_poll: false,
+        }
+    }
 }
 
 /// Reads the name of an attach mode.
