@@ -20,6 +20,7 @@ use super::station::{self, Drive, Station};
 use super::trial::{Purpose, Sample, Trial, Way};
 use crate::calls::emulator::RETRANSMIT_AFTER;
 use crate::calls::lab::drops;
+use crate::search::Trial as _;
 
 /// The packets of the trial that shows that all is well, a second, and for how long; few enough for
 /// any LNS.
@@ -132,12 +133,16 @@ impl Bench<'_, '_> {
     /// # Errors
     /// See [`Bench::trial`].
     pub fn overload(&mut self, size: &Size, pps: f64, most_pps: f64) -> Result<Trial> {
+        let seconds = self.arguments.seconds();
         if pps < NEAR_THE_END * most_pps || !self.may_fill() {
-            return self.trial_of(Purpose::Overload, Some(pps), 0.0, self.arguments.seconds());
+            let trial = self.trial_of(Purpose::Overload, Some(pps), 0.0, seconds)?;
+            // What there is to receive takes of the core that sends, too.
+            if trial.offered_pps() >= NEAR_THE_END * pps || !self.may_fill() {
+                return Ok(trial);
+            }
         }
         self.set_fillers(size)?;
         let numbered = (pps * NUMBERED_SHARE).min(NUMBERED_PPS_MAX);
-        let seconds = self.arguments.seconds();
         let trial = self.trial_of(Purpose::Overload, Some(numbered), pps - numbered, seconds);
         self.stations.iter_mut().for_each(|station| station.filler = None);
         trial.map(|trial| Trial { wanted_pps: Some(pps), ..trial })

@@ -1,6 +1,6 @@
 //! The order of a run: sessions, interfaces, the generator's end, then the trials of each size.
 
-use xlns_tests::Result;
+use xlns_tests::{LabError, Result};
 
 use super::bench::Bench;
 use super::ceiling::Bed;
@@ -21,6 +21,9 @@ use crate::search::Search;
 
 /// Where a search begins: this times what got through at saturation is surely too much.
 const SEARCH_FROM: f64 = 1.25;
+
+/// IPv4, UDP, L2TP and PPP header in front of a subscriber's packet, octets.
+const TUNNEL_BYTES: u16 = 20 + 8 + 6 + 4;
 
 /// Offered in overload: so many times the no-drop rate.
 pub const OVERLOAD: f64 = 2.0;
@@ -47,6 +50,7 @@ pub fn run(arguments: &Arguments, host: Host, site: &Site<'_>) -> Result<Report>
             holder.flows.len(),
             holder.set_up.calls_per_second
         ));
+        check(arguments, site, &holder)?;
         let links = links(site, &holder)?;
         let facts = [ports[0].facts().clone(), ports[1].facts().clone()];
         let mut bench = Bench {
@@ -74,6 +78,30 @@ pub fn run(arguments: &Arguments, host: Host, site: &Site<'_>) -> Result<Report>
         }
         Ok(Report::new(arguments, host, site, facts, &holder, sizes))
     })
+}
+
+/// What would look like loss, and is none of the LNS's.
+fn check(arguments: &Arguments, site: &Site<'_>, holder: &Holder<'_>) -> Result<()> {
+    let other = holder.flows.iter().find(|flow| flow.lns.ip() != site.lns.ip());
+    if let Some(flow) = other {
+        return Err(LabError::new(format!(
+            "the LNS answers from {}: give that as --server",
+            flow.lns.ip()
+        )));
+    }
+    let largest = arguments.size.iter().flat_map(|size| size.inner_bytes.iter().copied()).max();
+    let largest = largest.unwrap_or_default();
+    for (end, needed) in [(&site.access, largest + TUNNEL_BYTES), (&site.core, largest)] {
+        let mtu = end.place.interface(&end.interface)?.mtu;
+        if mtu < needed {
+            return Err(LabError::new(format!(
+                "{} has MTU {mtu}, packets of {largest} octets need {needed}: a smaller --size, or \
+                 ip link set dev {} mtu {needed}, and the same on the LNS's side",
+                end.interface, end.interface
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The LNS's MAC addresses, with ours.

@@ -183,7 +183,8 @@ pub struct Arguments {
     pub mode: AttachMode,
 
     /// Real-time priority for what sends and forwards: steadier on a machine that does other work, which
-    /// has to wait meanwhile.
+    /// has to wait meanwhile. The kernel still gives it up to 50 ms of each second: an idle machine is
+    /// better.
     #[arg(long)]
     pub realtime: bool,
 

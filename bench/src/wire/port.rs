@@ -41,6 +41,9 @@ pub struct Port {
 enum Way {
     Xdp(Box<XdpPort>),
     Packet(Box<PacketPort>),
+    /// What was sent, for tests.
+    #[cfg(test)]
+    Memory(Vec<Vec<u8>>),
 }
 
 impl Port {
@@ -79,6 +82,19 @@ impl Port {
         Ok(Self { way, facts })
     }
 
+    /// One that keeps what is sent, and receives it.
+    #[cfg(test)]
+    pub fn memory(queues: usize) -> Self {
+        let facts = PortFacts {
+            interface: String::new(),
+            driver: String::new(),
+            queues,
+            xdp_mode: String::new(),
+            not_better: Vec::new(),
+        };
+        Self { way: Way::Memory(Vec::new()), facts }
+    }
+
     /// What it is.
     pub fn facts(&self) -> &PortFacts {
         &self.facts
@@ -96,6 +112,8 @@ impl Port {
         match &mut self.way {
             Way::Xdp(port) => port.room(queue),
             Way::Packet(port) => port.room(),
+            #[cfg(test)]
+            Way::Memory(_) => BATCH,
         }
     }
 
@@ -106,6 +124,13 @@ impl Port {
         match &mut self.way {
             Way::Xdp(port) => port.push(queue, length, write),
             Way::Packet(port) => port.push(length, write),
+            #[cfg(test)]
+            Way::Memory(frames) => {
+                let mut frame = vec![0; length];
+                write(&mut frame);
+                frames.push(frame);
+                true
+            }
         }
     }
 
@@ -115,15 +140,19 @@ impl Port {
         match &mut self.way {
             Way::Xdp(port) => port.flush(),
             Way::Packet(port) => port.flush(),
+            #[cfg(test)]
+            Way::Memory(_) => {}
         }
     }
 
     /// Hands out what arrived. Returns how many frames.
     #[inline]
-    pub fn receive(&mut self, handle: impl FnMut(&[u8])) -> usize {
+    pub fn receive(&mut self, mut handle: impl FnMut(&[u8])) -> usize {
         match &mut self.way {
-            Way::Xdp(port) => port.receive(handle),
-            Way::Packet(port) => port.receive(handle),
+            Way::Xdp(port) => port.receive(&mut handle),
+            Way::Packet(port) => port.receive(&mut handle),
+            #[cfg(test)]
+            Way::Memory(frames) => frames.drain(..).map(|frame| handle(&frame)).count(),
         }
     }
 
@@ -132,6 +161,8 @@ impl Port {
         match &self.way {
             Way::Xdp(port) => port.fillers(),
             Way::Packet(_) => 0,
+            #[cfg(test)]
+            Way::Memory(_) => 0,
         }
     }
 
@@ -140,6 +171,8 @@ impl Port {
         match &self.way {
             Way::Xdp(port) => Some(port.dropped()),
             Way::Packet(_) => None,
+            #[cfg(test)]
+            Way::Memory(_) => Some(0),
         }
     }
 }

@@ -40,7 +40,9 @@ pub struct Sender {
     /// The first number of each in this trial.
     first: Vec<u32>,
     flow: usize,
-    turn: usize,
+    /// How often all flows had their turn: each time the mix begins at its next place, so that every flow
+    /// gets all of it.
+    round: usize,
     sent: Sent,
     /// Nanoseconds a packet; `None`: as fast as it goes.
     gap_ns: Option<f64>,
@@ -67,7 +69,7 @@ impl Sender {
             next: vec![0; flows.len()],
             first: vec![0; flows.len()],
             flow: 0,
-            turn: 0,
+            round: 0,
             sent: Sent::default(),
             gap_ns: None,
             start_ns: 0,
@@ -143,7 +145,8 @@ impl Sender {
     /// The next packet of the next flow.
     #[inline]
     fn send(&mut self, port: &mut Port, queues: usize, now_ns: u64) -> bool {
-        let Some(length) = self.mix.get(self.turn) else { return false };
+        let place = (self.round + self.flow) % self.mix.len().max(1);
+        let Some(length) = self.mix.get(place) else { return false };
         let Some(head) = self.heads.get(self.flow * self.lengths + length) else { return false };
         let Some(next) = self.next.get_mut(self.flow) else { return false };
         let label = Label { flow: self.flow as u32, sequence: *next, sent_ns: now_ns };
@@ -172,10 +175,7 @@ impl Sender {
         self.flow += 1;
         if self.flow == self.next.len() {
             self.flow = 0;
-        }
-        self.turn += 1;
-        if self.turn == self.mix.len() {
-            self.turn = 0;
+            self.round = self.round.wrapping_add(1);
         }
         true
     }
@@ -213,5 +213,128 @@ fn spoil(port: &mut Port, queue: usize, head: &Head, label: Label, kind: Kind) -
             port.push(queue, length, |frame| head.write(later, frame))
                 && port.push(queue, length, |frame| head.write(label, frame))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddrV4;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::wire::packet::{Ids, Side};
+    use crate::wire::receiver::{Arrived, Receiver};
+
+    const CORE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+    const MILLISECOND: u64 = 1_000_000;
+
+    fn flows(count: u16) -> Arc<[Flow]> {
+        let address = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 1), 1701);
+        let flow = |number: u16| Flow {
+            lac: address,
+            lns: address,
+            to_lns: Ids { tunnel: 1, session: number },
+            from_lns: Ids { tunnel: 1, session: number },
+            subscriber: Ipv4Addr::from_bits(0x0a00_0000 + u32::from(number)),
+        };
+        (1..=count).map(flow).collect()
+    }
+
+    fn sender(flows: &[Flow], size: &str) -> Sender {
+        let link = Link { source: [2; 6], destination: [4; 6] };
+        Sender::new(flows, CORE, Form::Bare, &size.parse().unwrap(), link)
+    }
+
+    /// Sends for `span_ns` in turns of a millisecond; what arrives at the core.
+    fn run(sender: &mut Sender, receiver: &mut Receiver, rate: f64, span_ms: u64) -> Arrived {
+        let mut port = Port::memory(2);
+        sender.begin(0, Some(rate));
+        receiver.begin(sender.first());
+        for turn in 0..=span_ms {
+            let now = turn * MILLISECOND;
+            while sender.turn(&mut port, now) > 0 {}
+            port.receive(|frame| receiver.handle(frame, now));
+        }
+        receiver.arrived()
+    }
+
+    #[test]
+    fn what_is_due_is_sent_and_all_of_it_arrives() {
+        let flows = flows(7);
+        for size in ["64", "1450", "imix"] {
+            let mut sender = sender(&flows, size);
+            let mut receiver = Receiver::new(Arc::clone(&flows), CORE, Side::Core);
+            for _trial in 0..2 {
+                let arrived = run(&mut sender, &mut receiver, 10_000.0, 50);
+                let sent = sender.sent();
+                assert_eq!(sent.packets, 500, "{size}");
+                let expected =
+                    Arrived { packets: 500, inner_bytes: sent.inner_bytes, ..Arrived::default() };
+                assert_eq!(arrived, expected, "{size}");
+                let by_flow: Vec<_> = sender.sent_by_flow().collect();
+                assert_eq!(by_flow, receiver.received_by_flow().collect::<Vec<_>>());
+                assert!(by_flow.iter().all(|count| [71, 72].contains(count)), "{by_flow:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_flow_gets_the_mix_in_its_shares() {
+        for count in [1, 7, 12, 36] {
+            let flows = flows(count);
+            let mut sender = sender(&flows, "imix");
+            let mut port = Port::memory(1);
+            sender.begin(0, None);
+            while sender.sent().packets < 12 * 8 * u64::from(count) {
+                sender.turn(&mut port, 0);
+            }
+            let mut sizes = std::collections::BTreeMap::new();
+            port.receive(|frame| {
+                let subscriber = frame[29];
+                *sizes.entry((subscriber, frame.len() - 14)).or_insert(0_u32) += 1;
+            });
+            for (number, (size, share)) in (1..=count as u8)
+                .flat_map(|number| [(46, 7), (552, 4), (1400, 1)].map(|share| (number, share)))
+            {
+                let found = sizes.get(&(number, size)).copied().unwrap_or(0);
+                assert!(found.abs_diff(8 * share) <= 8, "{size} octets of {number}: {found}");
+                assert!(found > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn each_packet_spoilt_is_counted_as_what_it_is() {
+        let flows = flows(3);
+        let mut sender = sender(&flows, "64");
+        let words = ["corrupt:5", "duplicate:4", "reorder:3", "lose:2"];
+        sender.inject(&words.map(|word| word.parse().unwrap()));
+        let mut receiver = Receiver::new(Arc::clone(&flows), CORE, Side::Core);
+        for _trial in 0..2 {
+            let arrived = run(&mut sender, &mut receiver, 10_000.0, 50);
+            let sent = sender.sent();
+            assert_eq!((sent.packets, sent.injected), (500, 14));
+            let expected = Arrived {
+                packets: 500 - 5 - 2,
+                inner_bytes: (500 - 5 - 2) * 46,
+                corrupted: 5,
+                duplicated: 4,
+                reordered: 3,
+                ..Arrived::default()
+            };
+            assert_eq!(arrived, expected);
+        }
+    }
+
+    #[test]
+    fn one_kept_from_its_core_makes_up_for_little() {
+        let flows = flows(1);
+        let mut sender = sender(&flows, "64");
+        let mut port = Port::memory(1);
+        sender.begin(0, Some(100_000.0));
+        while sender.turn(&mut port, 1000 * MILLISECOND) > 0 {}
+        assert_eq!(sender.sent().packets, LATE_MAX as u64, "not a second's worth");
+        while sender.turn(&mut port, 1001 * MILLISECOND) > 0 {}
+        assert_eq!(sender.sent().packets, LATE_MAX as u64 + 100, "and the pace goes on");
     }
 }

@@ -22,7 +22,7 @@ use crate::host::Host;
 /// How long a neighbour may take to answer.
 const NEIGHBOR_WAIT: Duration = Duration::from_secs(3);
 
-/// A port that nobody listens on (RFC 863: discard): what is sent there makes the kernel ask for the
+/// The port of the discard service, which nobody offers: what is sent there makes the kernel ask for the
 /// neighbour.
 const DISCARD_PORT: u16 = 9;
 

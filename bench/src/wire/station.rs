@@ -16,7 +16,7 @@ use crate::calls::emulator::run::pin;
 /// Packets are on their way for so long after the last one arrived, at least.
 const SETTLE_NS: u64 = 100_000_000;
 
-/// When to stop waiting for the last one: RFC 2544 section 23 waits for two seconds.
+/// When to stop waiting for the last one: as long as RFC 2544 waits for what is left.
 const SETTLE_NS_MAX: u64 = 2_000_000_000;
 
 /// How often a line tells of a trial, milliseconds.

@@ -255,7 +255,7 @@ fn write_control(f: &mut Formatter<'_>, control: &Control) -> fmt::Result {
     };
     let hellos = match (control.hellos_unanswered, control.retransmissions) {
         (0, 0) => "all acknowledged at once".to_owned(),
-        (0, again) => format!("all acknowledged, {again} of them sent again before"),
+        (0, again) => format!("all acknowledged, {again} sent again before"),
         (left, again) => format!("{left} tunnels still wait, {again} messages sent again"),
     };
     writeln!(

@@ -1,7 +1,7 @@
 //! The numbers of a flow as they arrive: what is new, overtaken, there twice, or missing.
 
 /// A packet overtaken by more than this many of its flow cannot be told from one that is there twice:
-/// it counts as too late, and so as lost (as in RFC 4737 a packet is lost after a time).
+/// it counts as too late, and so as lost.
 pub const PLACES: u32 = 256;
 
 const WORDS: usize = PLACES as usize / 64;
@@ -11,7 +11,7 @@ const WORDS: usize = PLACES as usize / 64;
 pub enum Arrival {
     /// The next one, or a later one: those between are missing so far.
     InOrder,
-    /// Missing so far, and overtaken by a later one (RFC 4737 section 3).
+    /// Missing so far, and overtaken by a later one.
     Reordered,
     /// There already.
     Duplicate,

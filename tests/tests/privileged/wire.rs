@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use serde_json::Value;
+use xlns_tests::l2tpns::{self, L2tpns};
 use xlns_tests::netns::Netns;
 use xlns_tests::process::run;
 use xlns_tests::topology::{
@@ -127,6 +128,30 @@ impl Field {
     }
 }
 
+/// What is said of the LNS between both interfaces of the field.
+const FIELD: [&str; 6] = ["--access", LAC_END, "--core", CORE_END, "--secret", "tunnel-secret"];
+
+#[test]
+fn an_lns_that_is_not_xlns_is_tested_in_the_same_way() {
+    let _stage = stage();
+    let field = Field::build().unwrap();
+    let settings = l2tpns::Settings::new(LNS_ADDRESS);
+    let _l2tpns = L2tpns::start(&field.lab, &field.lns, "field", &settings).unwrap();
+    let program = field.lab.program("xlns-bench").unwrap();
+    let lns = LNS_ADDRESS.to_string();
+    // It takes tunnels from one address one after the other.
+    let more = ["--server", &lns, "--password", &settings.password, "--tunnels", "1"];
+    let words = [&FIELD[..], &more, &["--sessions", "10", "--size", "64,1400"]].concat();
+    let tested = report(field.tester.command(&program), &words).unwrap();
+    let seen = ways(&tested);
+    assert_eq!(seen.len(), 2 * 2);
+    seen.iter().for_each(|way| assert_counts(way, [0; 6]));
+    for size in tested["sizes"].as_array().unwrap() {
+        let control = &size["trials"][0]["control"];
+        assert_eq!((&control["sessions_up"], &control["sessions_lost"]), (&10.into(), &0.into()));
+    }
+}
+
 #[test]
 fn an_lns_of_somebody_else_is_tested_by_two_interfaces_and_left_as_it_was() {
     // One after the other with the tests of this lab.
@@ -135,13 +160,10 @@ fn an_lns_of_somebody_else_is_tested_by_two_interfaces_and_left_as_it_was() {
     let xlns = Xlns::start(&field.lab, &field.lns, "field", &Settings::default()).unwrap();
     let program = field.lab.program("xlns-bench").unwrap();
     let lns = LNS_ADDRESS.to_string();
-    let words = [
-        ["--server", &lns, "--access", LAC_END, "--core", CORE_END],
-        ["--secret", "tunnel-secret", "--user", "alice", "--password", "alice-password"],
-    ];
+    let words = ["--server", &lns, "--user", "alice", "--password", "alice-password"];
     // A core for each interface.
     let more = ["--sessions", "10", "--tunnels", "2", "--generator-core", "0,1"];
-    let words = [words.concat(), more.to_vec()].concat();
+    let words = [&FIELD[..], &words, &more].concat();
     let tested = report(field.tester.command(&program), &words).unwrap();
     assert_eq!(tested["target"], "192.0.2.1:1701");
     let seen = ways(&tested);
@@ -152,10 +174,8 @@ fn an_lns_of_somebody_else_is_tested_by_two_interfaces_and_left_as_it_was() {
     let closing = |rows: &[Value]| rows.iter().all(|row| row["state"] == "closing");
     xlns.wait_rows("tunnels", PATIENCE, closing).unwrap();
 
-    let wrong = [&words[..], &["--password", "wrong"]].concat();
-    let wrong: Vec<&str> = wrong.into_iter().filter(|word| *word != "alice-password").collect();
-    let place = wrong.iter().position(|word| *word == "--password").unwrap();
-    let wrong = [&wrong[..place], &wrong[place + 1..]].concat();
+    let wrong: Vec<&str> =
+        words.iter().map(|word| if *word == "alice-password" { "wrong" } else { word }).collect();
     let error = report(field.tester.command(&program), &wrong).unwrap_err().to_string();
     assert!(error.contains("authentication") && error.contains("password right"), "{error}");
 }

@@ -115,7 +115,9 @@ fn what_is_up_shows_the_ids_and_addresses_that_the_lns_gave() {
         established.iter().map(|call| (call.tunnel_id, call.session_id)).collect();
     let addresses: std::collections::BTreeSet<_> =
         established.iter().map(|call| call.address).collect();
-    assert_eq!((ids.len(), addresses.len()), (100, 100));
+    let ours: std::collections::BTreeSet<_> =
+        established.iter().map(|call| (call.local_tunnel_id, call.local_session_id)).collect();
+    assert_eq!((ids.len(), ours.len(), addresses.len()), (100, 100, 100));
     for call in established {
         assert!(call.source < sources && call.tunnel_id > 0 && call.session_id > 0, "{call:?}");
         assert_eq!(call.lns, LNS.parse().unwrap());
@@ -181,4 +183,29 @@ fn what_is_held_shows_that_it_lives() {
     assert_eq!(outcome.echoes_answered, outcome.echoes_sent);
     assert_eq!((outcome.lost, outcome.held), (0, 100));
     assert_eq!(outcome.retransmissions_control, 0, "every HELLO is acknowledged");
+}
+
+#[test]
+fn vitals_are_those_of_the_rounds_before() {
+    let keep_alive = Some(KeepAlive { interval: Duration::from_millis(100), echoes: 10 });
+    let plan = Plan { keep_alive, calls: 100, linger: Duration::from_secs(60), ..plan() };
+    let (emulator, _) = run_until(plan.clone(), |_| true, |emulator| emulator.vitals().round == 30);
+    let vitals = emulator.vitals();
+    assert_eq!((vitals.held, vitals.calls_lost, vitals.tunnels), (100, 0, 5));
+    assert_eq!((vitals.tunnels_waiting, vitals.retransmissions), (0, 0));
+    assert_eq!(vitals.hellos_sent, 29 * 5, "none of the round that begins");
+    assert_eq!(vitals.echoes_answered, vitals.echoes_sent);
+    assert!(vitals.echoes_sent > 100);
+
+    // From some moment on nothing arrives any more.
+    let hears = std::cell::Cell::new(true);
+    let is_waiting = |emulator: &Emulator| {
+        hears.set(emulator.vitals().round < 10);
+        emulator.vitals().tunnels_waiting == 5
+    };
+    let (emulator, _) = run_until(plan, |_| hears.get(), is_waiting);
+    let vitals = emulator.vitals();
+    assert!(vitals.round > 10 && vitals.retransmissions >= 5, "{vitals:?}");
+    assert!(vitals.echoes_answered < vitals.echoes_sent, "{vitals:?}");
+    assert_eq!((vitals.held, vitals.tunnels), (100, 5), "nobody has given up yet");
 }
