@@ -90,7 +90,7 @@ bench: build ## ns, instructions and memory in memory; calls a second; packets a
 	$(ROOT) target/release/xlns-bench steer \
 		--save target/bench/steer.json
 	$(ROOT) target/release/xlns-bench wire --generator kernel \
-		--save target/bench/wire.json
+		--save target/bench/wire-kernel.json
 	$(ROOT) target/release/xlns-bench wire \
 		--save target/bench/wire.json
 

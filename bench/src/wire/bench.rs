@@ -9,6 +9,7 @@ use xlns_tests::{LabError, Result, deadline};
 use super::ceiling::Ceiling;
 use super::filler::Filler;
 use super::holder::{Control, Holder};
+use super::interrupt;
 use super::kernel::frames::Link;
 use super::options::{Arguments, Generator, Size};
 use super::packet::{Form, Side};
@@ -173,6 +174,7 @@ impl Bench<'_, '_> {
         filler_rate: f64,
         seconds: f64,
     ) -> Result<Trial> {
+        interrupt::check()?;
         let before = (self.holder.look()?, self.lns_drops()?, self.link_drops());
         let drive = Drive {
             epoch: self.epoch,
@@ -187,6 +189,7 @@ impl Bench<'_, '_> {
             samples.push(Sample::of(line));
             progress::tell(purpose, rate, line, std::mem::replace(&mut last, line));
         })?;
+        interrupt::check()?;
         if purpose == Purpose::Overload {
             // A HELLO that was lost is only then known to be.
             deadline::watch(RETRANSMIT_AFTER);

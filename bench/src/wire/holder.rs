@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use nix::unistd::gettid;
 use serde::Serialize;
+use xlns_tests::deadline::Deadline;
 use xlns_tests::{LabError, Result, deadline};
 
+use super::interrupt;
 use super::kernel::direction::put_at;
 use super::packet::{Flow, Ids};
 use super::place::Place;
@@ -20,6 +22,9 @@ use crate::calls::lab::tell;
 
 /// How long all sessions may take.
 const SESSIONS_WAIT: Duration = Duration::from_secs(120);
+
+/// How often is looked whether to go on waiting.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// The sessions are held for as long as the run takes.
 pub const HELD: Duration = Duration::from_secs(24 * 3600);
@@ -152,7 +157,7 @@ impl<'scope> Holder<'scope> {
         };
         let mut holder =
             Self { shown, thread: Some(thread), flows: Arc::new([]), set_up: SetUp::NONE };
-        match is_up.recv_timeout(SESSIONS_WAIT) {
+        match wait(&is_up) {
             Ok((sessions, set_up)) => {
                 let flows: Option<Vec<Flow>> =
                     sessions.iter().map(|session| flow(session, &sources)).collect();
@@ -160,6 +165,7 @@ impl<'scope> Holder<'scope> {
                 holder.set_up = set_up;
             }
             Err(mpsc::RecvTimeoutError::Timeout) => {
+                interrupt::check()?;
                 return Err(LabError::new(format!(
                     "the sessions do not come up at {lns} within {} s",
                     SESSIONS_WAIT.as_secs()
@@ -218,6 +224,21 @@ impl Drop for Holder<'_> {
 impl SetUp {
     const NONE: Self =
         Self { calls_per_second: 0.0, setup_ms_p50: 0.0, setup_ms_p99: 0.0, setup_ms_max: 0.0 };
+}
+
+/// Waits for what the emulator's thread says once all sessions are up, or until it is interrupted.
+fn wait<T>(is_up: &mpsc::Receiver<T>) -> std::result::Result<T, mpsc::RecvTimeoutError> {
+    let deadline = Deadline::after(SESSIONS_WAIT);
+    loop {
+        match is_up.recv_timeout(LOOK) {
+            Err(error @ mpsc::RecvTimeoutError::Timeout) => {
+                if deadline.passed() || interrupt::is_asked() {
+                    return Err(error);
+                }
+            }
+            other => return other,
+        }
+    }
 }
 
 fn show(shown: &Shown, vitals: Vitals) {

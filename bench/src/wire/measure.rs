@@ -5,6 +5,7 @@ use xlns_tests::{LabError, Result};
 use super::bench::Bench;
 use super::ceiling::Bed;
 use super::holder::{Holder, Turn};
+use super::interrupt;
 use super::kernel::frames::Link;
 use super::options::{Arguments, Size};
 use super::packet::Side;
@@ -33,6 +34,7 @@ pub const OVERLOAD: f64 = 2.0;
 /// What failed, and what to do.
 pub fn run(arguments: &Arguments, site: &Site<'_>) -> Result<Report> {
     let epoch = clock::now();
+    interrupt::watch()?;
     // Attaching a program may take a link down for a moment: before calls come up.
     let open = |end: &End<'_>, side| {
         let Arguments { generator, mode, .. } = *arguments;
@@ -65,6 +67,7 @@ pub fn run(arguments: &Arguments, site: &Site<'_>) -> Result<Report> {
         let mut sizes = Vec::new();
         for size in &arguments.size {
             let ceiling = bed.measure(size, &holder.flows)?;
+            interrupt::check()?;
             progress::say(&format!(
                 "{} octets, the tester alone: sends {:.2} Mpps to XDP_DROP, sends and receives {:.2}",
                 size.name,

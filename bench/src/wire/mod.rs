@@ -17,6 +17,7 @@
 //! | `site`, `place`, `lab`, `server` | what is tested |
 //! | `bench`, `ceiling`, `measure` | the order of a run |
 //! | `progress`, `report`, `table` | what is told |
+//! | `interrupt` | Control-C |
 //! | `kernel` | another generator: floods in the kernel, without calls |
 
 pub mod bench;
@@ -24,6 +25,7 @@ pub mod ceiling;
 pub mod fairness;
 pub mod filler;
 pub mod holder;
+pub mod interrupt;
 pub mod kernel;
 pub mod lab;
 pub mod measure;

@@ -7,6 +7,7 @@ use nix::unistd::gettid;
 use xlns_tests::{LabError, Result};
 
 use super::filler::Filler;
+use super::interrupt;
 use super::kernel::direction::put_first;
 use super::port::Port;
 use super::receiver::{Arrived, Receiver};
@@ -251,7 +252,7 @@ fn run(stations: &mut [(usize, &mut Station)], drive: Drive<'_>, shown: &Shown) 
             }
         }
         let now = nanoseconds(drive.epoch);
-        if sending && now >= end {
+        if sending && (now >= end || interrupt::is_asked()) {
             sending = false;
             for (_, station) in &mut *stations {
                 station.sent_for_ns = now - start;

@@ -2,15 +2,16 @@
 
 use std::process::Command;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use xlns_tests::l2tpns::{self, L2tpns};
 use xlns_tests::netns::Netns;
-use xlns_tests::process::run;
+use xlns_tests::process::{Process, run};
 use xlns_tests::topology::{
     ACCESS_PORT, CORE_ADDRESS, CORE_GATEWAY, CORE_PORT, LAC_ADDRESS, LAC_END, LNS_ADDRESS, link,
 };
 use xlns_tests::xlns::{Settings, Xlns};
-use xlns_tests::{Lab, Result};
+use xlns_tests::{Lab, Result, deadline};
 
 use crate::stage::{PATIENCE, Stage, stage, wait_none};
 
@@ -173,6 +174,20 @@ fn an_lns_of_somebody_else_is_tested_by_two_interfaces_and_left_as_it_was() {
     // They linger to answer what comes late (RFC 2661 section 5.7).
     let closing = |rows: &[Value]| rows.iter().all(|row| row["state"] == "closing");
     xlns.wait_rows("tunnels", PATIENCE, closing).unwrap();
+
+    // Interrupted in the middle of a trial it hangs up as well.
+    let mut command = field.tester.command(&program);
+    command.args(["wire", "--rate", "1000", "--seconds", "600"]).args(&words);
+    let log = field.lab.log("interrupted");
+    let mut interrupted = Process::spawn("xlns-bench", &mut command, &log).unwrap();
+    let all = |rows: &[Value]| rows.iter().filter(|row| row["state"] == "open").count() == 10;
+    xlns.wait_rows("sessions", PATIENCE, all).unwrap();
+    interrupted.wait_line(PATIENCE, "rate at 1000/s").unwrap();
+    interrupted.signal(Signal::SIGINT);
+    let ended = deadline::poll(PATIENCE, || interrupted.status());
+    assert!(ended.is_some_and(|status| !status.success()), "{}", interrupted.output().text());
+    assert!(interrupted.output().text().contains("interrupted"), "{}", interrupted.output().text());
+    wait_none(&xlns, "sessions", PATIENCE);
 
     let wrong: Vec<&str> =
         words.iter().map(|word| if *word == "alice-password" { "wrong" } else { word }).collect();
