@@ -77,14 +77,22 @@ zerocopy: build ## zero-copy for real: virtio_net in a guest (QEMU), beside kern
 
 bench: build ## ns, instructions and memory in memory; calls a second; packets a second on veth (root)
 	@scripts/setup valgrind
-	target/release/xlns-bench pipeline
-	target/release/xlns-bench pipeline --quick --only-main --stages --churn
-	target/release/xlns-bench instructions --all
-	target/release/xlns-bench tables --candidates
-	target/release/xlns-bench calls --memory
-	$(ROOT) target/release/xlns-bench steer
-	$(ROOT) target/release/xlns-bench wire --generator kernel
-	$(ROOT) target/release/xlns-bench wire
+	target/release/xlns-bench pipeline \
+		--save target/bench/pipeline.json
+	target/release/xlns-bench pipeline --quick --only-main --stages --churn \
+		--save target/bench/pipeline-churn.json
+	target/release/xlns-bench instructions --all \
+		--save target/bench/instructions-all.json
+	target/release/xlns-bench tables --candidates \
+		--save target/bench/tables-candidates.json
+	target/release/xlns-bench calls --memory \
+		--save target/bench/calls-memory.json
+	$(ROOT) target/release/xlns-bench steer \
+		--save target/bench/steer.json
+	$(ROOT) target/release/xlns-bench wire --generator kernel \
+		--save target/bench/wire-kernel.json
+	$(ROOT) target/release/xlns-bench wire \
+		--save target/bench/wire.json
 
 bench-guard: ## instructions a packet against bench/instructions.json: fails above 3 % more
 	$(CARGO) build --release -p xlns-bench --bins
@@ -92,16 +100,23 @@ bench-guard: ## instructions a packet against bench/instructions.json: fails abo
 	target/release/xlns-bench instructions --guard bench/instructions.json
 
 calls: build ## calls a second over sockets, 100,000 held; set-up time; a flood beside (root, 3 minutes)
-	target/release/xlns-bench calls --memory --sessions 1000000
-	$(ROOT) target/release/xlns-bench calls --lab --calls 200000
-	$(ROOT) target/release/xlns-bench calls --lab --tunnels 1 --calls 200000
-	$(ROOT) target/release/xlns-bench calls --lab --rate 5000
-	$(ROOT) target/release/xlns-bench calls --stall
-	$(ROOT) target/release/xlns-bench calls --flood
+	target/release/xlns-bench calls --memory --sessions 1000000 \
+		--save target/bench/calls-memory.json
+	$(ROOT) target/release/xlns-bench calls --lab --calls 200000 \
+		--save target/bench/calls-lab.json
+	$(ROOT) target/release/xlns-bench calls --lab --tunnels 1 --calls 200000 \
+		--save target/bench/calls-lab-one-tunnel.json
+	$(ROOT) target/release/xlns-bench calls --lab --rate 5000 \
+		--save target/bench/calls-lab-rate.json
+	$(ROOT) target/release/xlns-bench calls --stall \
+		--save target/bench/calls-stall.json
+	$(ROOT) target/release/xlns-bench calls --flood \
+		--save target/bench/calls-flood.json
 
 compare: build ## xlns and l2tpns, the same packets: rate, no-drop rate, CPU; QUICK=1 (root)
 	@scripts/setup l2tpns freeradius
-	@$(ROOT) target/release/xlns-bench compare $(if $(QUICK),--quick)
+	@$(ROOT) target/release/xlns-bench compare $(if $(QUICK),--quick) \
+		--save target/bench/compare.json
 
 clean-lab: ## remove namespaces and folders that killed runs left
 	@$(ROOT) scripts/clean-lab

@@ -7,6 +7,7 @@ pub mod compare;
 pub mod host;
 pub mod memory;
 pub mod pipeline;
+pub mod record;
 pub mod search;
 pub mod spread;
 pub mod steer;

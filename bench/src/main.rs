@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xlns_bench::allocation::CountingAllocator;
+use xlns_bench::record::{Output, Recorder};
 use xlns_bench::{calls, compare, pipeline, steer, wire};
 
 #[global_allocator]
@@ -14,6 +15,8 @@ static ALLOCATOR: CountingAllocator = CountingAllocator;
 struct Command {
     #[command(subcommand)]
     what: What,
+    #[command(flatten)]
+    output: Output,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,16 +40,17 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    let Command { what } = Command::parse();
+    let Command { what, output } = Command::parse();
+    let recorder = Recorder::begin(output);
     let result = match &what {
-        What::Pipeline(arguments) => pipeline::run(arguments),
-        What::Calls(arguments) => calls::run(arguments),
-        What::Instructions(arguments) => pipeline::instructions::run(arguments),
-        What::Handoff(arguments) => pipeline::handoff::run(arguments),
-        What::Tables(arguments) => pipeline::tables::run(arguments),
-        What::Steer(arguments) => steer::run(arguments),
-        What::Wire(arguments) => wire::run(arguments).map_err(Into::into),
-        What::Compare(arguments) => compare::run(arguments).map_err(Into::into),
+        What::Pipeline(arguments) => pipeline::run(arguments, &recorder),
+        What::Calls(arguments) => calls::run(arguments, &recorder),
+        What::Instructions(arguments) => pipeline::instructions::run(arguments, &recorder),
+        What::Handoff(arguments) => pipeline::handoff::run(arguments, &recorder),
+        What::Tables(arguments) => pipeline::tables::run(arguments, &recorder),
+        What::Steer(arguments) => steer::run(arguments, &recorder),
+        What::Wire(arguments) => wire::run(arguments, &recorder),
+        What::Compare(arguments) => compare::run(arguments, &recorder),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

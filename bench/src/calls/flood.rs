@@ -6,6 +6,7 @@
 //! while the flood runs, from an address that is known; a third one from an address that is not.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use xlns_tests::{LabError, Result, deadline};
 use super::emulator::wire::{ControlMessage, attribute, message};
 use super::emulator::{KeepAlive, Outcome, Plan, run};
 use super::lab::{self, Stand};
-use super::{Arguments, Forged, PORT, report};
+use super::{Arguments, Forged, PORT};
+use crate::record::Recorder;
 use crate::wire::kernel::frames::{self, Link};
 use crate::wire::kernel::traffic::Traffic;
 
@@ -89,7 +91,7 @@ impl Newcomers {
 }
 
 /// Floods, and prints what came of it.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> std::result::Result<(), Box<dyn Error>> {
     let stand = Stand::build("flood", STRANGERS.end)?;
     let mut xlns = stand.start(arguments)?;
     // The addresses of the known become known.
@@ -98,13 +100,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     let before = xlns.resident_kib()?;
     let report = measure(arguments, &stand, &xlns, before)?;
     if let Some(error) = xlns.ended() {
-        return Err(error);
+        return Err(error.into());
     }
-    if arguments.json {
-        return report::print_json(&report);
-    }
-    println!("{report:#?}");
-    Ok(())
+    recorder.finish("calls", &report, || println!("{report:#?}"))
 }
 
 fn measure(

@@ -112,7 +112,7 @@ impl Stand {
 }
 
 /// Measures against an xlns of its own.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments) -> Result<Report> {
     let stand = Stand::build("calls", arguments.sources.min(arguments.tunnels))?;
     let mut xlns = stand.start(arguments)?;
     let before = xlns.resident_kib()?;
@@ -121,11 +121,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if let Some(error) = xlns.ended() {
         return Err(error);
     }
-    let report = Report::new(arguments, &outcome)
+    Ok(Report::new(arguments, &outcome)
         .with_memory(before, xlns.resident_kib()?)
         .with_cpu(Cpu::read(&xlns).since(cpu), outcome.opened)
-        .with_drops(drops(&xlns)?);
-    report.print(arguments.json)
+        .with_drops(drops(&xlns)?))
 }
 
 /// CPU time of all that takes part, the kernel's on its behalf included, microseconds. What a core
@@ -209,7 +208,7 @@ fn socket_drops(process: u32) -> Option<u64> {
 }
 
 /// Measures an LNS that somebody else started.
-pub fn run_against(arguments: &Arguments, server: SocketAddr) -> Result<()> {
+pub fn run_against(arguments: &Arguments, server: SocketAddr) -> Result<Report> {
     let sources = arguments.source.iter().map(|source| SocketAddr::new(*source, 0)).collect();
     let plan = Plan {
         lns: server,
@@ -218,7 +217,7 @@ pub fn run_against(arguments: &Arguments, server: SocketAddr) -> Result<()> {
         ..plan(arguments)
     };
     let outcome = run::run(plan, tell)?;
-    Report::new(arguments, &outcome).print(arguments.json)
+    Ok(Report::new(arguments, &outcome))
 }
 
 /// What the command line asks for, in the lab.

@@ -12,6 +12,7 @@ use xlns_control::config::Config;
 use xlns_control::lns::Lns;
 
 use super::lac::{self, Lac};
+use crate::record::Recorder;
 use crate::{clock, memory};
 
 /// Sessions of one tunnel; below the most that one may have.
@@ -33,7 +34,7 @@ struct Report {
 ///
 /// # Errors
 /// Where a call does not come up.
-pub fn run(sessions: u32, json: bool) -> Result<(), Box<dyn Error>> {
+pub fn run(sessions: u32, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     let config = Arc::new(Config::parse("bench", &lac::configuration())?);
     let mut lns = Lns::new(config, [1; 32])?;
     lns.handle_dataplane_ready();
@@ -65,14 +66,11 @@ pub fn run(sessions: u32, json: bool) -> Result<(), Box<dyn Error>> {
         setup_seconds: setup.as_secs_f64(),
         teardown_seconds: teardown.as_secs_f64(),
     };
-    if json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
+    recorder.finish("calls", &report, || {
         println!(
             "{:.0} complete calls a second on one core (CHAP-MD5, LAC emulated on the same core), \
              {} sessions held in {} tunnels at {:.0} octets each",
             report.calls_per_second, report.sessions, report.tunnels, report.octets_per_session
         );
-    }
-    Ok(())
+    })
 }

@@ -12,13 +12,12 @@ mod memory;
 mod report;
 mod stall;
 
-pub use report::print_json;
-
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, ValueEnum};
 
+use crate::record::Recorder;
 use emulator::subscriber::Authentication;
 
 /// Sessions that a tunnel has room for.
@@ -31,10 +30,6 @@ const PORT: u16 = 1701;
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("way").required(true))]
 pub struct Arguments {
-    /// One JSON object instead of sentences.
-    #[arg(long)]
-    json: bool,
-
     /// In memory, without sockets.
     #[arg(long, group = "way")]
     memory: bool,
@@ -159,23 +154,24 @@ impl Arguments {
 ///
 /// # Errors
 /// What failed, and which log to read.
-pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     if arguments.memory {
-        return memory::run(arguments.sessions, arguments.json);
+        return memory::run(arguments.sessions, recorder);
     }
     if arguments.lac_core == arguments.lns_core {
         return Err("the LACs and the LNS need a core each".into());
     }
     if arguments.stall {
-        stall::run(arguments)?;
+        stall::run(arguments, recorder)
     } else if arguments.flood {
-        flood::run(arguments)?;
-    } else if let Some(server) = arguments.server {
-        lab::run_against(arguments, server)?;
+        flood::run(arguments, recorder)
     } else {
-        lab::run(arguments)?;
+        let report = match arguments.server {
+            Some(server) => lab::run_against(arguments, server)?,
+            None => lab::run(arguments)?,
+        };
+        recorder.finish("calls", &report, || print!("{report}"))
     }
-    Ok(())
 }
 
 /// Reads an address with a port, or without: that of L2TP then.

@@ -1,14 +1,13 @@
 //! What a run prints.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Serialize;
-use xlns_tests::{LabError, Result};
 
 use super::Arguments;
 use super::emulator::Outcome;
 use super::lab::Cpu;
-use crate::host::Host;
 
 #[derive(Debug, Serialize)]
 struct CpuPerCall {
@@ -20,9 +19,6 @@ struct CpuPerCall {
 /// Of a run over sockets.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The machine and the command line.
-    #[serde(flatten)]
-    host: Host,
     /// Calls that came up, from the first one offered to the last one up.
     calls_per_second: f64,
     /// Calls placed.
@@ -61,7 +57,6 @@ impl Report {
     /// Of this outcome.
     pub fn new(arguments: &Arguments, outcome: &Outcome) -> Self {
         Self {
-            host: Host::read(),
             calls_per_second: outcome.calls_per_second(),
             offered: outcome.offered,
             failed: outcome.failures(),
@@ -105,16 +100,12 @@ impl Report {
         self.lns_drops = Some(drops);
         self
     }
+}
 
-    /// As JSON or as a sentence.
-    ///
-    /// # Errors
-    /// None in practice.
-    pub fn print(&self, json: bool) -> Result<()> {
-        if json {
-            return print_json(self);
-        }
-        println!(
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
             "{:.0} calls a second: {} offered, {} failed {:?}, {} lost; {} sessions held in {} \
              tunnels; set-up {:.1} ms (median), {:.1} (99 %), {:.1} (slowest); sent again: {} \
              control messages, {} PPP requests",
@@ -130,18 +121,6 @@ impl Report {
             self.setup_ms_max,
             self.retransmissions_control,
             self.retransmissions_ppp,
-        );
-        Ok(())
+        )
     }
-}
-
-/// Prints one JSON object.
-///
-/// # Errors
-/// None in practice.
-pub fn print_json(report: &impl Serialize) -> Result<()> {
-    let text = serde_json::to_string(report)
-        .map_err(|error| LabError::io("write the report", &error.into()))?;
-    println!("{text}");
-    Ok(())
 }

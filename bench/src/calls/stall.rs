@@ -3,15 +3,16 @@
 //! Each trial is a tunnel and a call of its own, one after the other, from SCCRQ to IPCP open. What
 //! takes longer than [`LIMIT`] has waited for a timer of one side or the other, or for the machine.
 
+use std::error::Error;
 use std::time::Duration;
 
 use serde::Serialize;
-use xlns_tests::Result;
 
+use super::Arguments;
 use super::emulator::Outcome;
 use super::emulator::Plan;
 use super::lab::{self, Stand};
-use super::{Arguments, report};
+use crate::record::Recorder;
 
 /// What set-up may take on a machine that is idle otherwise.
 const LIMIT: Duration = Duration::from_millis(20);
@@ -32,7 +33,7 @@ struct Report {
 }
 
 /// Runs the trials and prints what they took.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     let stand = Stand::build("stall", SOURCES)?;
     let mut xlns = stand.start(arguments)?;
     let plan = Plan {
@@ -44,12 +45,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     };
     let outcome = stand.run(arguments.lac_core, plan, lab::tell)?;
     if let Some(error) = xlns.ended() {
-        return Err(error);
+        return Err(error.into());
     }
     let report = report_of(arguments, &outcome);
-    if arguments.json {
-        return report::print_json(&report);
-    }
+    recorder.finish("calls", &report, || {
     println!(
         "SCCRQ to IPCP open: {} of {} trials up, {:.2} ms (median), {:.2} (99 %), {:.2} (slowest), \
          {} over {} ms; {} messages sent again",
@@ -62,7 +61,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         LIMIT.as_millis(),
         report.retransmissions,
     );
-    Ok(())
+    })
 }
 
 fn report_of(arguments: &Arguments, outcome: &Outcome) -> Report {

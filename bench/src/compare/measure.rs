@@ -11,7 +11,6 @@ use super::stand::{Site, Stand, inner_bytes};
 use super::{Arguments, ceiling};
 use crate::calls::emulator::run::pin;
 use crate::clock;
-use crate::host::Host;
 use crate::search::Search;
 use crate::wire::kernel::direction::Load;
 
@@ -53,7 +52,6 @@ impl Extent {
 /// Makes all of it and removes it again.
 pub fn run(arguments: &Arguments) -> Result<Report> {
     let start = clock::now();
-    let host = Host::read();
     let [xlns, l2tpns] = [Site::build(Kind::Xlns)?, Site::build(Kind::L2tpns)?];
     ceiling::build(&xlns.topology)?;
     std::thread::scope(|scope| {
@@ -72,7 +70,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
         let ceilings = comparison.ceilings(&xlns)?;
         let cells = comparison.cells(&ceilings)?;
         let servers = comparison.servers()?;
-        Ok(Report::new(arguments, host, start.elapsed(), servers, ceilings, cells))
+        Ok(Report::new(arguments, start.elapsed(), servers, ceilings, cells))
     })
 }
 

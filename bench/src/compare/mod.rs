@@ -19,10 +19,10 @@ mod ceiling;
 mod measure;
 
 use clap::Args;
+use std::error::Error;
 use xlns_dataplane::api::AttachMode;
-use xlns_tests::{LabError, Result};
 
-use crate::calls::print_json;
+use crate::record::Recorder;
 use crate::wire::kernel::mode;
 
 /// The smallest size: an Ethernet frame of 64 octets with its check sequence, at the core.
@@ -37,10 +37,6 @@ const SIZES: [u16; 2] = [SIZE_MIN, 1400];
 /// What can be said on the command line.
 #[derive(Debug, Clone, Args)]
 pub struct Arguments {
-    /// Print the report as JSON.
-    #[arg(long)]
-    pub json: bool,
-
     /// Fewer and shorter runs: under three minutes.
     #[arg(long)]
     pub quick: bool,
@@ -100,14 +96,10 @@ impl Arguments {
 ///
 /// # Errors
 /// What failed, and which log to read.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     if arguments.generator_core == arguments.server_core {
-        return Err(LabError::new("generator and servers need a core each"));
+        return Err("generator and servers need a core each".into());
     }
     let report = measure::run(arguments)?;
-    if arguments.json {
-        return print_json(&report);
-    }
-    print!("{report}");
-    Ok(())
+    recorder.finish("compare", &report, || print!("{report}"))
 }

@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::Arguments;
 use super::lane::Run;
-use crate::host::Host;
 use crate::spread::Spread;
 
 /// A rate so near to the generator's own is its limit, not the server's.
@@ -203,11 +202,6 @@ pub struct Ceiling {
 /// The whole report.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Always `compare`.
-    pub benchmark: &'static str,
-    /// The machine and the command line.
-    #[serde(flatten)]
-    pub host: Host,
     /// How long all of it took.
     pub seconds: f64,
     /// Sessions of either server.
@@ -234,15 +228,12 @@ impl Report {
     /// Of all that was measured.
     pub fn new(
         arguments: &Arguments,
-        host: Host,
         elapsed: Duration,
         servers: [Side; 2],
         ceilings: Vec<Ceiling>,
         cells: Vec<Cell>,
     ) -> Self {
         Self {
-            benchmark: "compare",
-            host,
             seconds: elapsed.as_secs_f64(),
             sessions: arguments.sessions,
             lacs: super::stand::LACS,
@@ -259,7 +250,6 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.host.fmt(f)?;
         for Side { name, version, mode } in &self.servers {
             writeln!(f, "{name} {version}, {mode}")?;
         }

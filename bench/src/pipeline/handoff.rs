@@ -24,6 +24,8 @@ use super::instructions::counted;
 use super::load::{Direction, Load, Reading};
 use super::packets::Packets;
 use crate::clock;
+use crate::record::Recorder;
+use crate::wire::kernel::spread::{self, Spread};
 
 /// Frames of each worker.
 const FRAMES: u32 = 2048;
@@ -43,9 +45,6 @@ const WINDOW_BURSTS: u32 = 64;
 /// What to measure.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// One JSON object instead of a table.
-    #[arg(long)]
-    json: bool,
     /// Sessions of the tunnel.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     sessions: u32,
@@ -58,6 +57,9 @@ pub struct Arguments {
     /// Counts instructions (needs valgrind).
     #[arg(long)]
     instructions: bool,
+    /// On the data plane itself, flooded by one queue of veth: which worker does how much (root).
+    #[arg(long, conflicts_with = "instructions")]
+    live: bool,
     /// Inside of valgrind: up to which step.
     #[arg(long, hide = true, value_enum)]
     run: Option<Step>,
@@ -98,6 +100,12 @@ struct Report {
     workers_fed: f64,
 }
 
+#[derive(Debug, Serialize)]
+struct Live<'a> {
+    sessions: u32,
+    ways: &'a [spread::Way],
+}
+
 /// Instructions a packet.
 #[derive(Debug, Serialize)]
 struct Instructions {
@@ -111,18 +119,21 @@ struct Instructions {
 ///
 /// # Errors
 /// Where tables cannot be made, a frame gets lost, or valgrind is missing.
-pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     if let Some(step) = arguments.run {
         return count(arguments, step);
     }
     if arguments.instructions {
-        return count_all(arguments);
+        return count_all(arguments, recorder);
+    }
+    if arguments.live {
+        return show_live(arguments, recorder);
     }
     let report = measure(arguments)?;
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
-        return Ok(());
-    }
+    recorder.finish("handoff", &report, || print(&report))
+}
+
+fn print(report: &Report) {
     println!("one tunnel, {} sessions, bursts of {BATCH_MAX}", report.sessions);
     println!("{:<34} {:>12} {:>8} {:>8}", "", "packets", "ns", "median");
     let line = |name, packets: u64, cost: Cost| {
@@ -134,7 +145,16 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     line("other worker: process", report.taken, report.process);
     line("without hand-off: process", 0, report.process_at_home);
     println!("one that gives all away keeps {:.1} others busy", report.workers_fed);
-    Ok(())
+}
+
+fn show_live(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
+    let &[other, owner] = arguments.cores.as_slice() else {
+        return Err("--cores takes two".into());
+    };
+    let Arguments { sessions, milliseconds, .. } = *arguments;
+    let ways = spread::measure(&Spread { sessions, milliseconds, cores: [owner, other] })?;
+    let live = Live { sessions, ways: &ways };
+    recorder.finish("handoff", &live, || spread::print(sessions, &ways))
 }
 
 /// Both ends in this process.
@@ -362,7 +382,7 @@ fn count(arguments: &Arguments, last: Step) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn count_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+fn count_all(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     let sessions = arguments.sessions.to_string();
     let run = |step: Step| -> Result<f64, Box<dyn Error>> {
         let name = step.to_possible_value().ok_or("no name")?;
@@ -378,13 +398,12 @@ fn count_all(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         take: take - give,
         process: process - returned,
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
-        return Ok(());
-    }
+    recorder.finish("handoff", &report, || print_instructions(&report))
+}
+
+fn print_instructions(report: &Instructions) {
     println!("instructions a packet, one tunnel, {} sessions:", report.sessions);
     println!("{:<34} {:>8.1}", "owner of the queue: find and give", report.give);
     println!("{:<34} {:>8.1}", "other worker: take", report.take);
     println!("{:<34} {:>8.1}", "other worker: process", report.process);
-    Ok(())
 }

@@ -19,6 +19,7 @@ use xlns_dataplane::port::memory::MemoryPool;
 
 use super::kind::Kind;
 use super::load::{Direction, Load};
+use crate::record::Recorder;
 
 /// Bursts of one run: every session has some packets.
 const BURSTS: u32 = 300;
@@ -33,9 +34,6 @@ const GUARD_PERCENT: f64 = 3.0;
 /// What to count.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// One JSON object instead of a table.
-    #[arg(long)]
-    json: bool,
     /// Number of sessions of each kind.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(16..=100_000))]
     sessions: u32,
@@ -111,7 +109,7 @@ const COMPILER: &str = env!("XLNS_BENCH_COMPILER");
 /// # Errors
 /// Where valgrind is missing or says something unexpected, and where a row has become dearer than its
 /// baseline allows.
-pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     if let (Some(direction), [kind, ..]) = (arguments.run, arguments.kinds.as_slice()) {
         return process(arguments, *kind, direction);
     }
@@ -137,12 +135,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let Arguments { sessions, size, .. } = *arguments;
     let report = Report { sessions, inner_bytes: size, burst: BATCH_MAX, rows };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print(&report);
-    }
-    Ok(())
+    recorder.finish("instructions", &report, || print(&report))
 }
 
 fn print(report: &Report) {

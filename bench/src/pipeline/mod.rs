@@ -25,6 +25,7 @@ use serde::Serialize;
 use xlns_dataplane::frame::Frame;
 use xlns_dataplane::pipeline::Stage;
 
+use crate::record::Recorder;
 use crate::{clock, memory};
 use churn::Churn;
 use kind::Kind;
@@ -38,9 +39,6 @@ const SMALL_BYTES: u16 = 46;
 /// What to measure.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// One JSON object instead of a table.
-    #[arg(long)]
-    json: bool,
     /// Many short windows: half a minute in all, and less disturbed by other processes.
     #[arg(long)]
     quick: bool,
@@ -145,7 +143,7 @@ struct Report {
 /// # Errors
 /// Where tables cannot be made or filled, a packet is not sent as it should, or memory is allocated
 /// for one.
-pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     let plan =
         |windows, milliseconds| Plan { windows, window: Duration::from_millis(milliseconds) };
     let (main, brief) = match arguments.quick {
@@ -167,7 +165,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         for &sessions in &arguments.sessions {
             report.filling.push(fill(sessions, kind)?.1);
         }
-        return say(&report, arguments.json);
+        return recorder.finish("pipeline", &report, || print(&report));
     }
     let small = Size(SMALL_BYTES.to_string(), vec![SMALL_BYTES]);
     let mut frames = frames();
@@ -196,16 +194,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     if arguments.churn {
         report.churn = churn::measure(&mut frames, arguments.quick)?;
     }
-    say(&report, arguments.json)
-}
-
-fn say(report: &Report, json: bool) -> Result<(), Box<dyn Error>> {
-    if json {
-        println!("{}", serde_json::to_string(report)?);
-    } else {
-        print(report);
-    }
-    Ok(())
+    recorder.finish("pipeline", &report, || print(&report))
 }
 
 fn cell(

@@ -20,6 +20,7 @@ use xlns_dataplane::tables::{Entry, Reader, Tables, Writer};
 
 use super::candidates::{Packed, Prefix};
 use super::load::{self, Load, Random};
+use crate::record::Recorder;
 use crate::{clock, memory};
 
 /// Share of each prefix length in a full IPv4 table, out of 100, and the length.
@@ -36,9 +37,6 @@ const WINDOW_BATCHES: usize = 500;
 /// What to build.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// One JSON object instead of a table.
-    #[arg(long)]
-    json: bool,
     /// Subscribers, with an IPv4 address and an IPv6 prefix of 64 bits each.
     #[arg(long, default_value_t = 1_000_000)]
     sessions: u32,
@@ -94,7 +92,7 @@ struct Lookup {
 ///
 /// # Errors
 /// Where the tables cannot be made or filled.
-pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     let routes_max = arguments.ipv4_routes + arguments.ipv6_routes + 65_536;
     let mut load = Load::dual_stack(arguments.sessions, routes_max)?;
     let mut random = Random::default();
@@ -129,12 +127,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         session_changes_per_second: changed[1],
         session_changes_per_second_p10: changed[0],
     };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
-    } else {
-        print(&report);
-    }
-    Ok(())
+    recorder.finish("tables", &report, || print(&report))
 }
 
 /// Removes a session and adds it again: two changes.

@@ -18,6 +18,8 @@ use rustix::net::{AddressFamily, SocketType};
 use serde::Serialize;
 use xlns_bpf::{Action, PREFIX_LENGTHS_MAX, PortSteer, Rates, Steer, SteerConfig};
 
+use crate::record::Recorder;
+
 use empty::{EmptySkel, EmptySkelBuilder};
 use frames::{ENDPOINT, ENDPOINT_IPV6, PEER};
 
@@ -42,9 +44,6 @@ const ALLOWED_NS: f64 = 25.0;
 /// What to measure.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// One JSON object instead of a table.
-    #[arg(long)]
-    json: bool,
     /// Turns of both programs.
     #[arg(long, default_value_t = 51, value_parser = clap::value_parser!(u32).range(1..=10_001))]
     turns: u32,
@@ -80,7 +79,7 @@ struct Report {
 ///
 /// # Errors
 /// Where the kernel does not take the programs: this needs root.
-pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     let stage = Stage::new(arguments.prefixes)?;
     let subscriber = |length| subscriber_prefix(0, length).addr();
     let [first, last] = [LENGTHS[0], LENGTHS[PREFIX_LENGTHS_MAX - 1]];
@@ -100,16 +99,15 @@ pub fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     let Arguments { turns, repeat, prefixes, .. } = *arguments;
     let report = Report { turns, repeat, prefixes, rows };
-    if arguments.json {
-        println!("{}", serde_json::to_string(&report)?);
-        return Ok(());
-    }
+    recorder.finish("steer", &report, || print(&report))
+}
+
+fn print(Report { turns, repeat, prefixes, rows }: &Report) {
     println!("{turns} turns of {repeat} runs, {prefixes} subscriber prefixes");
     println!("{:<34} {:>9} {:>7} {:>7} {:>10}", "", "", "ns", "empty", "over empty");
-    for Row { what, action, ns, empty_ns, over_empty_ns, .. } in &report.rows {
+    for Row { what, action, ns, empty_ns, over_empty_ns, .. } in rows {
         println!("{what:<34} {action:>9} {ns:>7.1} {empty_ns:>7.1} {over_empty_ns:>+10.1}");
     }
-    Ok(())
 }
 
 /// Prefix lengths, longest first, as the program tries them.

@@ -21,7 +21,6 @@ use crate::calls::emulator::run::{Farewell, pin};
 use crate::calls::emulator::subscriber::Account;
 use crate::calls::lab::{SECRET, Stand, source};
 use crate::compare::stand::neighbor;
-use crate::host::Host;
 
 /// Both ends of the link that the generator is measured on: of the same kind as the others.
 pub const CEILING_ENDS: [&str; 2] = ["ceiling0", "ceiling1"];
@@ -37,8 +36,6 @@ const SOURCES_MAX: u16 = 200;
 /// # Errors
 /// What failed, and which log to read.
 pub fn run(arguments: &Arguments) -> Result<Report> {
-    // Before this thread is kept to a core.
-    let host = Host::read();
     let stand = Stand::build("wire", SOURCES_MAX.min(arguments.tunnels))?;
     let Topology { lac, core, .. } = &stand.topology;
     link(lac, CEILING_ENDS[0], core, CEILING_ENDS[1])?;
@@ -68,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
             ceiling: [end(lac, CEILING_ENDS[0]), end(core, CEILING_ENDS[1])],
             xlns: Some(&xlns),
         };
-        super::measure::run(arguments, host, &site)?
+        super::measure::run(arguments, &site)?
     };
     match xlns.ended() {
         Some(error) => Err(error),

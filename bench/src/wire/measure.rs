@@ -17,7 +17,6 @@ use super::site::{End, Neighbors, Site};
 use super::station::Station;
 use super::trial::{Purpose, Trial};
 use crate::clock;
-use crate::host::Host;
 use crate::search::Search;
 
 /// Where a search begins: this times what got through at saturation is surely too much.
@@ -33,7 +32,7 @@ pub const OVERLOAD: f64 = 2.0;
 ///
 /// # Errors
 /// What failed, and what to do.
-pub fn run(arguments: &Arguments, host: Host, site: &Site<'_>) -> Result<Report> {
+pub fn run(arguments: &Arguments, site: &Site<'_>) -> Result<Report> {
     let epoch = clock::now();
     interrupt::watch()?;
     // Attaching a program may take a link down for a moment: before calls come up.
@@ -79,7 +78,7 @@ pub fn run(arguments: &Arguments, host: Host, site: &Site<'_>) -> Result<Report>
             bench.probe()?;
             sizes.push(trials(&mut bench, size)?);
         }
-        Ok(Report::new(arguments, host, site, facts, &holder, sizes))
+        Ok(Report::new(arguments, site, facts, &holder, sizes))
     })
 }
 

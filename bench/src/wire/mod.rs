@@ -49,35 +49,32 @@ pub mod xdp;
 
 mod table;
 
-use xlns_tests::{LabError, Result};
+use std::error::Error;
 
 pub use options::Arguments;
 use options::Generator;
 
-use crate::calls::print_json;
+use crate::record::Recorder;
 
 /// Measures and prints the report. Everything it made is gone when it returns, and soon after this
 /// process ends in any other way.
 ///
 /// # Errors
 /// What failed, and which log to read.
-pub fn run(arguments: &Arguments) -> Result<()> {
+pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Error>> {
     if arguments.generator == Generator::Kernel {
         if arguments.server.is_some() {
-            return Err(LabError::new("--generator kernel makes no calls: it has no --server"));
+            return Err("--generator kernel makes no calls: it has no --server".into());
         }
-        return kernel::run(&arguments.kernel());
+        let report = kernel::run(&arguments.kernel())?;
+        return recorder.finish("wire", &report, || print!("{report}"));
     }
     let report = match arguments.server {
         Some(_) => server::run(arguments)?,
         None if arguments.generator_core.contains(&arguments.lns_core) => {
-            return Err(LabError::new("generator and LNS need a core each"));
+            return Err("generator and LNS need a core each".into());
         }
         None => lab::run(arguments)?,
     };
-    if arguments.json {
-        return print_json(&report);
-    }
-    print!("{report}");
-    Ok(())
+    recorder.finish("wire", &report, || print!("{report}"))
 }

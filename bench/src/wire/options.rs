@@ -44,10 +44,6 @@ it. Examples:
   xlns-bench wire --rate 50000 --direction in --size 1400
   xlns-bench wire --server 192.0.2.1 --access eth0 --core eth1 --secret S --user U --password P")]
 pub struct Arguments {
-    /// One JSON object instead of tables.
-    #[arg(long)]
-    pub json: bool,
-
     /// Shorter trials, fewer steps.
     #[arg(long)]
     pub quick: bool,
@@ -402,7 +398,6 @@ impl Arguments {
     /// What the kernel's generator is asked for.
     pub fn kernel(&self) -> kernel::Settings {
         kernel::Settings {
-            json: self.json,
             quick: self.quick,
             sessions: self.sessions,
             runs: self.runs,

@@ -10,17 +10,11 @@ use super::options::{Arguments, Direction, Generator, Size};
 use super::port::PortFacts;
 use super::site::Site;
 use super::trial::Trial;
-use crate::host::Host;
 use crate::search::Trial as _;
 
 /// The whole report.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Always `wire`.
-    pub benchmark: &'static str,
-    /// The machine and the command line.
-    #[serde(flatten)]
-    pub host: Host,
     /// `lab`, or the LNS's address.
     pub target: String,
     /// What made the packets.
@@ -100,15 +94,12 @@ impl Report {
     /// Of a run.
     pub fn new(
         arguments: &Arguments,
-        host: Host,
         site: &Site<'_>,
         ports: [PortFacts; 2],
         holder: &Holder<'_>,
         sizes: Vec<SizeReport>,
     ) -> Self {
         Self {
-            benchmark: "wire",
-            host,
             target: site.name.clone(),
             generator: arguments.generator,
             ports: ports.into(),

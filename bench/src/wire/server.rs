@@ -17,7 +17,6 @@ use super::place::Place;
 use super::report::Report;
 use super::site::{End, Neighbors, Site};
 use crate::calls::emulator::run::{Farewell, pin};
-use crate::host::Host;
 
 /// How long a neighbour may take to answer.
 const NEIGHBOR_WAIT: Duration = Duration::from_secs(3);
@@ -31,8 +30,6 @@ const DISCARD_PORT: u16 = 9;
 /// # Errors
 /// What failed, and what to do.
 pub fn run(arguments: &Arguments) -> Result<Report> {
-    // Before this thread is kept to a core.
-    let host = Host::read();
     let (Some(server), Some(access), Some(core)) =
         (arguments.server, &arguments.access, &arguments.core)
     else {
@@ -75,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Result<Report> {
         ],
         xlns: None,
     };
-    super::measure::run(arguments, host, &site)
+    super::measure::run(arguments, &site)
 }
 
 /// The LNS's MAC addresses on both sides, as the kernel's neighbour table has them.

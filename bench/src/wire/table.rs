@@ -14,7 +14,6 @@ const BAR_MAX: f64 = 40.0;
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        self.host.fmt(f)?;
         for (owner, ports) in [("tester", &self.ports), ("LNS", &self.lns_ports)] {
             for port in ports {
                 let why = match port.not_better.as_slice() {

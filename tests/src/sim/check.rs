@@ -28,6 +28,7 @@ const TURNED_AWAY: &[&str] = &[
     "not know the secret",
     "no secret",
     "a different secret?",
+    "with another secret",
     "no more",
     "no room",
     "no call for too long",

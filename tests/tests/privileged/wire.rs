@@ -23,7 +23,7 @@ const GENTLE: [&str; 4] = ["--rate", "2000", "--seconds", "1"];
 
 /// What the tester reports, started by `command`.
 fn report(mut command: Command, words: &[&str]) -> Result<Value> {
-    command.args(["wire", "--json", "--quick"]).args(GENTLE).args(words);
+    command.args(["wire", "--json", "--no-save", "--quick"]).args(GENTLE).args(words);
     let text = run(&mut command)?;
     let report = text.lines().find_map(|line| serde_json::from_str(line).ok());
     Ok(report.unwrap_or_else(|| panic!("no JSON: {text}")))

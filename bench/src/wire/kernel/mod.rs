@@ -11,6 +11,7 @@ pub mod data_plane;
 pub mod direction;
 pub mod frames;
 pub mod report;
+pub mod spread;
 pub mod traffic;
 
 use std::time::Duration;
@@ -21,8 +22,6 @@ use xlns_dataplane::api::{
 use xlns_dataplane::wire::l2tp;
 use xlns_tests::topology::{ACCESS_PORT, CORE_PORT, QUEUES, Topology};
 use xlns_tests::{Lab, LabError, Result};
-
-use crate::host::Host;
 
 use data_plane::DataPlane;
 use direction::Load;
@@ -53,8 +52,6 @@ const CONTROL_RATES: ControlRates = ControlRates {
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Print the report as JSON.
-    pub json: bool,
     /// Fewer and shorter runs.
     pub quick: bool,
     /// Sessions, sent to and from in turn.
@@ -77,6 +74,23 @@ pub struct Settings {
     pub busy_poll: bool,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            quick: false,
+            sessions: 1000,
+            runs: None,
+            window: None,
+            rate: None,
+            generator_core: 0,
+            worker_core: 1,
+            mode: AttachMode::NativeZeroCopy,
+            realtime: false,
+            busy_poll: false,
+        }
+    }
+}
+
 /// Reads the name of an attach mode.
 ///
 /// # Errors
@@ -89,27 +103,15 @@ pub fn mode(name: &str) -> std::result::Result<AttachMode, String> {
         .ok_or_else(|| format!("{} can be", modes.map(AttachMode::name).join(", ")))
 }
 
-/// Measures both directions and prints the report. Everything it made is gone when it returns, and
-/// soon after this process ends in any other way.
+/// Measures both directions. Everything it made is gone when it returns, and soon after this process
+/// ends in any other way.
 ///
 /// # Errors
 /// What failed, and which log to read.
-pub fn run(settings: &Settings) -> Result<()> {
+pub fn run(settings: &Settings) -> Result<Report> {
     if settings.generator_core == settings.worker_core {
         return Err(LabError::new("generator and worker need a core each"));
     }
-    let report = measure(settings)?;
-    if settings.json {
-        let text = serde_json::to_string_pretty(&report)
-            .map_err(|error| LabError::io("report", &error.into()))?;
-        println!("{text}");
-    } else {
-        print!("{report}");
-    }
-    Ok(())
-}
-
-fn measure(settings: &Settings) -> Result<Report> {
     let lab = Lab::start("wire")?;
     let topology = Topology::build(&lab)?;
     let (mut directions, neighbors) = direction::both(&topology, settings.sessions)?;
@@ -200,8 +202,6 @@ fn report(settings: &Settings, ports: &[PortStatus], directions: Vec<Summary>) -
             .collect(),
     };
     Report {
-        benchmark: "wire",
-        host: Host::read(),
         ports: ports.iter().map(port).collect(),
         sessions: settings.sessions,
         generator_core: settings.generator_core,

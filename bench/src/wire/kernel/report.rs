@@ -6,17 +6,11 @@ use std::fmt;
 use serde::Serialize;
 
 use super::direction::Run;
-use crate::host::Host;
 use crate::spread::Spread;
 
 /// The whole report.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Always `wire`.
-    pub benchmark: &'static str,
-    /// The machine and the command line.
-    #[serde(flatten)]
-    pub host: Host,
     /// Each port as it came up.
     pub ports: Vec<Port>,
     /// Sessions, sent to and from in turn.
@@ -109,7 +103,6 @@ fn percent(part: u64, whole: u64) -> f64 {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.host.fmt(f)?;
         for port in &self.ports {
             writeln!(f, "{}: {} queues, XDP {}", port.interface, port.queues, port.xdp_mode)?;
         }

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use super::{Life, Lns, PeerChange, Policy, PortWatch, TimerKey, TunnelEntry};
 use crate::call::Call;
-use crate::config::{ClientConfig, Config};
+use crate::config::{ClientConfig, Config, HiddenAvps};
 use crate::l2tp::header::Header;
 use crate::l2tp::result::{TunnelResult, printable};
 use crate::l2tp::tunnel::{self, Tunnel};
@@ -280,7 +280,12 @@ impl Lns {
                 State::Idle | State::Backoff => self.note(index, Event::Dial, ""),
                 State::Connecting | State::Calling | State::Negotiating => {
                     let seconds = client.config.setup_seconds_max;
-                    let text = format!("{} for {seconds} s", client.state.name());
+                    let mut text = format!("{} for {seconds} s", client.state.name());
+                    if client.state == State::Connecting
+                        && client.config.hidden_avps != HiddenAvps::Never
+                    {
+                        text += " (with another secret, it cannot read hidden_avps, nor answer)";
+                    }
                     self.note(index, Event::Failed, text);
                 }
                 State::Up => self.look_for_traffic(now, index),

@@ -325,6 +325,16 @@ fn a_wrong_secret_is_told_by_either_side() {
         .with_server(FIRST, "10.0.0.1", &format!("{lac}true\nhidden_avps = \"all\"\n"));
     world.seconds(3);
     world.assert_state("up");
+    // Nobody there: it may be the secret, where that is needed to answer.
+    for (hidden, told) in [("never", false), ("all", true)] {
+        let text = format!("secret = \"wrong\"\nhidden_avps = \"{hidden}\"\n");
+        let client = to_first(&(text + "setup_seconds_max = 5\n"));
+        let mut world = World::new(&client);
+        world.seconds(90);
+        let error = world.row(0).last_error;
+        assert_eq!(error.contains("with another secret"), told, "{error}");
+        assert!(error.contains(" s"), "{error}");
+    }
 }
 
 #[test]
