@@ -15,8 +15,10 @@ use xlns_tests::{Lab, LabError, Result};
 use super::emulator::run::{self, Progress};
 use super::emulator::subscriber::Account;
 use super::emulator::{Outcome, Plan};
+use super::ramp::{self, RampReport};
 use super::report::Report;
 use super::{Arguments, PORT};
+use crate::ramp::Ramp;
 
 /// Addresses of the LACs in the access network of the topology: from the LAC's own on.
 const ADDRESSES_MAX: u16 = 200;
@@ -108,6 +110,20 @@ impl Stand {
             run::pin(core)?;
             run::run(plan, progress)
         })
+    }
+}
+
+/// Measures each rate of a ramp against one xlns of its own.
+pub fn run_ramp(arguments: &Arguments, ramp: Ramp) -> Result<RampReport> {
+    let stand = Stand::build("calls", arguments.sources.min(arguments.tunnels))?;
+    let mut xlns = stand.start(arguments)?;
+    let report = ramp::climb(arguments, ramp, |step| {
+        let outcome = stand.run(arguments.lac_core, plan(step), tell)?;
+        Ok(Report::new(step, &outcome))
+    })?;
+    match xlns.ended() {
+        Some(error) => Err(error),
+        None => Ok(report),
     }
 }
 

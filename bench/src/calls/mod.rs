@@ -9,6 +9,7 @@ mod flood;
 pub(crate) mod lab;
 mod lac;
 mod memory;
+mod ramp;
 mod report;
 mod stall;
 
@@ -17,6 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{Args, ValueEnum};
 
+use crate::ramp::Ramp;
 use crate::record::Recorder;
 use emulator::subscriber::Authentication;
 
@@ -62,6 +64,15 @@ pub struct Arguments {
     /// Calls a second; without, as many as come up.
     #[arg(long, value_name = "CALLS", value_parser = clap::value_parser!(u32).range(1..))]
     rate: Option<u32>,
+
+    /// Calls a second from one rate to another, in so many steps: which does the LNS take?
+    #[arg(long, value_name = "FROM:TO:STEPS", conflicts_with_all = ["rate", "calls"])]
+    ramp: Option<Ramp>,
+
+    /// Length of a step of the ramp, seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
+    step_seconds: u32,
 
     /// Calls under way at once, where there is no rate.
     #[arg(long, value_name = "COUNT", default_value_t = 256,
@@ -165,6 +176,12 @@ pub fn run(arguments: &Arguments, recorder: &Recorder) -> Result<(), Box<dyn Err
         stall::run(arguments, recorder)
     } else if arguments.flood {
         flood::run(arguments, recorder)
+    } else if let Some(ramp) = arguments.ramp {
+        let report = match arguments.server {
+            Some(server) => ramp::climb(arguments, ramp, |step| lab::run_against(step, server))?,
+            None => lab::run_ramp(arguments, ramp)?,
+        };
+        recorder.finish("calls", &report, || print!("{report}"))
     } else {
         let report = match arguments.server {
             Some(server) => lab::run_against(arguments, server)?,

@@ -6,8 +6,15 @@ use std::fmt;
 use serde::Serialize;
 
 use super::Arguments;
-use super::emulator::Outcome;
+use super::emulator::{Outcome, SetupBucket};
 use super::lab::Cpu;
+use crate::bar::bar;
+
+/// The most lines of what happened by the second.
+const LINES_MAX: usize = 30;
+
+/// A rate counts as reached from this part of it on: the last calls take a while to come up.
+const REACHED: f64 = 0.95;
 
 #[derive(Debug, Serialize)]
 struct CpuPerCall {
@@ -30,8 +37,16 @@ pub struct Report {
     /// Calls that the LNS ended after they were up.
     lost: u64,
     setup_ms_p50: f64,
+    setup_ms_p90: f64,
     setup_ms_p99: f64,
+    setup_ms_p99_9: f64,
     setup_ms_max: f64,
+    /// How many took how long.
+    setup_buckets: Vec<SetupBucket>,
+    /// How subscribers proved who they are.
+    authentication: &'static str,
+    /// A call was ended after this time; `null`: when its place was needed.
+    hold_ms: Option<u64>,
     /// Calls that were up when the last one was.
     sessions: u32,
     tunnels: u16,
@@ -50,6 +65,8 @@ pub struct Report {
     /// What was lost at the LNS, by place.
     #[serde(skip_serializing_if = "Option::is_none")]
     lns_drops: Option<BTreeMap<String, u64>>,
+    /// Calls that were due in each second, and those that came up.
+    offered_in_second: Vec<u32>,
     opened_in_second: Vec<u32>,
 }
 
@@ -63,8 +80,13 @@ impl Report {
             failed_by_cause: outcome.failed.clone(),
             lost: outcome.lost,
             setup_ms_p50: outcome.setup_ms(0.5),
+            setup_ms_p90: outcome.setup_ms(0.9),
             setup_ms_p99: outcome.setup_ms(0.99),
+            setup_ms_p99_9: outcome.setup_ms(0.999),
             setup_ms_max: outcome.setup_ms(1.0),
+            setup_buckets: outcome.setup_buckets(),
+            authentication: arguments.authentication.name(),
+            hold_ms: arguments.hold,
             sessions: outcome.held,
             tunnels: arguments.tunnels,
             tunnels_failed: outcome.tunnels_failed,
@@ -74,6 +96,7 @@ impl Report {
             control_resident_kib: None,
             cpu_us_per_call: None,
             lns_drops: None,
+            offered_in_second: outcome.offered_in_second.clone(),
             opened_in_second: outcome.opened_in_second.clone(),
         }
     }
@@ -107,8 +130,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{:.0} calls a second: {} offered, {} failed {:?}, {} lost; {} sessions held in {} \
-             tunnels; set-up {:.1} ms (median), {:.1} (99 %), {:.1} (slowest); sent again: {} \
-             control messages, {} PPP requests",
+             tunnels; sent again: {} control messages, {} PPP requests",
             self.calls_per_second,
             self.offered,
             self.failed,
@@ -116,11 +138,126 @@ impl fmt::Display for Report {
             self.lost,
             self.sessions,
             self.tunnels,
-            self.setup_ms_p50,
-            self.setup_ms_p99,
-            self.setup_ms_max,
             self.retransmissions_control,
             self.retransmissions_ppp,
+        )?;
+        writeln!(
+            f,
+            "set-up: {:.1} ms (median), {:.1} (90 %), {:.1} (99 %), {:.1} (99.9 %), {:.1} (slowest)",
+            self.setup_ms_p50,
+            self.setup_ms_p90,
+            self.setup_ms_p99,
+            self.setup_ms_p99_9,
+            self.setup_ms_max
+        )?;
+        self.write_seconds(f)?;
+        self.write_buckets(f)
+    }
+}
+
+impl Report {
+    fn write_seconds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.offered_in_second.len().max(self.opened_in_second.len());
+        // So many together that it stays on a screen.
+        let step = seconds.div_ceil(LINES_MAX).max(1);
+        let of = |counts: &[u32], at: usize| -> f64 {
+            let part = counts.iter().skip(at).take(step);
+            part.map(|count| f64::from(*count)).sum::<f64>() / step as f64
+        };
+        let at = (0..seconds).step_by(step);
+        let lines: Vec<_> = at
+            .map(|at| (at, of(&self.offered_in_second, at), of(&self.opened_in_second, at)))
+            .collect();
+        let most =
+            lines.iter().map(|(_, offered, opened)| offered.max(*opened)).fold(0.0, f64::max);
+        writeln!(f, "\n{:>8}  {:>9} {:>9}", "second", "offered/s", "up/s")?;
+        for (at, offered, opened) in lines {
+            writeln!(f, "{at:>8}  {offered:>9.0} {opened:>9.0}  {}", bar(opened, most))?;
+        }
+        Ok(())
+    }
+
+    fn write_buckets(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let most = self.setup_buckets.iter().map(|bucket| bucket.calls).max().unwrap_or(0);
+        writeln!(f, "\n{:>10}  {:>17}", "set-up, ms", "calls")?;
+        for SetupBucket { setup_ms_max, calls } in &self.setup_buckets {
+            writeln!(
+                f,
+                "<= {setup_ms_max:>7.1}  {calls:>17}  {}",
+                bar(*calls as f64, most as f64)
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Calls that came up, a second.
+    pub fn calls_per_second(&self) -> f64 {
+        self.calls_per_second
+    }
+
+    /// A line of the table of a ramp.
+    pub fn row(&self) -> String {
+        format!(
+            "{:>9} {:>9.0} {:>8} {:>8} {:>10.1} {:>10.1} {:>10.1}",
+            self.rate,
+            self.calls_per_second,
+            self.failed,
+            self.lost,
+            self.setup_ms_p50,
+            self.setup_ms_p99,
+            self.setup_ms_max
         )
+    }
+
+    /// Whether the LNS took what was offered: nothing failed, nothing was lost, and the rate was reached.
+    pub fn is_clean(&self) -> bool {
+        let reached = self.calls_per_second >= REACHED * f64::from(self.rate);
+        self.failed == 0 && self.lost == 0 && self.tunnels_failed == 0 && reached
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn report(rate: u32, change: impl FnOnce(&mut Outcome)) -> Report {
+        let rate = rate.to_string();
+        let line = Line::parse_from(["calls", "--lab", "--rate", &rate]);
+        let mut outcome = Outcome::default();
+        outcome.offered = 100;
+        outcome.opened = 100;
+        outcome.first_offered = Some(Duration::ZERO);
+        outcome.last_opened = Duration::from_secs(1);
+        outcome.offered_in_second = vec![60, 40];
+        outcome.opened_in_second = vec![50, 50];
+        change(&mut outcome);
+        Report::new(&line.arguments, &outcome)
+    }
+
+    #[test]
+    fn clean_is_what_fails_nothing_and_keeps_up() {
+        assert!(report(100, |_| ()).is_clean());
+        assert!(!report(120, |_| ()).is_clean(), "the rate was not reached");
+        assert!(!report(100, |outcome| outcome.lost = 1).is_clean());
+        assert!(!report(100, |outcome| outcome.tunnels_failed = 1).is_clean());
+        assert!(!report(100, |outcome| _ = outcome.failed.insert("why", 1)).is_clean());
+    }
+
+    #[test]
+    fn seconds_are_lines_until_there_are_too_many() {
+        let text = report(100, |_| ()).to_string();
+        assert!(text.contains("       0         60        50  ███"), "{text}");
+        let long = report(100, |outcome| outcome.opened_in_second = vec![7; 10 * LINES_MAX]);
+        assert!(long.to_string().lines().count() <= LINES_MAX + 8);
     }
 }

@@ -8,13 +8,11 @@ use serde::Serialize;
 
 use super::Arguments;
 use super::lane::Run;
+use crate::bar::{BAR_CHARACTERS, bar};
 use crate::spread::Spread;
 
 /// A rate so near to the generator's own is its limit, not the server's.
 const CEILING_NEAR: f64 = 0.9;
-
-/// Characters of the longest bar.
-const BAR_CHARACTERS: f64 = 40.0;
 
 /// What is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -281,16 +279,15 @@ impl fmt::Display for Report {
 }
 
 fn write_bar(f: &mut fmt::Formatter<'_>, name: &str, figures: &Figures, most: f64) -> fmt::Result {
-    let length = (BAR_CHARACTERS * figures.pps.median / most).round() as usize;
     let bound = if figures.generator_bound { ", generator-bound" } else { "" };
     writeln!(
         f,
         "  {name:<7} {:<width$} {:.3} Mpps, {:.0} ns CPU a packet, core {:.0} %{bound}",
-        "█".repeat(length.max(1)),
+        bar(figures.pps.median, most),
         figures.pps.per(1e6),
         figures.cpu_ns_per_packet,
         100.0 * figures.server_load.median,
-        width = BAR_CHARACTERS as usize,
+        width = BAR_CHARACTERS,
     )
 }
 

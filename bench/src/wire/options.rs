@@ -11,6 +11,7 @@ use super::kernel;
 use super::packet::INNER_BYTES_MIN;
 use crate::calls::emulator::TUNNELS_MAX;
 use crate::calls::emulator::subscriber::Authentication;
+use crate::ramp::Ramp;
 
 /// The smallest size: an Ethernet frame of 64 octets with its check sequence, at the core.
 pub const SIZE_MIN: u16 = 64;
@@ -259,45 +260,6 @@ impl Size {
     }
 }
 
-/// Rates that rise by equal steps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ramp {
-    from: u32,
-    to: u32,
-    steps: u32,
-}
-
-/// The most steps of a ramp.
-const RAMP_STEPS_MAX: u32 = 1000;
-
-impl FromStr for Ramp {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parts: Option<Vec<u32>> = text.split(':').map(|part| part.parse().ok()).collect();
-        match parts.as_deref() {
-            Some(&[from, to, steps])
-                if from > 0 && to > 0 && (2..=RAMP_STEPS_MAX).contains(&steps) =>
-            {
-                Ok(Self { from, to, steps })
-            }
-            _ => Err(format!(
-                "two rates above 0 and a number of steps from 2 to {RAMP_STEPS_MAX}, \
-                 like 10000:100000:10"
-            )),
-        }
-    }
-}
-
-impl Ramp {
-    /// The rates, packets a second.
-    pub fn rates(self) -> impl Iterator<Item = u32> {
-        let Self { from, to, steps } = self;
-        let (first, span) = (f64::from(from), f64::from(to) - f64::from(from));
-        (0..steps).map(move |step| (first + span * f64::from(step) / f64::from(steps - 1)) as u32)
-    }
-}
-
 /// Packets that are spoilt on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Injection {
@@ -428,16 +390,6 @@ mod tests {
         }
         let mean = Size::from_str("imix").unwrap().mean_bytes();
         assert!((mean - (7.0 * 46.0 + 4.0 * 552.0 + 1400.0) / 12.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn ramps_go_from_the_first_rate_to_the_last() {
-        let rates = |text: &str| Ramp::from_str(text).map(|ramp| ramp.rates().collect::<Vec<_>>());
-        assert_eq!(rates("1000:3000:3"), Ok(vec![1000, 2000, 3000]));
-        assert_eq!(rates("300:100:2"), Ok(vec![300, 100]));
-        for wrong in ["1:2", "0:5:3", "1:2:1", "1:2:1001", "a:b:c", "1:2:3:4"] {
-            assert!(rates(wrong).is_err(), "{wrong}");
-        }
     }
 
     #[test]

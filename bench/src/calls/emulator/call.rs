@@ -124,8 +124,7 @@ impl Emulator {
         }
         self.load.restarts.push_back((now + RESTART_AFTER, CallRef { index, generation }));
         self.load.setting_up += 1;
-        self.outcome.offered += 1;
-        self.outcome.first_offered.get_or_insert(due);
+        self.outcome.offer(due);
         true
     }
 

@@ -26,7 +26,7 @@ use xlns_control::l2tp::header;
 pub use call::Established;
 pub use keepalive::{KeepAlive, Vitals};
 pub use load::Plan;
-pub use outcome::Outcome;
+pub use outcome::{Outcome, SetupBucket};
 pub use tunnel::RETRANSMIT_AFTER;
 
 use call::Call;
