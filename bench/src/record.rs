@@ -42,7 +42,7 @@ pub struct Output {
 struct Record<'a, T> {
     schema: u32,
     benchmark: &'static str,
-    /// When it began, RFC 3339.
+    /// When it began: date and time of day, UTC, as in 2026-01-31T12:00:00Z.
     started: String,
     #[serde(flatten)]
     host: &'a Host,
