@@ -10,6 +10,7 @@ pub mod memory;
 pub mod pipeline;
 pub mod ramp;
 pub mod record;
+pub mod report;
 pub mod search;
 pub mod spread;
 pub mod steer;

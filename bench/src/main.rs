@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xlns_bench::allocation::CountingAllocator;
 use xlns_bench::record::{Output, Recorder};
-use xlns_bench::{calls, compare, pipeline, steer, wire};
+use xlns_bench::{calls, compare, pipeline, report, steer, wire};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;
@@ -37,6 +37,8 @@ enum What {
     Wire(wire::Arguments),
     /// xlns and l2tpns, the same packets, one after the other: rate, no-drop rate, CPU time (root).
     Compare(compare::Arguments),
+    /// Draws the records of runs as one page of HTML.
+    Report(report::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         What::Steer(arguments) => steer::run(arguments, &recorder),
         What::Wire(arguments) => wire::run(arguments, &recorder),
         What::Compare(arguments) => compare::run(arguments, &recorder),
+        What::Report(arguments) => report::run(arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
