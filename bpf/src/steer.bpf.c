@@ -26,11 +26,11 @@ _Static_assert((COUNTERS_MAX & (COUNTERS_MAX - 1)) == 0, "the mask below needs a
 #define UNDECIDED REASON_COUNT
 
 /*
- * A bucket that holds what comes in so many nanoseconds, two ticks, is kept by the clock of the last
- * tick, of which there are a hundred a second at least: reading the other one costs as much as all
- * the rest.
+ * A bucket that holds what comes in so many nanoseconds is kept by the clock of the last tick: reading
+ * the other one costs as much as all the rest. A tick is 10 ms at most, but comes late where a guest
+ * has to wait for a core: by far less than this.
  */
-#define COARSE_TOLERANCE_NS 20000000ULL
+#define COARSE_TOLERANCE_NS 100000000ULL
 
 /* How often a bucket is tried while other cores take from it at the same instant. */
 #define BUCKET_TRIES 8

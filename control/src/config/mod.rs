@@ -397,9 +397,9 @@ impl Default for DataplaneConfig {
             busy_poll: false,
             handoff: Handoff::Auto,
             setup_packets_per_second: 5_000,
-            tunnel_packets_per_second: 100_000,
-            ppp_packets_per_second: 200_000,
-            control_burst_packets: 4096,
+            tunnel_packets_per_second: 200_000,
+            ppp_packets_per_second: 400_000,
+            control_burst_packets: 16_384,
         }
     }
 }
