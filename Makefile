@@ -67,7 +67,7 @@ soak: ## workers that read for a minute while sessions and routes come and go: C
 
 # Programs and tests in one go: what either needs of dependencies is compiled once.
 privileged: setup ## scripted and real peers in network namespaces (root)
-	@scripts/setup l2tpns freeradius wide-dhcpv6-client dhcpcd-base
+	@scripts/setup l2tpns freeradius wide-dhcpv6-client dhcpcd-base chromium
 	$(CARGO) build --release $(PROGRAMS) $(PRIVILEGED)
 	$(ROOT) $(CARGO) test --release $(PACKAGES) $(PRIVILEGED)
 

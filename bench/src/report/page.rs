@@ -52,6 +52,11 @@ fn head(files: &[File]) -> String {
         .filter(|file| !text(&file.record["cpu"]).is_empty())
         .map(|file| format!("{} {}", text(&file.record["cpu"]), text(&file.record["kernel"])))
         .collect();
+    let known = |file: &&File| !text(&file.record["cpu"]).is_empty();
+    if let (1, Some(file)) = (hosts.len(), files.iter().find(known)) {
+        let kernel = text(&file.record["kernel"]);
+        let _ = write!(head, "<p>{}, Linux {}</p>", escape(&cpu(file)), escape(kernel));
+    }
     if hosts.len() > 1 {
         head.push_str(
             "<p class=\"warning\">These runs are from different machines or kernels: compare within \

@@ -9,6 +9,7 @@ mod dial_in;
 mod dial_out;
 mod doctor;
 mod ipv6;
+mod page;
 mod ppp;
 mod sizes;
 mod stage;
