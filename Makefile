@@ -16,7 +16,7 @@ COVERAGE := -Cpasses=sancov-module $(addprefix -Cllvm-args=-sanitizer-coverage-,
 MACHINE = $(shell rustc -vV | sed -n 's/^host: //p')
 
 .PHONY: help setup build demo test lint unit sim fuzz bpf loom soak privileged zerocopy bench \
-	bench-guard calls compare clean-lab
+	report bench-guard calls compare clean-lab
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,6 +93,24 @@ bench: build ## ns, instructions and memory in memory; calls a second; packets a
 		--save target/bench/wire-kernel.json
 	$(ROOT) target/release/xlns-bench wire \
 		--save target/bench/wire.json
+
+report: build ## the quick benchmarks, drawn: target/bench/report.html (root, 3 minutes)
+	@scripts/setup valgrind
+	target/release/xlns-bench pipeline --quick --sizes --stages --churn \
+		--save target/bench/quick-pipeline.json
+	target/release/xlns-bench instructions --all --save target/bench/quick-instructions.json
+	target/release/xlns-bench tables --save target/bench/quick-tables.json
+	target/release/xlns-bench handoff --save target/bench/quick-handoff.json
+	$(ROOT) target/release/xlns-bench handoff --live --save target/bench/quick-handoff-live.json
+	$(ROOT) target/release/xlns-bench steer --save target/bench/quick-steer.json
+	$(ROOT) target/release/xlns-bench calls --lab --sessions 50000 --calls 100000 \
+		--save target/bench/quick-calls.json
+	$(ROOT) target/release/xlns-bench calls --lab --ramp 5000:25000:5 --step-seconds 3 \
+		--save target/bench/quick-ramp.json
+	$(ROOT) target/release/xlns-bench wire --quick --realtime --size 64,512,1400,imix \
+		--save target/bench/quick-wire.json
+	target/release/xlns-bench report target/bench/quick-*.json $(wildcard target/zerocopy/summary.json) \
+		$(wildcard target/bench/compare.json) --output target/bench/report.html
 
 bench-guard: ## instructions a packet against bench/instructions.json: fails above 3 % more
 	$(CARGO) build --release -p xlns-bench --bins

@@ -176,7 +176,7 @@ fn overload(files: &[&File]) -> Chart {
         of.filter(|(_, overload)| overload.is_object()).collect()
     };
     let rows: Vec<(String, Value)> = files.iter().flat_map(all).collect();
-    let groups = rows.iter().map(|(name, overload)| {
+    let held = rows.iter().map(|(name, overload)| {
         let control = &overload["trial"]["control"];
         let count = |field: &str| number(&control[field]).unwrap_or(0.0);
         format!(
@@ -187,6 +187,8 @@ fn overload(files: &[&File]) -> Chart {
             scale::number(count("hellos_unanswered"))
         )
     });
+    let note = format!("Control meanwhile: {}.", held.collect::<Vec<_>>().join("; "));
+    let groups = rows.iter().map(|(name, _)| name.clone());
     let series = [("offered", "offered_times"), ("got through", "through_times")];
     let series = series.map(|(name, field)| {
         let value = |(_, overload): &(String, Value)| {
@@ -195,7 +197,7 @@ fn overload(files: &[&File]) -> Chart {
         Series::bars(name, rows.iter().map(value).collect())
     });
     let axis = Axis::linear("times the no-drop rate");
-    Chart::bars("Twice as much as it takes", axis, groups.collect(), series.into())
+    Chart::bars("Twice as much as it takes", axis, groups.collect(), series.into()).with_note(note)
 }
 
 /// The trial at twice the no-drop rate.
