@@ -15,7 +15,7 @@ pub mod report;
 pub mod server;
 pub mod stand;
 
-mod ceiling;
+pub mod ceiling;
 mod measure;
 
 use clap::Args;

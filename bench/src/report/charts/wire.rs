@@ -235,13 +235,19 @@ fn flood(files: &[&File]) -> Chart {
             let note = number(&row["cpu_ns_per_packet"]["median"])
                 .map(|cpu| format!("{} ns CPU a packet", scale::number(cpu)));
             let pps = number(&row["forwarded_pps"]["median"])?;
-            Some(Point::new(0.0, pps).note(note.unwrap_or_default()))
+            let bound = row["generator_bound"].as_bool().unwrap_or(false);
+            Some(Point::new(0.0, pps).note(note.unwrap_or_default()).bound(bound))
         };
         Series::bars(file.name.clone(), groups.iter().map(value).collect())
     });
     let series = series.collect();
+    let ceilings = files.iter().filter_map(|file| {
+        let pps = number(&file.record["ceiling_pps"]["median"])?;
+        Some(named(files, file, &format!("the generator alone makes {}", scale::number(pps))))
+    });
+    let ceilings = ceilings.collect::<Vec<_>>().join("; ");
     let axis = Axis::linear("packets a second, forwarded");
-    Chart::bars("Under a flood that the kernel makes", axis, groups, series)
+    Chart::bars("Under a flood that the kernel makes", axis, groups, series).with_note(ceilings)
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ impl Flow {
 }
 
 /// The session with this number, where no control process has assigned anything.
-fn flow(number: u32) -> Flow {
+pub fn flow(number: u32) -> Flow {
     Flow {
         lac: SocketAddrV4::new(LAC_ADDRESS, l2tp::PORT),
         lns: SocketAddrV4::new(LNS_ADDRESS, l2tp::PORT),

@@ -23,8 +23,11 @@ use xlns_dataplane::wire::l2tp;
 use xlns_tests::topology::{ACCESS_PORT, CORE_PORT, QUEUES, Topology};
 use xlns_tests::{Lab, LabError, Result};
 
+use crate::compare::ceiling;
+use crate::spread::Spread;
 use data_plane::DataPlane;
 use direction::Load;
+use frames::Flow;
 use report::{Port, Report, Summary};
 
 /// Runs of each direction.
@@ -114,6 +117,7 @@ pub fn run(settings: &Settings) -> Result<Report> {
     }
     let lab = Lab::start("wire")?;
     let topology = Topology::build(&lab)?;
+    ceiling::build(&topology)?;
     let (mut directions, neighbors) = direction::both(&topology, settings.sessions)?;
     let mut data_plane = DataPlane::start(&lab, &topology.lns)?;
     let ports = data_plane.configure(configuration(settings))?;
@@ -138,17 +142,21 @@ pub fn run(settings: &Settings) -> Result<Report> {
             direction::put_first(worker)?;
         }
     }
+    let count = settings.runs.unwrap_or(if settings.quick { RUNS_QUICK } else { RUNS });
     let mut runs = [const { Vec::new() }; 2];
-    for _ in 0..settings.runs.unwrap_or(if settings.quick { RUNS_QUICK } else { RUNS }) {
+    for _ in 0..count {
         for (direction, runs) in directions.iter_mut().zip(&mut runs) {
             runs.push(direction.run(&mut data_plane, load)?);
         }
     }
+    let flows: Vec<Flow> = (0..settings.sessions).map(frames::flow).collect();
+    let load = Load { rate: None, ..load };
+    let ceiling = ceiling::measure(&topology, frames::INNER_BYTES, &flows, load, count)?;
     let summaries = directions
         .iter()
         .zip(runs)
-        .map(|(direction, runs)| Summary::new(direction.name, direction.octets_in, runs));
-    Ok(report(settings, &ports, summaries.collect()))
+        .map(|(direction, runs)| Summary::new(direction.name, direction.octets_in, runs, ceiling));
+    Ok(report(settings, &ports, ceiling, summaries.collect()))
 }
 
 /// A worker that is not pinned where the report says would share the generator's core.
@@ -190,7 +198,12 @@ fn configuration(settings: &Settings) -> Configuration {
     }
 }
 
-fn report(settings: &Settings, ports: &[PortStatus], directions: Vec<Summary>) -> Report {
+fn report(
+    settings: &Settings,
+    ports: &[PortStatus],
+    ceiling_pps: Spread,
+    directions: Vec<Summary>,
+) -> Report {
     let port = |port: &PortStatus| Port {
         interface: port.interface.clone(),
         queues: port.queues,
@@ -211,6 +224,7 @@ fn report(settings: &Settings, ports: &[PortStatus], directions: Vec<Summary>) -
         rate: settings.rate,
         window_seconds: window(settings).as_secs_f64(),
         inner_octets: frames::INNER_BYTES,
+        ceiling_pps,
         directions,
     }
 }

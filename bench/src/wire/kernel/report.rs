@@ -8,6 +8,9 @@ use serde::Serialize;
 use super::direction::Run;
 use crate::spread::Spread;
 
+/// A rate so near to the generator's own is its limit, not the data plane's.
+const CEILING_NEAR: f64 = 0.9;
+
 /// The whole report.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -29,6 +32,8 @@ pub struct Report {
     pub window_seconds: f64,
     /// Octets of the subscriber's IPv4 packet.
     pub inner_octets: usize,
+    /// Frames a second that the generator sends to a port that drops them in the driver.
+    pub ceiling_pps: Spread,
     /// What was measured.
     pub directions: Vec<Summary>,
 }
@@ -59,6 +64,8 @@ pub struct Summary {
     pub offered_pps: Spread,
     /// Frames that arrived at the far end, a second.
     pub forwarded_pps: Spread,
+    /// Whether that is within a tenth of what the generator can do.
+    pub generator_bound: bool,
     /// Share of the offered frames that did not arrive, percent.
     pub lost_percent: Spread,
     /// CPU time of the worker a frame that arrived, nanoseconds; the kernel's part included.
@@ -75,8 +82,14 @@ pub struct Summary {
 
 impl Summary {
     /// Of these runs.
-    pub fn new(direction: &'static str, octets_in: usize, runs: Vec<Run>) -> Self {
+    pub fn new(
+        direction: &'static str,
+        octets_in: usize,
+        runs: Vec<Run>,
+        ceiling_pps: Spread,
+    ) -> Self {
         let spread = |value: fn(&Run) -> f64| Spread::of(runs.iter().map(value));
+        let forwarded_pps = spread(|run| run.forwarded_pps);
         let mut dropped = BTreeMap::new();
         for (reason, count) in runs.iter().flat_map(|run| &run.dropped) {
             *dropped.entry(*reason).or_default() += count;
@@ -86,7 +99,8 @@ impl Summary {
             octets_in,
             octets_out: spread(|run| run.octets_out).median,
             offered_pps: spread(|run| run.offered_pps),
-            forwarded_pps: spread(|run| run.forwarded_pps),
+            forwarded_pps,
+            generator_bound: forwarded_pps.median >= CEILING_NEAR * ceiling_pps.median,
             lost_percent: spread(|run| percent(run.lost, run.offered)),
             cpu_ns_per_packet: spread(|run| run.cpu_ns_per_packet),
             worker_load_percent: spread(|run| 100.0 * run.worker_load),
@@ -138,6 +152,7 @@ impl fmt::Display for Report {
         for direction in &self.directions {
             direction.fmt(f)?;
         }
+        writeln!(f, "generator alone: {:.2} Mpps", self.ceiling_pps.per(1e6))?;
         Ok(())
     }
 }
@@ -157,6 +172,9 @@ impl fmt::Display for Summary {
             cell(self.cpu_ns_per_packet, 1.0, 0),
             cell(self.worker_load_percent, 1.0, 0),
         )?;
+        if self.generator_bound {
+            writeln!(f, "{:<13}the generator was at its end: it may be more", "")?;
+        }
         let offered = self.runs.iter().map(|run| run.offered).sum();
         let mut losses = vec![("kernel: receive ring full", self.dropped_by_kernel)];
         losses.extend(self.dropped.iter().map(|(reason, count)| (*reason, *count)));
@@ -185,7 +203,11 @@ mod tests {
             dropped: BTreeMap::from([(reason, count)]),
         };
         let runs = vec![run("no_route", 4), run("no_route", 6), run("too_big", 1)];
-        let summary = Summary::new("upstream", 98, runs);
+        let ceiling = |pps: f64| Spread::of(std::iter::once(pps));
+        let near = Summary::new("upstream", 98, runs.clone(), ceiling(5.2e5));
+        assert!(near.generator_bound);
+        let summary = Summary::new("upstream", 98, runs, ceiling(1e6));
+        assert!(!summary.generator_bound);
         assert_eq!(summary.dropped, BTreeMap::from([("no_route", 10), ("too_big", 1)]));
         assert_eq!(summary.dropped_by_kernel, 3 * 490);
         assert_eq!(summary.lost_percent.median, 50.0);
